@@ -1,0 +1,52 @@
+"""Which call to the third party a stored event asks for (contract.md, section 2)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from domain.events import (
+    CashbackCancelled,
+    CashbackCompleted,
+    CashbackCreated,
+    CashbackUpdated,
+    OrderEvent,
+)
+from domain.identifiers import idempotency_key
+
+
+class EffectKind(StrEnum):
+    """What the third party is told."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    CANCEL = "cancel"
+    COMPLETE = "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One intended call. Its key depends on nothing but the event."""
+
+    kind: EffectKind
+    originator_id: UUID
+    originator_version: int
+
+    @property
+    def key(self) -> UUID:
+        return idempotency_key(self.originator_id, self.originator_version)
+
+
+def effect_of(event: OrderEvent) -> Effect | None:
+    """The call that follows from an event; None if the third party needn't know."""
+    match event:
+        case CashbackCreated():
+            kind = EffectKind.CREATE
+        case CashbackUpdated():
+            kind = EffectKind.UPDATE
+        case CashbackCancelled():
+            kind = EffectKind.CANCEL
+        case CashbackCompleted():
+            kind = EffectKind.COMPLETE
+        case _:
+            return None
+    return Effect(kind, event.originator_id, event.originator_version)

@@ -1,0 +1,18 @@
+"""The errors of the service: one small tree, and every error carries data."""
+
+
+class CashbackError(Exception):
+    """Base of every error that we raise ourselves."""
+
+
+class BadInstant(CashbackError, ValueError):
+    """A text isn't an RFC 3339 date-time with at most nine fractional digits."""
+
+    def __init__(self, text: str, why: str) -> None:
+        super().__init__(f"{why}: {text!r}")
+        self.text = text
+        self.why = why
+
+
+class BadAmount(CashbackError, ValueError):
+    """A number can't be money or a quantity: too many digits to be exact."""

@@ -1,0 +1,29 @@
+"""Names of streams and calls: functions of the order alone, so that every process finds the same ones."""
+
+from uuid import UUID, uuid5
+
+MAX_ORDER_ID = 2**63 - 1
+
+# A UUID of version 8 (RFC 9562, section 5.8) with the order id in its low bits: streams of orders created one
+# after another lie side by side in the index, and the order id can be read back from the stream's name.
+_PREFIX = 0xCA5B_BACC << 96 | 8 << 76 | 2 << 62
+_LOW_BITS = 62
+
+
+def stream_id(order_id: int) -> UUID:
+    """The originator id of an order's stream. Raises ValueError outside 1 … 2⁶³−1 (contract.md, section 1)."""
+    if not 1 <= order_id <= MAX_ORDER_ID:
+        raise ValueError(f"an order id is a whole number from 1 to 2^63-1, not {order_id}")
+    high, low = divmod(order_id, 1 << _LOW_BITS)
+    return UUID(int=_PREFIX | high << 64 | low)
+
+
+def order_id_of(originator_id: UUID) -> int:
+    """The inverse of `stream_id`."""
+    value = originator_id.int ^ _PREFIX
+    return (value >> 64) << _LOW_BITS | value & ((1 << _LOW_BITS) - 1)
+
+
+def idempotency_key(originator_id: UUID, originator_version: int) -> UUID:
+    """The key of the call that a stored event asks for: the same on every attempt, in every process, for ever."""
+    return uuid5(originator_id, str(originator_version))

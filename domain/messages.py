@@ -1,0 +1,92 @@
+"""What the order service said: one message of an order's cashback lifecycle, as the domain sees it.
+
+The names of the wire stay outside. `body` and `headers` are carried, not looked at: they are what was received,
+so that a message can be sent on or sent again as it came.
+"""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Kind(StrEnum):
+    """The four steps of the lifecycle."""
+
+    CREATED = "CREATED"
+    UPDATED = "UPDATED"
+    CANCELLED = "CANCELLED"
+    COMPLETED = "COMPLETED"
+
+    @property
+    def is_end(self) -> bool:
+        return self in {Kind.CANCELLED, Kind.COMPLETED}
+
+
+SEQUENCE_LANE: Final = "sequence"
+"""The lane of every message whose publisher stamped its `sequence`: there the numbers are the truth."""
+
+
+class Place(NamedTuple):
+    """Where a message stands among those whose order is certain.
+
+    Within one lane a greater offset was published later, whatever the clocks say. A lane is one partition of one
+    topic, or, for stamped messages, the publisher's own sequence. Between lanes only the clocks can tell.
+    """
+
+    lane: str
+    offset: int
+
+
+class Message(BaseModel):
+    """One message. Two messages with the same digest say the same thing."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: Kind
+    order_id: int
+    transaction_id: str
+    transaction_date: str
+    """As it was written, RFC 3339."""
+    happened_at_ns: int
+    """The same instant: nanoseconds since 1970, UTC."""
+    identity: str
+    """The publisher's own id (`ce_id`) where there is one, else the digest (contract.md, section 1)."""
+    digest: str
+    """Of the kind and the whole content: equal for two messages exactly if they say the same thing."""
+    sequence: int | None = None
+    """1, 2, 3 … of the order, if the publisher stamps its messages."""
+    store_no: str | None = None
+    buyer_id: str | None = None
+    reason: str | None = None
+    cashback: Decimal | None = None
+    """What the items of a CREATED or UPDATED earn; None on the others."""
+    is_negative: bool = False
+    """True if an item would take money from the buyer."""
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
+    timestamp_ms: int | None = None
+    """Kafka's own timestamp of the record."""
+    replay: str | None = None
+    """The replay that sent this copy: such a copy says nothing about the place that its message had."""
+    headers: tuple[tuple[str, str | None], ...] = ()
+    """As received; the bytes of a value stand here as Latin-1 text, one character a byte."""
+    body: bytes = Field(exclude=True)
+    """As received, and stored beside this record, not in it."""
+
+    @property
+    def place(self) -> Place | None:
+        """None for a replayed copy without a sequence: where the first copy stood is not known."""
+        if self.sequence is not None:
+            return Place(SEQUENCE_LANE, self.sequence)
+        if self.replay is not None:
+            return None
+        return Place(f"{self.topic}@{self.topic_id}/{self.partition}", self.offset)
+
+    @property
+    def fact(self) -> tuple[Kind, str, int]:
+        """Two messages about the same fact with different content contradict each other."""
+        return (self.kind, self.transaction_id, self.happened_at_ns)

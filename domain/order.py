@@ -1,0 +1,272 @@
+"""The order as an aggregate: its state, and `evolve`, which only records what was decided.
+
+`evolve` has no guards: a rule tightened later must not break old streams. The rules are in `decision.py`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, assert_never
+from uuid import UUID
+
+from domain.events import (
+    Accepted,
+    CashbackCancelled,
+    CashbackCompleted,
+    CashbackCreated,
+    CashbackUpdated,
+    Doubt,
+    MessageHeld,
+    MessageRejected,
+    OrderEvent,
+    Refusal,
+    RepeatSeenElsewhere,
+    WaitsFor,
+)
+from domain.identifiers import stream_id
+from domain.lifecycle import Status
+from domain.messages import Kind, Message, Place
+
+_EMPTY: Mapping[Any, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A message with the place and the time that it counts with."""
+
+    kind: Kind
+    place: Place | None
+    effective_at_ns: int
+    digest: str
+    version: int
+    """Of the event that decided about it; 0 before there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What was agreed when the order was created, and last changed."""
+
+    created: Standing
+    store_no: str | None
+    buyer_id: str | None
+    update: Standing | None
+    """The last accepted update."""
+    cashback: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class NotCreated:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    terms: Terms
+    end: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    terms: Terms
+    end: Standing
+
+
+Stage = NotCreated | Pending | Completed | Cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A message that waits. Its version is that of the event that holds it."""
+
+    message: Message
+    effective_at_ns: int
+    waits_for: WaitsFor
+    version: int
+    since_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Where a message was seen: its lanes, the first one first, and its number."""
+
+    lanes: tuple[str | None, ...]
+    sequence: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The state of one order, folded from its stream. Version 0 has no events."""
+
+    order_id: int
+    version: int = 0
+    stage: Stage = field(default_factory=NotCreated)
+    held: tuple[Held, ...] = ()
+    sightings: Mapping[str, Sighting] = _EMPTY
+    """Every message ever recorded, by digest."""
+    digest_of_fact: Mapping[tuple[Kind, str, int], str] = _EMPTY
+    """The content that stands for a fact: the first that came."""
+    digest_of_identity: Mapping[str, str] = _EMPTY
+    lane_ends: Mapping[str, int] = _EMPTY
+    """The effective time, in nanoseconds, of the last message in each lane: it only grows."""
+    last_sequence: int = 0
+    """The number of the last message whose turn has come. Unstamped messages count until stamps begin."""
+    is_stamped: bool = False
+    stated_at_ns: int | None = None
+    """The greatest date that the third party was given."""
+    updates_seen: int = 0
+    ends_seen: int = 0
+    is_repeated_elsewhere: bool = False
+    event_doubts: frozenset[Doubt] = frozenset()
+
+    @property
+    def id(self) -> UUID:
+        return stream_id(self.order_id)
+
+    @property
+    def status(self) -> Status:
+        match self.stage:
+            case NotCreated():
+                return Status.NOT_CREATED
+            case Pending():
+                return Status.PENDING
+            case Completed():
+                return Status.COMPLETED
+            case Cancelled():
+                return Status.CANCELLED
+            case _:
+                assert_never(self.stage)
+
+    @property
+    def terms(self) -> Terms | None:
+        return None if isinstance(self.stage, NotCreated) else self.stage.terms
+
+    @property
+    def doubts(self) -> frozenset[Doubt]:
+        """Why a person should look at the order; empty if its state is certain."""
+        order_matters = self.updates_seen > 1 or (self.updates_seen == 1 and self.ends_seen > 0)
+        if self.is_repeated_elsewhere and order_matters:
+            return self.event_doubts | {Doubt.UNCERTAIN_ORDER}
+        return self.event_doubts
+
+    def effective_time(self, message: Message) -> int:
+        """When the message counts as having happened, in nanoseconds since 1970.
+
+        Its own date, unless its lane has reached a later time already: publishers' clocks differ, the order
+        within a lane doesn't (a hybrid logical clock, one for each lane of the order).
+        """
+        place = message.place
+        if place is None or place.lane not in self.lane_ends:
+            return message.happened_at_ns
+        return max(message.happened_at_ns, self.lane_ends[place.lane] + 1)
+
+
+def evolve(order: Order, event: OrderEvent) -> Order:
+    """The order after one more event of its stream."""
+    order = _record(order, event)
+    match event:
+        case CashbackCreated():
+            terms = Terms(
+                created=_standing(event),
+                store_no=event.message.store_no,
+                buyer_id=event.message.buyer_id,
+                update=None,
+                cashback=event.cashback,
+            )
+            return replace(order, stage=Pending(terms))
+        case CashbackUpdated():
+            terms = replace(_terms(order), update=_standing(event), cashback=event.cashback)
+            return replace(order, stage=Pending(terms))
+        case CashbackCompleted():
+            return replace(order, stage=Completed(_terms(order), _standing(event)))
+        case CashbackCancelled():
+            return replace(order, stage=Cancelled(_terms(order), _standing(event)))
+        case MessageHeld():
+            held = Held(
+                event.message,
+                event.effective_at_ns,
+                event.waits_for,
+                event.originator_version,
+                event.recorded_at_ns,
+            )
+            return replace(order, held=(*order.held, held))
+        case RepeatSeenElsewhere():
+            return replace(order, is_repeated_elsewhere=True)
+        case _:
+            return order  # superseded and rejected messages are only remembered
+
+
+def fold(order: Order | None, events: Iterable[OrderEvent]) -> Order | None:
+    """The state after the events; None if there is neither a state nor an event."""
+    for event in events:
+        order = evolve(order or Order(event.message.order_id), event)
+    return order
+
+
+def _standing(event: OrderEvent) -> Standing:
+    message = event.message
+    return Standing(message.kind, message.place, event.effective_at_ns, message.digest, event.originator_version)
+
+
+def _terms(order: Order) -> Terms:
+    assert order.terms is not None, "a stream has its creation before all that follows from it"
+    return order.terms
+
+
+def _record(order: Order, event: OrderEvent) -> Order:
+    """What every event adds to the memory of the order."""
+    message = event.message
+    lane = message.place.lane if message.place else None
+    seen = order.sightings.get(message.digest)
+    changes: dict[str, Any] = {"version": event.originator_version}
+    if seen is None:
+        changes["sightings"] = {**order.sightings, message.digest: Sighting((lane,), message.sequence)}
+    elif lane not in seen.lanes:
+        sighting = replace(seen, lanes=(*seen.lanes, lane))
+        changes["sightings"] = {**order.sightings, message.digest: sighting}
+    if message.fact not in order.digest_of_fact:
+        changes["digest_of_fact"] = {**order.digest_of_fact, message.fact: message.digest}
+    if message.identity not in order.digest_of_identity:
+        changes["digest_of_identity"] = {**order.digest_of_identity, message.identity: message.digest}
+    if event.held_version is not None:
+        changes["held"] = tuple(held for held in order.held if held.version != event.held_version)
+    if event.doubt is not None:
+        changes["event_doubts"] = order.event_doubts | {event.doubt}
+    if isinstance(event, Accepted):
+        changes["stated_at_ns"] = event.stated_at_ns
+    if not isinstance(event, RepeatSeenElsewhere):
+        if event.held_version is None and message.kind is Kind.UPDATED:
+            changes["updates_seen"] = order.updates_seen + 1
+        if event.held_version is None and message.kind.is_end:
+            changes["ends_seen"] = order.ends_seen + 1
+        if _had_its_turn(event):
+            changes |= _advance(order, event, lane)
+    return replace(order, **changes)
+
+
+def _had_its_turn(event: OrderEvent) -> bool:
+    """False if the event left the message's number to wait, or for another message."""
+    match event:
+        case MessageHeld(waits_for=WaitsFor.SEQUENCE) | MessageRejected(refusal=Refusal.SEQUENCE_TAKEN):
+            return False
+        case _:
+            return True
+
+
+def _advance(order: Order, event: OrderEvent, lane: str | None) -> dict[str, Any]:
+    """Moves the order's clock in the message's lane, and its count of messages."""
+    changes: dict[str, Any] = {}
+    if lane is not None and event.effective_at_ns > order.lane_ends.get(lane, event.effective_at_ns - 1):
+        changes["lane_ends"] = {**order.lane_ends, lane: event.effective_at_ns}
+    sequence = event.message.sequence
+    if sequence is not None:
+        changes["last_sequence"] = max(order.last_sequence, sequence)
+        changes["is_stamped"] = True
+    elif event.held_version is None and not order.is_stamped:
+        changes["last_sequence"] = order.last_sequence + 1
+    return changes

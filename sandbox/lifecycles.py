@@ -1,0 +1,295 @@
+"""What an order service says about its orders: whole lifecycles, many at once (contract.md, section 1).
+
+Pure: the same arguments give the same messages, byte for byte. It shares no rule with the service, so that
+`outcome` is a second opinion on what the service and the third party must arrive at.
+"""
+
+import heapq
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_DOWN, Decimal
+from random import Random
+from typing import Any, Literal, NamedTuple, Self
+
+from domain import exact_json
+
+Kind = Literal["CREATED", "UPDATED", "CANCELLED", "COMPLETED"]
+Status = Literal["PENDING", "COMPLETED", "CANCELLED"]
+
+MAX_ORDER_ID = 2**63 - 1
+MAX_OPEN_ORDERS = 2_000
+MAX_ITEMS = 4
+
+_NS_PER_SECOND = 10**9
+_FIRST_DAY_OF_ORDER_IDS = datetime(2020, 1, 1, tzinfo=UTC)
+_UPDATE_COUNTS, _UPDATE_COUNT_WEIGHTS = (0, 1, 2, 3), (45, 35, 14, 6)
+_CANCELLED_SHARE = 0.15
+_REASON_SHARE = 0.7
+_EMPTIED_SHARE = 0.06
+_MISSING_SHARE = 0.15
+_EXTRA_SHARE = 0.3
+_REASONS = ("buyer changed their mind", "out of stock", "no courier")
+_DISCOUNT_PERCENTS = (0, 5, 10, 25, 50)
+_SHORTEST_OF_LONGEST = 0.4
+_CENT = Decimal("0.01")
+_HALF = Decimal("0.5")
+_GRAM = Decimal("0.001")
+
+
+@dataclass(frozen=True, slots=True)
+class OrderMessage:
+    """One message as it goes to the topic; `at_ns` is its transactionDate, in nanoseconds since 1970."""
+
+    order_id: int
+    kind: Kind
+    sequence: int
+    at_ns: int
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """An order starts every `spacing_ns`, and no lifecycle takes longer than `lifecycle_ns`.
+
+    Raises ValueError where more than MAX_OPEN_ORDERS would be open at once: they are held in memory.
+    """
+
+    spacing_ns: int
+    lifecycle_ns: int
+
+    def __post_init__(self) -> None:
+        if self.spacing_ns < 1 or not 0 <= self.lifecycle_ns <= self.spacing_ns * MAX_OPEN_ORDERS:
+            raise ValueError(f"more than {MAX_OPEN_ORDERS} orders would be open at once: {self}")
+
+    @classmethod
+    def of(cls, orders_per_second: float, lifecycle_seconds: float) -> Self:
+        """Shortens the lifecycles where too many orders would be open at once."""
+        spacing_ns = max(1, round(_NS_PER_SECOND / orders_per_second))
+        return cls(spacing_ns, min(round(lifecycle_seconds * _NS_PER_SECOND), spacing_ns * MAX_OPEN_ORDERS))
+
+
+COMPRESSED = Pace(spacing_ns=20_000, lifecycle_ns=1_000_000)
+"""Fifty orders open at once; slow enough that dates stay behind the clock of whoever publishes them."""
+
+
+def lifecycles(  # noqa: PLR0913  # each is a choice of the caller's, and all but two are named at the call
+    seed: int,
+    orders: int | None,
+    *,
+    first_order_id: int,
+    started_at_ns: int,
+    pace: Pace = COMPRESSED,
+    stamped: bool = True,
+    open_share: float = 0.0,
+) -> Iterator[OrderMessage]:
+    """The messages of `orders` orders (None: without end), in the order of their dates.
+
+    Order ids count up from `first_order_id`. `open_share` (0 … 1) of the orders never end. Without `stamped`
+    the headers `ce_id` and `sequence` are missing, and nothing else changes. Raises ValueError, before the
+    first message, for a negative number of orders or ids outside 1 … 2^63-1.
+    """
+    ids_left = MAX_ORDER_ID - first_order_id + 1
+    if orders is None:
+        orders = ids_left
+    if first_order_id < 1 or not 0 <= orders <= ids_left:
+        raise ValueError(f"no {orders} order ids from {first_order_id} on within 1 ... 2^63-1")
+    writer = _Writer(Random(seed), pace, stamped=stamped, open_share=open_share)
+    return _interleave(writer, orders, first_order_id, started_at_ns)
+
+
+def outcome(messages: Iterable[OrderMessage]) -> dict[int, tuple[Status, Decimal]]:
+    """Where each order must end: its status, and the cashback of its latest item list.
+
+    A cancelled order has the amount that was promised before. The messages may come in any order and more
+    than once; each order's latest date decides.
+    """
+    promised: dict[int, tuple[int, Decimal]] = {}
+    ended: dict[int, Status] = {}
+    for message in messages:
+        if message.kind == "COMPLETED" or message.kind == "CANCELLED":
+            ended[message.order_id] = message.kind
+        elif message.at_ns >= promised.get(message.order_id, (0, None))[0]:
+            promised[message.order_id] = (message.at_ns, _cashback(message.value))
+    return {order_id: (ended.get(order_id, "PENDING"), amount) for order_id, (_, amount) in promised.items()}
+
+
+def first_order_id_at(now_ns: int) -> int:
+    """A first order id that no earlier run has reached: the microseconds since 2020.
+
+    Runs don't collide as long as none publishes a million orders a second.
+    """
+    return (now_ns - int(_FIRST_DAY_OF_ORDER_IDS.timestamp()) * _NS_PER_SECOND) // 1_000
+
+
+class _Product(NamedTuple):
+    external_id: str
+    unit: str
+    price: Decimal
+    vat_rate: Decimal
+    brand: str | None
+
+
+class _Line(NamedTuple):
+    product: _Product
+    quantity: Decimal
+    discount_percent: int
+
+
+_CATALOGUE = tuple(
+    _Product(
+        external_id=str(60_000 + 131 * number),
+        unit=("KG", "PIECE", "KG", "L", "PIECE")[number % 5],
+        price=(199 + 1_237 * number % 29_900) * _CENT,
+        vat_rate=Decimal(("1", "10", "20", "8.5")[number % 4]),
+        brand=("Ovac\u0131k", "Nordsee", None, None)[number % 4],
+    )
+    for number in range(200)
+)
+
+
+def _interleave(
+    writer: "_Writer", orders: int, first_order_id: int, started_at_ns: int
+) -> Iterator[OrderMessage]:
+    waiting: list[tuple[int, int, int, OrderMessage]] = []
+    for number in range(orders):
+        starts_ns = started_at_ns + number * writer.pace.spacing_ns
+        while waiting and waiting[0][0] < starts_ns:
+            yield heapq.heappop(waiting)[-1]
+        for message in writer.order(first_order_id + number, starts_ns):
+            heapq.heappush(waiting, (message.at_ns, message.order_id, message.sequence, message))
+    while waiting:
+        yield heapq.heappop(waiting)[-1]
+
+
+class _Writer:
+    """Writes one order after another."""
+
+    def __init__(self, rng: Random, pace: Pace, *, stamped: bool, open_share: float) -> None:
+        self.pace = pace
+        self._rng = rng
+        self._stamped = stamped
+        self._open_share = open_share
+
+    def order(self, order_id: int, starts_ns: int) -> Iterator[OrderMessage]:
+        """The order's whole lifecycle; it begins less than one spacing after `starts_ns`."""
+        rng = self._rng
+        kinds: list[Kind] = ["CREATED"]
+        kinds += ["UPDATED"] * rng.choices(_UPDATE_COUNTS, _UPDATE_COUNT_WEIGHTS)[0]
+        if rng.random() >= self._open_share:
+            kinds.append("CANCELLED" if rng.random() < _CANCELLED_SHARE else "COMPLETED")
+        parties = {"storeNo": str(rng.randrange(10_000, 60_000)), "buyerId": str(rng.randrange(10**6))}
+        lines = [self._line() for _ in range(rng.randint(1, MAX_ITEMS))]
+        dates_ns = self._dates_ns(len(kinds), starts_ns)
+        for sequence, (kind, at_ns) in enumerate(zip(kinds, dates_ns, strict=True), start=1):
+            payload: dict[str, Any] = {"orderId": order_id}
+            if kind == "UPDATED":
+                lines = self._picked(lines)
+            if kind in {"CREATED", "UPDATED"}:
+                payload |= parties | self._purchase(lines)
+            else:
+                payload |= self._end(kind, parties)
+            payload |= {"transactionId": self._uuid(), "transactionDate": _rfc3339(at_ns)}
+            yield OrderMessage(
+                order_id=order_id,
+                kind=kind,
+                sequence=sequence,
+                at_ns=at_ns,
+                key=str(order_id).encode(),
+                value=exact_json.dumps(self._envelope(kind, payload)),
+                headers=self._headers(sequence),
+            )
+
+    def _dates_ns(self, steps: int, starts_ns: int) -> list[int]:
+        rng = self._rng
+        begins_ns = starts_ns + rng.randrange(self.pace.spacing_ns)
+        span_ns = self.pace.lifecycle_ns * rng.uniform(_SHORTEST_OF_LONGEST, 1.0)
+        fractions = [0.0, *sorted(rng.random() for _ in range(steps - 2)), 1.0][:steps]
+        dates_ns = [begins_ns + round(span_ns * fraction) for fraction in fractions]
+        for later in range(1, steps):
+            dates_ns[later] = max(dates_ns[later], dates_ns[later - 1] + 1)
+        return dates_ns
+
+    def _line(self) -> _Line:
+        product = self._rng.choice(_CATALOGUE)
+        return _Line(product, self._quantity(product.unit), self._rng.choice(_DISCOUNT_PERCENTS))
+
+    def _quantity(self, unit: str) -> Decimal:
+        if unit == "KG":
+            return self._rng.randrange(50, 3_500) * _GRAM
+        return self._rng.randrange(1, 7) * (_HALF if unit == "L" else Decimal(1))
+
+    def _picked(self, lines: list[_Line]) -> list[_Line]:
+        """What the shop had: goods weighed anew, some missing, one put in for them; now and then nothing."""
+        if self._rng.random() < _EMPTIED_SHARE:
+            return []
+        found = [line for line in lines if self._rng.random() >= _MISSING_SHARE]
+        return [line._replace(quantity=self._quantity(line.product.unit)) for line in found] or [self._line()]
+
+    def _purchase(self, lines: list[_Line]) -> dict[str, Any]:
+        members: dict[str, Any] = {
+            "orderItemsWithDiscountSummaryItems": [{"productItem": _product_item(line)} for line in lines]
+        }
+        if self._rng.random() < _EXTRA_SHARE:
+            members["channel"] = self._rng.choice(("app", "web"))
+        if self._rng.random() < _EXTRA_SHARE:
+            members["promotion"] = {
+                "code": f"SPRING-{self._rng.randrange(100)}",
+                "budget": Decimal("1000.50"),
+            }
+        return members
+
+    def _end(self, kind: Kind, parties: dict[str, str]) -> dict[str, str]:
+        members = dict(parties) if self._rng.random() < _EXTRA_SHARE else {}
+        if kind == "CANCELLED" and self._rng.random() < _REASON_SHARE:
+            members["reason"] = self._rng.choice(_REASONS)
+        return members
+
+    def _envelope(self, kind: Kind, payload: dict[str, Any]) -> dict[str, Any]:
+        if self._rng.random() < _EXTRA_SHARE:
+            return {"payload": payload, "type": kind, "producer": {"name": "order-service", "schema": 2}}
+        return {"type": kind, "payload": payload}
+
+    def _headers(self, sequence: int) -> tuple[tuple[str, bytes | None], ...]:
+        stamp = (("ce_id", self._uuid().encode()), ("sequence", str(sequence).encode()))
+        trace = self._rng.getrandbits(192)
+        traced = (
+            self._rng.random() < _EXTRA_SHARE and trace >> 64 and trace & (2**64 - 1)
+        )  # W3C: not all zero
+        traceparent = (("traceparent", f"00-{trace >> 64:032x}-{trace & (2**64 - 1):016x}-01".encode()),)
+        return (stamp if self._stamped else ()) + (traceparent if traced else ())
+
+    def _uuid(self) -> str:
+        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+
+
+def _product_item(line: _Line) -> dict[str, Any]:
+    product, quantity, discount_percent = line
+    discounted = (product.price * (100 - discount_percent) * _CENT).quantize(_CENT, ROUND_DOWN)
+    item = {
+        "externalProductId": product.external_id,
+        "quantity": quantity,
+        "unit": product.unit,
+        "originalPrice": product.price,
+        "discountedPrice": discounted,
+        # Rounded down, so that no item's cashback is negative by a fraction of a cent.
+        "finalTotalPrice": (discounted * quantity).quantize(_CENT, ROUND_DOWN),
+        "vatRate": product.vat_rate,
+    }
+    return item | {"brand": product.brand} if product.brand else item
+
+
+def _cashback(value: bytes) -> Decimal:
+    lines = exact_json.loads(value)["payload"]["orderItemsWithDiscountSummaryItems"]
+    items = [line["productItem"] for line in lines]
+    return sum(
+        (item["originalPrice"] * item["quantity"] - item["finalTotalPrice"] for item in items), Decimal(0)
+    )
+
+
+def _rfc3339(at_ns: int) -> str:
+    seconds, nanoseconds = divmod(at_ns, _NS_PER_SECOND)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
