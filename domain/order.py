@@ -6,7 +6,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -22,13 +21,12 @@ from domain.events import (
     OrderEvent,
     Refusal,
     RepeatSeenElsewhere,
+    UpdateSuperseded,
     WaitsFor,
 )
 from domain.identifiers import stream_id
 from domain.lifecycle import Status
 from domain.messages import Kind, Message, Place
-
-_EMPTY: Mapping[Any, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +105,12 @@ class Order:
     version: int = 0
     stage: Stage = field(default_factory=NotCreated)
     held: tuple[Held, ...] = ()
-    sightings: Mapping[str, Sighting] = _EMPTY
+    sightings: Mapping[str, Sighting] = field(default_factory=dict)
     """Every message ever recorded, by digest."""
-    digest_of_fact: Mapping[tuple[Kind, str, int], str] = _EMPTY
+    digest_of_fact: Mapping[tuple[Kind, str, int], str] = field(default_factory=dict)
     """The content that stands for a fact: the first that came."""
-    digest_of_identity: Mapping[str, str] = _EMPTY
-    lane_ends: Mapping[str, int] = _EMPTY
+    digest_of_identity: Mapping[str, str] = field(default_factory=dict)
+    lane_ends: Mapping[str, int] = field(default_factory=dict)
     """The effective time, in nanoseconds, of the last message in each lane: it only grows."""
     last_sequence: int = 0
     """The number of the last message whose turn has come. Unstamped messages count until stamps begin."""
@@ -121,6 +119,10 @@ class Order:
     """The greatest date that the third party was given."""
     updates_seen: int = 0
     ends_seen: int = 0
+    rejected: int = 0
+    superseded: int = 0
+    recorded_at_ns: int = 0
+    """When the last event was recorded."""
     is_repeated_elsewhere: bool = False
     event_doubts: frozenset[Doubt] = frozenset()
 
@@ -195,10 +197,14 @@ def evolve(order: Order, event: OrderEvent) -> Order:
                 event.recorded_at_ns,
             )
             return replace(order, held=(*order.held, held))
+        case MessageRejected():
+            return replace(order, rejected=order.rejected + 1)
+        case UpdateSuperseded():
+            return replace(order, superseded=order.superseded + 1)
         case RepeatSeenElsewhere():
             return replace(order, is_repeated_elsewhere=True)
         case _:
-            return order  # superseded and rejected messages are only remembered
+            raise TypeError(f"no rule for {type(event).__name__}")
 
 
 def fold(order: Order | None, events: Iterable[OrderEvent]) -> Order | None:
@@ -223,7 +229,10 @@ def _record(order: Order, event: OrderEvent) -> Order:
     message = event.message
     lane = message.place.lane if message.place else None
     seen = order.sightings.get(message.digest)
-    changes: dict[str, Any] = {"version": event.originator_version}
+    changes: dict[str, Any] = {
+        "version": event.originator_version,
+        "recorded_at_ns": event.recorded_at_ns,
+    }
     if seen is None:
         changes["sightings"] = {**order.sightings, message.digest: Sighting((lane,), message.sequence)}
     elif lane not in seen.lanes:

@@ -32,7 +32,7 @@ _MISSING_SHARE = 0.15
 _EXTRA_SHARE = 0.3
 _REASONS = ("buyer changed their mind", "out of stock", "no courier")
 _DISCOUNT_PERCENTS = (0, 5, 10, 25, 50)
-_SHORTEST_OF_LONGEST = 0.4
+_SHORTEST_SHARE_OF_LONGEST = 0.4
 _CENT = Decimal("0.01")
 _HALF = Decimal("0.5")
 _GRAM = Decimal("0.001")
@@ -95,7 +95,7 @@ def lifecycles(  # noqa: PLR0913  # each is a choice of the caller's, and all bu
     ids_left = MAX_ORDER_ID - first_order_id + 1
     if orders is None:
         orders = ids_left
-    if first_order_id < 1 or not 0 <= orders <= ids_left:
+    if not 1 <= first_order_id <= MAX_ORDER_ID or not 0 <= orders <= ids_left:
         raise ValueError(f"no {orders} order ids from {first_order_id} on within 1 ... 2^63-1")
     writer = _Writer(Random(seed), pace, stamped=stamped, open_share=open_share)
     return _interleave(writer, orders, first_order_id, started_at_ns)
@@ -110,10 +110,13 @@ def outcome(messages: Iterable[OrderMessage]) -> dict[int, tuple[Status, Decimal
     promised: dict[int, tuple[int, Decimal]] = {}
     ended: dict[int, Status] = {}
     for message in messages:
-        if message.kind == "COMPLETED" or message.kind == "CANCELLED":
-            ended[message.order_id] = message.kind
-        elif message.at_ns >= promised.get(message.order_id, (0, None))[0]:
-            promised[message.order_id] = (message.at_ns, _cashback(message.value))
+        match message.kind:
+            case "COMPLETED" | "CANCELLED" as end:
+                ended[message.order_id] = end
+            case "CREATED" | "UPDATED":
+                before = promised.get(message.order_id)
+                if before is None or message.at_ns > before[0]:
+                    promised[message.order_id] = (message.at_ns, _cashback(message.value))
     return {order_id: (ended.get(order_id, "PENDING"), amount) for order_id, (_, amount) in promised.items()}
 
 
@@ -151,9 +154,7 @@ _CATALOGUE = tuple(
 )
 
 
-def _interleave(
-    writer: "_Writer", orders: int, first_order_id: int, started_at_ns: int
-) -> Iterator[OrderMessage]:
+def _interleave(writer: "_Writer", orders: int, first_order_id: int, started_at_ns: int) -> Iterator[OrderMessage]:
     waiting: list[tuple[int, int, int, OrderMessage]] = []
     for number in range(orders):
         starts_ns = started_at_ns + number * writer.pace.spacing_ns
@@ -206,7 +207,7 @@ class _Writer:
     def _dates_ns(self, steps: int, starts_ns: int) -> list[int]:
         rng = self._rng
         begins_ns = starts_ns + rng.randrange(self.pace.spacing_ns)
-        span_ns = self.pace.lifecycle_ns * rng.uniform(_SHORTEST_OF_LONGEST, 1.0)
+        span_ns = self.pace.lifecycle_ns * rng.uniform(_SHORTEST_SHARE_OF_LONGEST, 1.0)
         fractions = [0.0, *sorted(rng.random() for _ in range(steps - 2)), 1.0][:steps]
         dates_ns = [begins_ns + round(span_ns * fraction) for fraction in fractions]
         for later in range(1, steps):
@@ -256,9 +257,7 @@ class _Writer:
     def _headers(self, sequence: int) -> tuple[tuple[str, bytes | None], ...]:
         stamp = (("ce_id", self._uuid().encode()), ("sequence", str(sequence).encode()))
         trace = self._rng.getrandbits(192)
-        traced = (
-            self._rng.random() < _EXTRA_SHARE and trace >> 64 and trace & (2**64 - 1)
-        )  # W3C: not all zero
+        traced = self._rng.random() < _EXTRA_SHARE and trace >> 64 and trace & (2**64 - 1)  # W3C: not all zero
         traceparent = (("traceparent", f"00-{trace >> 64:032x}-{trace & (2**64 - 1):016x}-01".encode()),)
         return (stamp if self._stamped else ()) + (traceparent if traced else ())
 
@@ -285,9 +284,7 @@ def _product_item(line: _Line) -> dict[str, Any]:
 def _cashback(value: bytes) -> Decimal:
     lines = exact_json.loads(value)["payload"]["orderItemsWithDiscountSummaryItems"]
     items = [line["productItem"] for line in lines]
-    return sum(
-        (item["originalPrice"] * item["quantity"] - item["finalTotalPrice"] for item in items), Decimal(0)
-    )
+    return sum((item["originalPrice"] * item["quantity"] - item["finalTotalPrice"] for item in items), Decimal(0))
 
 
 def _rfc3339(at_ns: int) -> str:

@@ -6,18 +6,18 @@ and writes into the home directory.
 
 import fcntl
 import os
-import re
 import secrets
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from signal import SIGINT, SIGQUIT
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import psycopg
 from psycopg import sql
@@ -35,6 +35,8 @@ READY_SECONDS = 60.0  # recovery after a crash is part of it
 IN_USE_SECONDS = 3.0  # the server of a killed parent is gone within this time
 CONNECT_TIMEOUT_SECONDS = 3
 PORT_ATTEMPTS = 5
+PORT_TAKEN = "could not create any TCP/IP sockets"
+PASSWORD_BYTES = 24
 POLL_INTERVAL_SECONDS = 0.02
 ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
 
@@ -68,13 +70,21 @@ class EmbeddedPostgres:
     As root it runs as the owner of the data, or `nobody`.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = True, programs: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        durable: bool = True,
+        programs: Path | None = None,
+        find_port: Callable[[], int] = free_port,
+    ) -> None:
         self.folder = folder.absolute()
         self.log = self.folder / "postgres.log"
         self._data = self.folder / "data"
         self._password_file = self.folder / "password"
         self._programs = programs or installation()
         self._durable = durable
+        self._find_port = find_port
         self._lock: int | None = None
         self._child: Child | None = None
         self._url = ""
@@ -128,10 +138,9 @@ class EmbeddedPostgres:
         assert self._lock is None, "stop it first"
         try:
             self._take_lock()
-            for leftover in (self._data, self._unfinished):
-                if leftover.exists():
-                    shutil.rmtree(leftover)
-            self._password_file.unlink(missing_ok=True)
+            for folder in (self._unfinished, self._data):
+                if folder.exists():
+                    shutil.rmtree(folder.rename(self._unfinished))
         except OSError as error:
             raise PartError(NAME, f"can't empty the folder {self.folder}: {error}") from error
         finally:
@@ -166,50 +175,101 @@ class EmbeddedPostgres:
 
     def _check_data(self) -> None:
         owner = self._data.stat().st_uid
-        us = os.geteuid()
-        if owner != us if us else not owner:
-            raise PartError(
-                NAME, f"{self._data} belongs to the user id {owner}; run as that user, or choose another folder"
-            )
+        if owner == 0 or os.geteuid() not in {0, owner}:
+            whose = f"{self._data} belongs to the user id {owner}"
+            raise PartError(NAME, f"{whose}; start it as the one who made it, or choose another folder")
         made_by = (self._data / "PG_VERSION").read_text().strip()
-        version = self._output_of("postgres", "--version")
-        major = re.search(r"\d+", version)
-        if major is None or major.group() != made_by:
-            raise PartError(
-                NAME,
-                f"{self._data} was made by PostgreSQL {made_by}, this is {version}; --reset throws the data away",
-            )
+        version = subprocess.run(
+            [self._programs / "bin" / "postgres", "--version"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        if f" {made_by}." not in version:
+            made = f"{self._data} was made by PostgreSQL {made_by}"
+            raise PartError(NAME, f"{made}, and this is {version}; --reset throws the data away")
         if not self._password_file.exists():
             raise PartError(NAME, f"{self._password_file} is missing; --reset throws the data away")
 
     def _make_cluster(self) -> None:
-        """Makes it beside and moves it into place, so that what is there is whole."""
+        """Made beside and moved into place, so that what is in place is whole."""
         if self._unfinished.exists():
             shutil.rmtree(self._unfinished)
         self._password_file.unlink(missing_ok=True)
-        password_fd = os.open(self._password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(password_fd, "w") as password:
-            password.write(secrets.token_urlsafe(24))
+        descriptor = os.open(self._password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as password_file:
+            password_file.write(secrets.token_urlsafe(PASSWORD_BYTES))
         self._unfinished.mkdir(mode=0o700)
-        run_as = self._run_as(self._unfinished)
-        if run_as:
-            os.chown(self._unfinished, run_as.uid, run_as.gid)
-        initdb = [
-            *("initdb", f"--pgdata={self._unfinished}", f"--username={USER}", f"--pwfile={self._password_file}"),
+        if os.geteuid() == 0:
+            os.chown(self._unfinished, NOBODY.uid, NOBODY.gid)
+        arguments = [
+            *(f"--pgdata={self._unfinished}", f"--username={USER}", f"--pwfile={self._password_file}"),
             *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions"),
             *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
             *([] if self._durable else ["--no-sync"]),
         ]
-        self._child = self._program(initdb, run_as)
-        code = self._child.wait(INITDB_SECONDS)
-        if code != 0:
-            raise PartError(NAME, f"initdb failed ({code})", self._child.log_tail())
-        self._child = None
+        self._child = Child.start(self._command("initdb", arguments, self._unfinished))
+        if self._child.wait(INITDB_SECONDS) != 0:
+            raise PartError(NAME, f"initdb ended with {self._child.exit_code}", self._child.log_tail())
+        self._child.stop()
         self._unfinished.rename(self._data)
 
-    def _run_as(self, folder: Path) -> RunAs | None:
-        if os.geteuid() != 0:
-            return None
-        owner = folder.stat()
-        return RunAs(owner.st_uid, owner.st_gid) if owner.st_uid else NOBODY
+    def _start_server(self) -> str:
+        """Returns the URL of our database on a server that answers."""
+        password = self._password_file.read_text()
+        settings = SETTINGS | ({} if self._durable else NOT_DURABLE)
+        options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
+        for _ in range(PORT_ATTEMPTS):
+            port = self._find_port()
+            server_url = f"postgresql://{USER}:{quote(password)}@{LOOPBACK}:{port}/{MAINTENANCE_DATABASE}"
+            arguments = ["-D", str(self._data), "-p", str(port), *options]
+            self._child = Child.start(self._command("postgres", arguments, self._data))
+            if self._answers(self._child, server_url):
+                return create_database(server_url, DATABASE)
+            if PORT_TAKEN not in self._child.log_tail():
+                self._child.check()
+            self._child.stop()
+        raise PartError(NAME, f"found no free port in {PORT_ATTEMPTS} attempts")
 
+    def _answers(self, child: Child, url: str) -> bool:
+        """Waits until it does; False if it has ended before. The password proves to us that it is ours (SCRAM)."""
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_SECONDS).close()
+            except psycopg.OperationalError as error:
+                if not child.alive:
+                    return False
+                if time.monotonic() > deadline:
+                    reason = f"no answer within {READY_SECONDS:.0f} s ({error})"
+                    raise PartError(NAME, reason, child.log_tail()) from error
+                time.sleep(POLL_INTERVAL_SECONDS)
+            else:
+                return True
+
+    def _command(self, program: str, arguments: list[str], data: Path) -> Command:
+        assert self._lock is not None
+        owner = data.stat()
+        return Command(
+            name=NAME,
+            argv=[self._programs / "bin" / program, *arguments],
+            log=self.log,
+            env=ENVIRONMENT,
+            cwd=data,
+            stop_signals=(SIGINT, SIGQUIT),
+            death_signal=SIGQUIT,  # the server takes its own children along, and its shared memory
+            run_as=RunAs(owner.st_uid, owner.st_gid) if os.geteuid() == 0 else None,
+            keep_open=(self._lock,),
+        )
+
+
+def create_database(url: str, name: str) -> str:
+    """Make the database unless it is there, through any URL of the same server; returns its URL."""
+    with psycopg.connect(url, autocommit=True) as connection, suppress(psycopg.errors.DuplicateDatabase):
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return urlsplit(url)._replace(path=f"/{quote(name, safe='')}").geturl()
+
+
+def drop_database(url: str) -> None:
+    """Drop the database that the URL names, if it exists, and cut its connections."""
+    parts = urlsplit(url)
+    with psycopg.connect(parts._replace(path=f"/{MAINTENANCE_DATABASE}").geturl(), autocommit=True) as connection:
+        name = sql.Identifier(unquote(parts.path.removeprefix("/")))
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))

@@ -99,9 +99,7 @@ class Child:
         A program that can't be executed shows as a child that ended, with the reason in its log.
         """
         if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError(
-                "start children from the main thread: they die with the thread that started them"
-            )
+            raise RuntimeError("start children from the main thread: they die with the thread that started them")
         with suppress(FileNotFoundError):
             command.log.replace(command.log.with_name(command.log.name + ".old"))
         with command.log.open("wb") as log:
@@ -118,27 +116,30 @@ class Child:
         return cls(command, process)
 
     @property
+    def exit_code(self) -> int | None:
+        """As `Popen.returncode`. Looks without reaping: until `stop`, nobody else can get its number."""
+        if self._process.returncode is not None:
+            return self._process.returncode
+        ending = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ending is None:
+            return None
+        return ending.si_status if ending.si_code == os.CLD_EXITED else -ending.si_status
+
+    @property
     def alive(self) -> bool:
-        return self._ending() is None
+        return self.exit_code is None
 
     def check(self) -> None:
         """Raise PartError with the end of its log if it has ended."""
-        ending = self._ending()
-        if ending is not None:
-            raise PartError(self.command.name, f"ended on its own ({ending})", self.log_tail())
+        if not self.alive:
+            raise PartError(self.command.name, f"ended with {self.exit_code}", self.log_tail())
 
-    def _ending(self) -> str | None:
-        """How it ended, or None. Looks without reaping: until `stop`, nobody else can get its number."""
-        if self._process.returncode is not None:
-            return "stopped"
-        result = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if result is None:
-            return None
-        return (
-            f"exit code {result.si_status}"
-            if result.si_code == os.CLD_EXITED
-            else f"signal {result.si_status}"
-        )
+    def wait(self, seconds: float) -> int | None:
+        """Its exit code, or None if it still runs then."""
+        deadline = time.monotonic() + seconds
+        while self.alive and time.monotonic() < deadline:
+            time.sleep(POLL_INTERVAL_SECONDS)
+        return self.exit_code
 
     def log_tail(self, lines: int = LOG_TAIL_LINES) -> str:
         """The last lines of its output, of at most LOG_TAIL_BYTES; empty when there is none."""
@@ -160,24 +161,17 @@ class Child:
             if within_seconds <= 0 or not self.alive:
                 break
             os.kill(self.pid, number)
-            self._wait(share)
+            self.wait(share)
         if self._process.returncode is None:
             # Not reaped yet, so the group's number is still its own.
             os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()
 
-    def _wait(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while self.alive and time.monotonic() < deadline:
-            time.sleep(POLL_INTERVAL_SECONDS)
-
 
 def _launcher(command: Command) -> list[str]:
     setpriv = shutil.which("setpriv")
     if setpriv is None:
-        raise PartError(
-            command.name, "setpriv (package util-linux) not found; the sandbox's servers need Linux"
-        )
+        raise PartError(command.name, "setpriv (package util-linux) not found; the sandbox's servers need Linux")
     death_signal = command.death_signal.name.removeprefix("SIG")
     run_as = command.run_as.options() if command.run_as else []
     return [

@@ -11,6 +11,8 @@ from typing import Any, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from domain.errors import CashbackError
+
 _QUEUE_MAX_MESSAGES = 20_000
 _QUEUE_MAX_KBYTES = 32 * 1024
 _LINGER_MS = 5
@@ -51,7 +53,7 @@ class Delivered:
     offset: int
 
 
-class PublishError(Exception):
+class PublishError(CashbackError):
     """The broker hasn't confirmed a message. It may have arrived all the same if the answer was lost.
 
     `count` is the number of messages concerned; `topic`, `key` and `reason` are those of the first.
@@ -76,8 +78,11 @@ class Publisher:
     `delivery_timeout_seconds` limits how long a message may wait for its confirmation, and how long `publish`
     waits for room in a full queue. `config` holds librdkafka's properties and wins over what is set here,
     except over the settings that guard the order of messages: naming one of those is a ValueError, and so is
-    a property that librdkafka doesn't accept. As a context manager it flushes on leaving; when an exception
-    leaves with it, what isn't confirmed yet is dropped.
+    a property that librdkafka doesn't accept.
+
+    A message that fails holds none of the later ones back, those of its own key included: who needs all of
+    them flushes before sending on. As a context manager it flushes on leaving; when an exception leaves with
+    it, what isn't confirmed yet is dropped.
     """
 
     def __init__(
@@ -124,7 +129,8 @@ class Publisher:
         """
         number = next(self._numbers)
         deadline = time.monotonic() + self._delivery_timeout_seconds
-        while not self._handed_over(message, partial(self._settle, number, on_delivery)):
+        callback = partial(self._settle, number, (message.topic, message.key), on_delivery)
+        while not self._handed_over(message, callback):
             if time.monotonic() >= deadline:
                 reason = f"the send queue stayed full for {self._delivery_timeout_seconds:g} s"
                 raise PublishError(message.topic, message.key, self._with_broker_error(reason))
@@ -172,13 +178,13 @@ class Publisher:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            if kind is None:
+            if kind is None and not self._closed:
                 self.flush(self._delivery_timeout_seconds + _VERDICT_GRACE_SECONDS)
         finally:
             self.close()
 
     def _handed_over(
-        self, message: Outgoing, callback: Callable[[KafkaError | None, Message[bytes, bytes]], None]
+        self, message: Outgoing, callback: Callable[[KafkaError | None, "Message[bytes, bytes]"], None]
     ) -> bool:
         try:
             self._producer.produce(
@@ -198,11 +204,13 @@ class Publisher:
     def _settle(
         self,
         number: int,
+        topic_and_key: tuple[str, bytes],
         on_delivery: OnDelivery | None,
         error: KafkaError | None,
-        message: Message[bytes, bytes],
+        message: "Message[bytes, bytes]",  # generic in its stubs only
     ) -> None:
-        topic, key = self._waiting.pop(number)
+        topic, key = topic_and_key
+        self._waiting.pop(number, None)  # absent if Ctrl-C came between handing over and noting
         verdict: Delivered | PublishError
         if error is None:
             self._broker_error = None

@@ -1,0 +1,271 @@
+"""The consumer: a thread that polls batches of records and hands them to intake.
+
+Where to read from is asked of PostgreSQL, never of Kafka: the group's committed offsets only serve lag monitors.
+Whatever goes wrong between poll and commit has one answer: drop what was read, ask again where to go on, and read
+it again. Partitions that wait for that are assigned to us by the group, but not fetched ("unplaced").
+"""
+
+import random
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Protocol
+
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from adapters.kafka.cluster import TopicIds, librdkafka_log
+from adapters.kafka.intake import Intake, Outcome
+from adapters.kafka.records import Record
+from domain.ports import Fenced, Partition, StoreUnavailable
+
+POLL_SECONDS: Final = 0.1
+RETRY_BASE_SECONDS: Final = 0.2
+RETRY_MAX_SECONDS: Final = 5.0
+
+_DEFAULTS: Final[dict[str, Any]] = {
+    "partition.assignment.strategy": "cooperative-sticky",
+    "fetch.wait.max.ms": 50,
+    "queued.max.messages.kbytes": 16_384,
+    "topic.metadata.refresh.interval.ms": 10_000,
+    "session.timeout.ms": 10_000,
+}
+# What the guarantees rest on, and so may not be configured away.
+_FIXED: Final[dict[str, Any]] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "enable.partition.eof": False,
+}
+
+log = structlog.get_logger(__name__)
+
+
+class Observer(Protocol):
+    """Who wants to know how reading goes on; called from the consumer's thread."""
+
+    def batch_stored(self, outcome: Outcome, seconds: float) -> None: ...
+    def positions_changed(self, positions: Mapping[Partition, int | None]) -> None: ...
+    def intake_state(self, state: str) -> None:
+        """`reading`, or in a few words what it waits for."""
+
+    def partition_stopped(self, partition: str, why: str) -> None: ...
+
+
+class KafkaIntake:
+    """Reads until told to stop. One thread calls `run`; librdkafka's callbacks run on that same thread."""
+
+    def __init__(  # noqa: PLR0913 - all of them are needed, none has a sensible default
+        self,
+        intake: Intake,
+        *,
+        bootstrap: str,
+        topics: Iterable[str],
+        group: str,
+        config: Mapping[str, Any],
+        batch_size: int,
+        observer: Observer,
+        topic_ids: TopicIds,
+    ) -> None:
+        self._intake = intake
+        self._topics = list(topics)
+        self._batch_size = batch_size
+        self._observer = observer
+        self._topic_ids = topic_ids
+        self._consumer_config: dict[str, Any] = {
+            **_DEFAULTS,
+            **config,
+            **_FIXED,
+            "bootstrap.servers": bootstrap,
+            "group.id": group,
+        }
+        self._incremental = (
+            self._consumer_config.get("group.protocol") == "consumer"
+            or "cooperative" in self._consumer_config["partition.assignment.strategy"]
+        )
+        if self._consumer_config.get("group.protocol") == "consumer":
+            # With KIP-848 the broker does these; librdkafka refuses them.
+            for name in ("partition.assignment.strategy", "session.timeout.ms"):
+                self._consumer_config.pop(name)
+        self._unplaced: set[tuple[str, int]] = set()
+        self._placed: dict[tuple[str, int], Partition] = {}
+        self._retries = 0
+        self._retry_at = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Reads, decides and stores until `stop` is set; the batch in hand is finished first."""
+        consumer = Consumer({**self._consumer_config, "error_cb": self._on_client_error}, logger=librdkafka_log)
+        try:
+            consumer.subscribe(
+                self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+            while not stop.is_set():
+                self._step(consumer)
+        finally:
+            consumer.close()
+            self._intake.revoke(list(self._intake.positions))
+            log.info("intake stopped")
+
+    def _step(self, consumer: Consumer) -> None:
+        if self._unplaced and time.monotonic() >= self._retry_at:
+            self._place(consumer)
+        first = consumer.poll(POLL_SECONDS)
+        if first is None:
+            return
+        messages = [first, *consumer.consume(self._batch_size - 1, timeout=0)] if self._batch_size > 1 else [first]
+        records = []
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._on_message_error(consumer, message, error)
+            elif (record := self._record(message)) is not None:
+                records.append(record)
+        if records:
+            self._store(consumer, records)
+
+    def _store(self, consumer: Consumer, records: list[Record]) -> None:
+        started = time.perf_counter()
+        try:
+            outcome = self._intake.handle(records)
+        except Fenced as error:
+            log.warning("another consumer moved our position on; reading again from there", detail=str(error))
+            self._displace(consumer, "waiting: fenced by another consumer")
+            return
+        except StoreUnavailable as error:
+            log.error("the event store can't take a batch; trying again", error=str(error))  # noqa: TRY400 - no trace
+            self._displace(consumer, "waiting for the event store")
+            return
+        self._retries = 0
+        self._observer.batch_stored(outcome, time.perf_counter() - started)
+        self._observer.positions_changed(self._intake.positions)
+        self._tell_group(consumer, {record.partition for record in records})
+
+    def _tell_group(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
+        """Commits the offsets to Kafka, for those who watch the lag there. Nothing of ours depends on it."""
+        positions = self._intake.positions
+        offsets = [
+            TopicPartition(each.topic, each.number, positions[each] or 0)
+            for each in partitions
+            if each in positions
+        ]
+        try:
+            consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
+            log.debug("offsets were not committed to the group", error=str(error))
+
+    def _record(self, message: Message) -> Record | None:
+        partition = self._placed.get((message.topic() or "", message.partition() or 0))
+        offset = message.offset()
+        if partition is None or offset is None:
+            return None
+        _, timestamp_ms = message.timestamp()
+        headers: Any = message.headers() or ()
+        key, value = _as_bytes(message.key()), _as_bytes(message.value())
+        return Record(partition, offset, timestamp_ms, key, value, tuple((n, _as_bytes(v)) for n, v in headers))
+
+    # Which partitions are ours, and from where.
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._unplaced |= {(each.topic, each.partition) for each in partitions}
+        self._retry_at = 0.0
+        if self._incremental:
+            consumer.incremental_assign([])
+        else:
+            consumer.assign([])
+        log.info("partitions assigned", partitions=len(partitions))
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        revoked = {(each.topic, each.partition) for each in partitions}
+        self._unplaced -= revoked
+        self._stop_fetching(consumer, revoked)
+        log.info("partitions revoked", partitions=len(partitions))
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        log.warning("partitions lost: the group has given them to others", partitions=len(partitions))
+        self._on_revoke(consumer, partitions)
+
+    def _stop_fetching(self, consumer: Consumer, which: Iterable[tuple[str, int]]) -> None:
+        gone = {key: self._placed.pop(key) for key in list(which) if key in self._placed}
+        self._intake.revoke(gone.values())
+        if not self._incremental:
+            consumer.assign(self._offsets(self._placed.values()))
+        elif gone:
+            consumer.incremental_unassign([TopicPartition(topic, number) for topic, number in gone])
+        self._observer.positions_changed(self._intake.positions)
+
+    def _displace(self, consumer: Consumer, state: str) -> None:
+        """Stops fetching everything, to ask again where to go on: later each time that this fails."""
+        placed = set(self._placed)
+        self._stop_fetching(consumer, placed)
+        self._unplaced |= placed
+        self._wait(state)
+
+    def _wait(self, state: str) -> None:
+        longest = min(RETRY_MAX_SECONDS, RETRY_BASE_SECONDS * 2**self._retries)
+        self._retries = min(self._retries + 1, 10)
+        self._retry_at = time.monotonic() + random.uniform(0, longest)  # noqa: S311 - only spreads retries
+        self._observer.intake_state(state)
+
+    def _place(self, consumer: Consumer) -> None:
+        """Starts to fetch the unplaced partitions at the positions in the event store."""
+        try:
+            ids = self._topic_ids.of({topic for topic, _ in self._unplaced})
+            wanted = {key: Partition(key[0], ids[key[0]], key[1]) for key in self._unplaced}
+            self._intake.assign(wanted.values())
+        except StoreUnavailable as error:
+            log.warning("the event store can't be asked for positions; trying again", error=str(error))
+            self._wait("waiting for the event store")
+            return
+        except KafkaException as error:
+            log.warning("Kafka can't be asked for the topic's id; trying again", error=str(error))
+            self._wait("waiting for Kafka")
+            return
+        self._placed |= wanted
+        if self._incremental:
+            consumer.incremental_assign(self._offsets(wanted.values()))
+        else:
+            consumer.assign(self._offsets(self._placed.values()))
+        self._unplaced.clear()
+        self._observer.intake_state("reading")
+        self._observer.positions_changed(self._intake.positions)
+        log.info("reading", partitions=len(self._placed))
+
+    def _offsets(self, partitions: Iterable[Partition]) -> list[TopicPartition]:
+        """Where to go on: an eager assignment replaces the one before, so it names the offsets of all."""
+        positions = ((each, self._intake.positions[each]) for each in partitions)
+        return [
+            TopicPartition(each.topic, each.number, OFFSET_BEGINNING if start is None else start)
+            for each, start in positions
+        ]
+
+    # What can go wrong.
+
+    def _on_message_error(self, consumer: Consumer, message: Message, error: KafkaError) -> None:
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - the name that librdkafka gives it
+            key = (message.topic() or "", message.partition() or 0)
+            name = f"{key[0]}/{key[1]}"
+            self._stop_fetching(consumer, {key})
+            self._observer.partition_stopped(name, "our position is outside the log: messages may be lost")
+            log.error(
+                "partition stopped: our position is outside the log, messages may be lost",
+                partition=name,
+                error=error.str(),
+            )
+        else:
+            log.warning("Kafka reports an error", error=error.str(), name=error.name())
+
+    def _on_client_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the name that librdkafka gives it
+            self._observer.intake_state("waiting for Kafka")
+        log.warning("Kafka client", error=error.str(), name=error.name())
+
+
+def _as_bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value

@@ -1,0 +1,264 @@
+"""From a record's bytes to a message of the domain, or to the reason why that can't be (contract.md, section 1).
+
+The decoder never raises: what it can't read is kept in quarantine, and the partition goes on.
+"""
+
+from dataclasses import dataclass
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
+from hashlib import blake2b
+from typing import Annotated, Final, Literal
+
+import msgspec
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+
+from adapters.kafka.records import Record
+from domain.errors import BadInstant
+from domain.identifiers import MAX_ORDER_ID
+from domain.instants import parse_instant
+from domain.messages import Kind, Message
+from domain.money import MAX_DIGITS, ZERO, check_amount, item_cashback, total
+
+MAX_TEXT_LENGTH: Final = 256
+"""Characters in an id, a store number or a transaction id; a longer one can't be indexed."""
+MAX_REASON_LENGTH: Final = 4096
+MAX_SEQUENCE_DIGITS: Final = 18
+_ITEMS: Final = "orderItemsWithDiscountSummaryItems"
+DEFAULT_MAX_MESSAGE_BYTES: Final = 1024 * 1024
+
+Reason = Literal[
+    "too_large",
+    "no_value",
+    "not_json",
+    "unknown_type",
+    "no_order_id",
+    "bad_payload",
+    "bad_amount",
+    "bad_date",
+    "key_missing",
+    "key_mismatch",
+    "bad_header",
+    "order_full",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Why a record is no message. The detail is for a person and doesn't repeat what the record holds."""
+
+    reason: Reason
+    detail: str
+    order_id: int | None = None
+
+
+def _as_number(value: object) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise ValueError("must be a JSON number")  # noqa: TRY004 - pydantic turns a ValueError into its own
+    return check_amount(value)
+
+
+def _without_nul(value: object) -> object:
+    if isinstance(value, str) and "\x00" in value:
+        raise ValueError("must not hold the character U+0000")
+    return value
+
+
+_Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_LENGTH), BeforeValidator(_without_nul)]
+_Number = Annotated[Decimal, BeforeValidator(_as_number)]
+_NotNegative = Annotated[_Number, Field(ge=0)]
+
+
+class _Wire(BaseModel):
+    """Members that we don't know are none of our business; they stay in the body."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class _ProductItem(_Wire):
+    external_product_id: Annotated[_Text, Field(alias="externalProductId")]
+    quantity: Annotated[_Number, Field(gt=0)]
+    unit: _Text
+    original_price: Annotated[_NotNegative, Field(alias="originalPrice")]
+    discounted_price: Annotated[_NotNegative, Field(alias="discountedPrice")]
+    final_total_price: Annotated[_NotNegative, Field(alias="finalTotalPrice")]
+    vat_rate: Annotated[_NotNegative, Field(alias="vatRate")]
+
+
+class _Item(_Wire):
+    product_item: Annotated[_ProductItem, Field(alias="productItem")]
+
+
+class _Payload(_Wire):
+    order_id: Annotated[int, Field(alias="orderId", ge=1, le=MAX_ORDER_ID)]
+    transaction_id: Annotated[_Text, Field(alias="transactionId")]
+    transaction_date: Annotated[str, Field(alias="transactionDate")]
+
+
+class _Ended(_Payload):
+    store_no: Annotated[_Text | None, Field(alias="storeNo")] = None
+    buyer_id: Annotated[_Text | None, Field(alias="buyerId")] = None
+    reason: Annotated[str | None, Field(max_length=MAX_REASON_LENGTH), BeforeValidator(_without_nul)] = None
+
+
+class _Updated(_Payload):
+    store_no: Annotated[_Text, Field(alias="storeNo")]
+    buyer_id: Annotated[_Text, Field(alias="buyerId")]
+    items: Annotated[list[_Item], Field(alias=_ITEMS)]
+
+    def cashbacks(self) -> list[Decimal]:
+        products = (item.product_item for item in self.items)
+        return [item_cashback(each.original_price, each.quantity, each.final_total_price) for each in products]
+
+
+class _Created(_Updated):
+    items: Annotated[list[_Item], Field(alias=_ITEMS, min_length=1)]
+
+
+_WIRE_TYPES: Final[dict[Kind, type[_Updated | _Ended]]] = {
+    Kind.CREATED: _Created,
+    Kind.UPDATED: _Updated,
+    Kind.CANCELLED: _Ended,
+    Kind.COMPLETED: _Ended,
+}
+
+
+class _Refused(Exception):
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def decode(record: Record, *, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> Message | Unreadable:
+    """The message that the record holds, or why it holds none."""
+    payload: object = None
+    try:
+        kind, payload = _envelope(record.value, max_message_bytes)
+        wire = _WIRE_TYPES[kind].model_validate(payload)
+        happened_at_ns = parse_instant(wire.transaction_date)
+        _check_key(record.key, wire.order_id)
+        return _message(record, kind, wire, happened_at_ns, _digest(kind, happened_at_ns, payload))
+    except _Refused as error:
+        return Unreadable(error.reason, error.detail, _order_id(payload))
+    except ValidationError as error:
+        return Unreadable(*_first_fault(error), _order_id(payload))
+    except BadInstant as error:
+        return Unreadable("bad_date", f"payload.transactionDate: {error.why}", _order_id(payload))
+
+
+def _envelope(value: bytes | None, max_message_bytes: int) -> tuple[Kind, dict[str, object]]:
+    if value is None:
+        raise _Refused("no_value", "the record has no value")
+    if len(value) > max_message_bytes:
+        raise _Refused("too_large", f"{len(value)} bytes, and {max_message_bytes} are allowed")
+    try:
+        envelope = _canonical_decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeError, ArithmeticError, RecursionError, ValueError) as error:
+        raise _Refused("not_json", f"the value isn't JSON: {error}") from error
+    if not isinstance(envelope, dict):
+        raise _Refused("not_json", "the value isn't a JSON object")
+    name = envelope.get("type")
+    if not isinstance(name, str) or name not in Kind.__members__:
+        raise _Refused("unknown_type", f"type must be one of {', '.join(Kind)}")
+    payload = envelope.get("payload")
+    if not isinstance(payload, dict):
+        raise _Refused("bad_payload", "payload must be a JSON object")
+    return Kind(name), payload
+
+
+def _check_key(key: bytes | None, order_id: int) -> None:
+    if key is None:
+        raise _Refused("key_missing", "the record has no key; it must be the order id in decimal")
+    if key != b"%d" % order_id:
+        raise _Refused("key_mismatch", "the record's key isn't the payload's orderId in decimal")
+
+
+def _message(record: Record, kind: Kind, wire: _Updated | _Ended, happened_at_ns: int, digest: str) -> Message:
+    cashbacks = wire.cashbacks() if isinstance(wire, _Updated) else None
+    replay = record.header("cashback-replay")
+    return Message.model_construct(
+        kind=kind,
+        order_id=wire.order_id,
+        transaction_id=wire.transaction_id,
+        transaction_date=wire.transaction_date,
+        happened_at_ns=happened_at_ns,
+        identity=_identity(record.header("ce_id")) or digest,
+        digest=digest,
+        sequence=_sequence(record.header("sequence")),
+        store_no=wire.store_no,
+        buyer_id=wire.buyer_id,
+        reason=wire.reason if isinstance(wire, _Ended) else None,
+        cashback=None if cashbacks is None else total(cashbacks),
+        is_negative=cashbacks is not None and any(each < ZERO for each in cashbacks),
+        topic=record.partition.topic,
+        topic_id=record.partition.topic_id,
+        partition=record.partition.number,
+        offset=record.offset,
+        timestamp_ms=record.timestamp_ms,
+        replay=None if replay is None else replay.decode("latin-1")[:MAX_TEXT_LENGTH],
+        headers=tuple((name, None if value is None else value.decode("latin-1")) for name, value in record.headers),
+        body=record.value or b"",
+    )
+
+
+def _identity(ce_id: bytes | None) -> str | None:
+    if ce_id is None:
+        return None
+    try:
+        text = ce_id.decode()
+    except UnicodeError as error:
+        raise _Refused("bad_header", "the header ce_id isn't UTF-8") from error
+    if not 0 < len(text) <= MAX_TEXT_LENGTH:
+        raise _Refused("bad_header", f"the header ce_id must have 1 to {MAX_TEXT_LENGTH} characters")
+    return text
+
+
+def _sequence(header: bytes | None) -> int | None:
+    if header is None:
+        return None
+    if not header.isdigit() or len(header) > MAX_SEQUENCE_DIGITS or int(header) == 0:
+        raise _Refused("bad_header", "the header sequence must be a whole number from 1, in decimal")
+    return int(header)
+
+
+def _canonical_number(text: str) -> Decimal | int:
+    """The one form of all literals with this value: `2.50`, `2.5` and `25e-1` are the same number."""
+    number = _any_size.normalize(_any_size.create_decimal(text))
+    exponent = number.as_tuple().exponent
+    return int(number) if isinstance(exponent, int) and 0 <= exponent <= MAX_DIGITS else number
+
+
+# Wide enough for any literal that fits into a message; what is too wide to calculate with is refused by money.py.
+_any_size = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[InvalidOperation])
+_canonical_decoder = msgspec.json.Decoder(float_hook=_canonical_number)
+_canonical_encoder = msgspec.json.Encoder(order="deterministic", decimal_format="number")
+
+
+def _digest(kind: Kind, happened_at_ns: int, payload: dict[str, object]) -> str:
+    """Equal for equal content, whatever the order of the members and the spelling of numbers and date."""
+    content = [kind.value, happened_at_ns, payload | {"transactionDate": None}]
+    return blake2b(_canonical_encoder.encode(content), digest_size=16).hexdigest()
+
+
+def _order_id(payload: object) -> int | None:
+    order_id = payload.get("orderId") if isinstance(payload, dict) else None
+    if isinstance(order_id, int) and not isinstance(order_id, bool) and 1 <= order_id <= MAX_ORDER_ID:
+        return order_id
+    return None
+
+
+_AMOUNTS = frozenset({"quantity", "originalPrice", "discountedPrice", "finalTotalPrice", "vatRate"})
+
+
+def _first_fault(error: ValidationError) -> tuple[Reason, str]:
+    """Names the first member that is wrong and what it should be, without what it holds."""
+    fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    path = ".".join(str(part) for part in ("payload", *fault["loc"]))
+    last = fault["loc"][-1] if fault["loc"] else ""
+    reason: Reason = "bad_payload"
+    if last == "orderId":
+        reason = "no_order_id"
+    elif last == "transactionDate":
+        reason = "bad_date"
+    elif last in _AMOUNTS:
+        reason = "bad_amount"
+    return reason, f"{path}: {fault['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,48 @@
+"""The form in which an event is stored: a line of JSON about the decision, then the message's body as received.
+
+The body is not part of the JSON: it is neither parsed nor escaped to store or to fold a stream, and it comes out
+again byte for byte.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from eventsourcing.domain import DomainEventProtocol
+from eventsourcing.persistence import JSONTranscoder, Mapper, MapperDeserialisationError, StoredEvent
+from pydantic_core import from_json
+
+from domain.events import OrderEvent, type_of_topic
+
+_NOT_IN_STATE = {"originator_id", "originator_version"}
+
+
+class EventMapper(Mapper[UUID]):
+    """Between events of the domain and rows of the event store."""
+
+    def __init__(self) -> None:
+        super().__init__(JSONTranscoder())  # the base class wants one; both methods below do without it
+
+    def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> StoredEvent:
+        assert isinstance(domain_event, OrderEvent)
+        record = domain_event.model_dump_json(exclude=_NOT_IN_STATE, exclude_defaults=True)
+        return StoredEvent(
+            originator_id=domain_event.originator_id,
+            originator_version=domain_event.originator_version,
+            topic=domain_event.TOPIC,
+            state=b"%s\n%s" % (record.encode(), domain_event.message.body),
+        )
+
+    def to_domain_event(self, stored_event: StoredEvent) -> OrderEvent:
+        try:
+            event_type = type_of_topic[stored_event.topic]
+            record, _, body = stored_event.state.partition(b"\n")
+            fields: dict[str, Any] = from_json(record)
+            fields["message"]["body"] = body
+            fields["originator_id"] = stored_event.originator_id
+            fields["originator_version"] = stored_event.originator_version
+            return event_type.model_validate(fields)
+        except (KeyError, TypeError, ValueError) as error:
+            raise MapperDeserialisationError(
+                f"can't read event {stored_event.originator_version} of stream {stored_event.originator_id}"
+                f" ({stored_event.topic}): {type(error).__name__}"
+            ) from error

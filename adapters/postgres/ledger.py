@@ -1,0 +1,163 @@
+"""The effect ledger on PostgreSQL (projections/ports.py): two statements for however many orders."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from itertools import groupby
+from typing import Any, Final, Self
+from uuid import uuid4
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from adapters.postgres.sql import statements
+from domain.effects import EffectKind
+from domain.ports import StoreUnavailable
+from projections.ports import Attempt, Call, Claim, Outcome, Settlement
+
+CALLS_PER_CLAIM: Final = 4
+"""Calls of one order sent one after the other before the ledger is told."""
+CONNECT_TIMEOUT_SECONDS: Final = 10.0
+STATEMENT_TIMEOUT_SECONDS: Final = 30
+RELISTEN_SECONDS: Final = 1.0
+
+_SQL = statements("delivery")
+_STATE_AFTER: Final = {
+    Outcome.DELIVERED: "delivered",
+    Outcome.FAILED: "retrying",
+    Outcome.IN_FLIGHT: "in_doubt",
+    Outcome.IN_DOUBT: "in_doubt",
+    Outcome.UNAUTHORIZED: "retrying",
+    Outcome.REFUSED: "parked",
+}
+
+
+class PostgresLedger:
+    """For one event loop. Use as an async context manager."""
+
+    def __init__(self, database_url: str, *, lease_seconds: float, pool_size: int = 4) -> None:
+        self._database_url = database_url
+        self._lease_seconds = lease_seconds
+        self._pool = AsyncConnectionPool(
+            database_url,
+            min_size=1,
+            max_size=pool_size,
+            open=False,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            kwargs={"autocommit": True, "application_name": "cashback-delivery"},
+            configure=_configure,
+            check=AsyncConnectionPool.check_connection,
+        )
+        self._due = asyncio.Event()
+        self._listener: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open()
+        self._listener = asyncio.create_task(self._listen())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.gather(self._listener, return_exceptions=True)
+        await self._pool.close()
+
+    async def claim(self, limit: int) -> tuple[list[Claim], float | None]:
+        token = uuid4()
+        self._due.clear()
+        parameters = {
+            "limit": limit,
+            "token": token,
+            "lease_seconds": self._lease_seconds,
+            "calls": CALLS_PER_CLAIM,
+        }
+        async with self._translated() as connection:
+            cursor = connection.cursor(binary=True)
+            await cursor.execute(_SQL["claim"], parameters, prepare=True)
+            rows = await cursor.fetchall()
+            claims = []
+            for (order_id, settled_version, attempts), calls in groupby(rows, key=lambda row: row[:3]):
+                queue = tuple(Call(order_id, row[3], EffectKind(row[4]), row[5], row[6]) for row in calls)
+                claims.append(Claim(order_id, token, settled_version, attempts, queue))
+            if len(claims) >= limit:
+                return claims, 0.0
+            await cursor.execute(_SQL["next_due"], prepare=True)
+            row = await cursor.fetchone()
+            return claims, row[0] if row else None
+
+    async def settle(self, settlements: Sequence[Settlement]) -> int:
+        settlements = sorted(settlements, key=lambda each: each.claim.order_id)
+        attempts = [attempt for each in settlements for attempt in each.attempts]
+        async with self._translated() as connection, connection.transaction():
+            cursor = await connection.execute(_SQL["settle"], _settle_columns(settlements), prepare=True)
+            ours = await cursor.fetchall()
+            if attempts:
+                await connection.execute(_SQL["insert_attempts"], _attempt_columns(attempts), prepare=True)
+        return len(settlements) - len(ours)
+
+    async def wait(self, timeout_seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._due.wait(), timeout_seconds)
+
+    async def _listen(self) -> None:
+        while True:
+            with suppress(psycopg.Error, OSError):
+                connection = await psycopg.AsyncConnection.connect(
+                    self._database_url,
+                    autocommit=True,
+                    connect_timeout=int(CONNECT_TIMEOUT_SECONDS),
+                    application_name="cashback-delivery-wakeup",
+                )
+                async with connection:
+                    await connection.execute("LISTEN cashback_due")
+                    async for _ in connection.notifies():
+                        self._due.set()
+            await asyncio.sleep(RELISTEN_SECONDS)
+
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[psycopg.AsyncConnection[tuple[Any, ...]]]:
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except (psycopg.Error, PoolTimeout) as error:
+            raise StoreUnavailable(str(error).strip()) from error
+
+
+async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    await connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'")
+
+
+def _settle_columns(settlements: Sequence[Settlement]) -> dict[str, Any]:
+    # A claim makes at most one attempt at each of its calls.
+    results = [(each, attempt) for each in settlements for attempt in each.attempts]
+    return {
+        "order_ids": [each.claim.order_id for each in settlements],
+        "tokens": [each.claim.token for each in settlements],
+        "bases": [each.claim.settled_version for each in settlements],
+        "settled": [each.settled_version for each in settlements],
+        "attempts": [each.spent_attempts for each in settlements],
+        "waits": [each.wait_seconds for each in settlements],
+        "parked": [each.parked_reason for each in settlements],
+        "call_orders": [attempt.call.order_id for _, attempt in results],
+        "call_versions": [attempt.call.version for _, attempt in results],
+        "call_states": [_state_after(each, attempt) for each, attempt in results],
+        "call_sent": [attempt.started_at for _, attempt in results],
+    }
+
+
+def _state_after(settlement: Settlement, attempt: Attempt) -> str:
+    if settlement.parked_reason is not None and attempt.answer.outcome is not Outcome.DELIVERED:
+        return "parked"
+    return _STATE_AFTER[attempt.answer.outcome]
+
+
+def _attempt_columns(attempts: Sequence[Attempt]) -> dict[str, Any]:
+    return {
+        "orders": [each.call.order_id for each in attempts],
+        "versions": [each.call.version for each in attempts],
+        "started": [each.started_at for each in attempts],
+        "durations": [each.duration_ms for each in attempts],
+        "outcomes": [str(each.answer.outcome) for each in attempts],
+        "statuses": [each.answer.status for each in attempts],
+        "answers": [each.answer.text.replace("\x00", "\ufffd") for each in attempts],
+    }

@@ -1,0 +1,16 @@
+"""Our SQL, in files: each statement stands behind a line `-- name: …` and a line that says what it's for."""
+
+import re
+from functools import cache
+from importlib.resources import files
+
+_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+
+
+@cache
+def statements(file: str) -> dict[str, str]:
+    """The statements of `<file>.sql` by name."""
+    text = files(__package__).joinpath(f"{file}.sql").read_text("utf-8")
+    _, *parts = _NAME.split(text)
+    names, bodies = parts[::2], parts[1::2]
+    return {name: body.strip() for name, body in zip(names, bodies, strict=True)}

@@ -1,0 +1,52 @@
+-- name: lock_notifications
+-- One writer at a time hands out notification ids, and commits before the next one does: so a reader that has seen
+-- an id will never find a smaller one later. (The library locks the table instead, which waits for VACUUM.)
+SELECT pg_advisory_xact_lock(4223372036)
+
+-- name: insert_events
+-- All events of a batch at once.
+INSERT INTO stored_events (originator_id, originator_version, topic, state)
+SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[])
+
+-- name: notify
+-- Wakes the projections; sent when the transaction commits.
+NOTIFY cashback_events
+
+-- name: advance_positions
+-- Compare-and-set, all partitions of a batch at once; answers one row for each position that moved.
+WITH wanted AS (
+    SELECT * FROM unnest(%(topics)s::text[], %(topic_ids)s::text[], %(partitions)s::integer[],
+                         %(expected)s::bigint[], %(next)s::bigint[])
+        AS wanted (topic, topic_id, partition, expected, next_offset)
+), moved AS (
+    UPDATE kafka_position AS p
+    SET next_offset = w.next_offset, updated_at = now()
+    FROM wanted AS w
+    WHERE p.topic = w.topic AND p.topic_id = w.topic_id AND p.partition = w.partition
+        AND p.next_offset = w.expected
+    RETURNING 1
+), made AS (
+    INSERT INTO kafka_position (topic, topic_id, partition, next_offset)
+    SELECT topic, topic_id, partition, next_offset FROM wanted WHERE expected IS NULL
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+)
+SELECT 1 FROM moved UNION ALL SELECT 1 FROM made
+
+-- name: insert_quarantined
+-- A message that is read twice is kept once.
+INSERT INTO quarantine (topic, topic_id, partition, kafka_offset, timestamp_ms, message_key, message_value, headers,
+                        order_id, reason, detail)
+VALUES (%(topic)s, %(topic_id)s, %(partition)s, %(offset)s, %(timestamp_ms)s, %(key)s, %(value)s, %(headers)s,
+        %(order_id)s, %(reason)s, %(detail)s)
+ON CONFLICT DO NOTHING
+
+-- name: select_streams
+-- The whole streams of many orders.
+SELECT originator_id, originator_version, topic, state FROM stored_events
+WHERE originator_id = ANY(%b::uuid[])
+ORDER BY originator_id, originator_version
+
+-- name: select_positions
+-- All positions of the topics.
+SELECT topic, topic_id, partition, next_offset FROM kafka_position WHERE topic = ANY(%s)

@@ -1,0 +1,49 @@
+-- name: lock_position
+-- One process at a time works at a projection; the others find no row here and try again later.
+SELECT notification_id FROM projection_position WHERE name = %s FOR UPDATE SKIP LOCKED
+
+-- name: next_events
+-- What was stored after the position. Ids grow in the order of commits (sql/intake.sql), so none is missed.
+SELECT notification_id, originator_id, originator_version, topic, state FROM stored_events
+WHERE notification_id > %s ORDER BY notification_id LIMIT %s
+
+-- name: move_position
+-- Commits together with the rows.
+UPDATE projection_position SET notification_id = %s, updated_at = now() WHERE name = %s
+
+-- name: upsert_orders
+-- A row never goes back to an older version.
+INSERT INTO orders AS o (order_id, version, status, buyer_id, store_no, cashback, held, rejected, superseded, doubts,
+                    held_since_ns, recorded_at_ns)
+SELECT order_id, version, status, buyer_id, store_no, cashback, held, rejected, superseded,
+       CASE doubts WHEN '' THEN '{}'::text[] ELSE string_to_array(doubts, ',') END,
+       held_since_ns, recorded_at_ns
+FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::numeric[], %s::integer[],
+            %s::integer[], %s::integer[], %s::text[], %s::bigint[], %s::bigint[])
+    AS r (order_id, version, status, buyer_id, store_no, cashback, held, rejected, superseded, doubts,
+          held_since_ns, recorded_at_ns)
+ON CONFLICT (order_id) DO UPDATE SET
+    version = excluded.version, status = excluded.status, buyer_id = excluded.buyer_id,
+    store_no = excluded.store_no, cashback = excluded.cashback, held = excluded.held,
+    rejected = excluded.rejected, superseded = excluded.superseded, doubts = excluded.doubts,
+    held_since_ns = excluded.held_since_ns, recorded_at_ns = excluded.recorded_at_ns
+WHERE o.version < excluded.version
+
+-- name: insert_effects
+-- The ledger's key makes a second attempt at the same events harmless.
+INSERT INTO effect (order_id, version, kind, idempotency_key, body, body_digest)
+SELECT * FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::uuid[], %b::bytea[], %b::bytea[])
+ON CONFLICT DO NOTHING
+
+-- name: upsert_delivery
+-- An order that stood idle is due at once; one that waits, or is at work, or is parked, keeps its time.
+INSERT INTO delivery AS d (order_id, head_version)
+SELECT order_id, max(version) FROM unnest(%b::bigint[], %b::bigint[]) AS e (order_id, version) GROUP BY order_id ORDER BY order_id
+ON CONFLICT (order_id) DO UPDATE SET
+    head_version = greatest(d.head_version, excluded.head_version),
+    next_attempt_at = CASE WHEN d.settled_version = d.head_version AND d.lease_token IS NULL
+                           THEN now() ELSE d.next_attempt_at END
+
+-- name: notify_due
+-- Wakes the dispatchers; sent when the transaction commits.
+NOTIFY cashback_due

@@ -1,0 +1,204 @@
+"""The event store on PostgreSQL: the eventsourcing library's application and recorder, with batches.
+
+One batch is one transaction: events, quarantined messages, and the positions of all partitions, each by
+compare-and-set (adapters/postgres/sql/intake.sql).
+"""
+
+import base64
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any, Final
+from uuid import UUID
+
+import eventsourcing.persistence as library
+import psycopg
+from eventsourcing.application import AggregateNotFoundError, Application
+from eventsourcing.persistence import StoredEvent
+from eventsourcing.postgres import ConnectionPool, PostgresApplicationRecorder, PostgresDatastore
+from psycopg import Connection, Cursor
+from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import Jsonb
+
+from adapters.postgres.codec import EventMapper
+from adapters.postgres.sql import statements
+from domain.identifiers import stream_id
+from domain.order import Order, fold
+from domain.ports import Advance, Batch, Fenced, Partition, Quarantined, StaleOrder, StoreUnavailable
+
+CONNECT_TIMEOUT_SECONDS: Final = 10.0
+LOCK_TIMEOUT_SECONDS: Final = 30
+"""How long a batch waits for the batches of other processes before it is given up, to be tried again."""
+STATEMENT_TIMEOUT_SECONDS: Final = 60
+
+_SQL = statements("intake")
+_mapper = EventMapper()
+
+
+class OrderDatastore(PostgresDatastore):
+    """The library's datastore, with a connection string (so that TLS and the rest can be set there)."""
+
+    def __init__(self, database_url: str, *, pool_size: int) -> None:
+        super().__init__(dbname="", host="", port="", user="", password="")
+        self.pool = ConnectionPool(
+            database_url,
+            connection_class=Connection[DictRow],
+            kwargs={
+                "row_factory": dict_row,
+                "application_name": "cashback-store",
+                "connect_timeout": int(CONNECT_TIMEOUT_SECONDS),
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s",
+            },
+            min_size=1,
+            max_size=pool_size,
+            open=False,
+            configure=self.after_connect_func(),
+            check=ConnectionPool.check_connection,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+        )
+
+    def register_type_adapters(self) -> None:
+        """The library's composite types serve its database functions, which we don't use: nothing to ask for."""
+
+
+class OrderRecorder(PostgresApplicationRecorder):
+    """Stores a batch's events, positions and quarantine in one transaction."""
+
+    def __init__(self, datastore: OrderDatastore) -> None:
+        super().__init__(datastore)
+
+    def insert_events(
+        self,
+        stored_events: Sequence[StoredEvent],
+        *,
+        quarantined: Sequence[Quarantined] = (),
+        advances: Sequence[Advance] = (),
+        **_: Any,
+    ) -> None:
+        """Raises Fenced if a position was moved by another; the library's IntegrityError if a stream was."""
+        with self.datastore.transaction(commit=True) as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
+            _advance(cursor, advances)
+            if quarantined:
+                cursor.executemany(_SQL["insert_quarantined"], [_quarantine_row(each) for each in quarantined])
+            if stored_events:
+                cursor.execute(_SQL["lock_notifications"])
+                cursor.execute(_SQL["notify"])
+                columns = (
+                    [event.originator_id for event in stored_events],
+                    [event.originator_version for event in stored_events],
+                    [event.topic for event in stored_events],
+                    [event.state for event in stored_events],
+                )
+                cursor.execute(_SQL["insert_events"], columns, prepare=True)
+
+    def select_streams(self, stream_ids: Sequence[UUID]) -> list[StoredEvent]:
+        with self.datastore.get_connection() as connection, connection.cursor(binary=True) as cursor:
+            cursor.execute(_SQL["select_streams"], (stream_ids,), prepare=True)
+            return [
+                StoredEvent(row["originator_id"], row["originator_version"], row["topic"], row["state"])
+                for row in cursor
+            ]
+
+    def select_positions(self, topics: Sequence[str]) -> dict[Partition, int]:
+        with self.datastore.get_connection() as connection:
+            rows = connection.execute(_SQL["select_positions"], (list(topics),)).fetchall()
+        return {Partition(row["topic"], row["topic_id"], row["partition"]): row["next_offset"] for row in rows}
+
+
+class OrderApplication(Application[UUID]):
+    """The library's application over our recorder; `domain.ports.OrderStore` for intake."""
+
+    def __init__(self, database_url: str, *, pool_size: int = 2) -> None:
+        self._datastore = OrderDatastore(database_url, pool_size=pool_size)
+        super().__init__(env={})
+
+    def construct_mapper(self) -> EventMapper:
+        return _mapper
+
+    def construct_recorder(self) -> OrderRecorder:
+        return OrderRecorder(self._datastore)
+
+    def load(self, order_ids: Iterable[int]) -> Mapping[int, Order]:
+        wanted = {stream_id(order_id): Order(order_id) for order_id in order_ids}
+        orders = {order.order_id: order for order in wanted.values()}
+        assert isinstance(self.recorder, OrderRecorder)
+        with _translated():
+            stored = self.recorder.select_streams(list(wanted))
+        for originator_id, stream in groupby(stored, key=lambda event: event.originator_id):
+            assert isinstance(originator_id, UUID)
+            order = fold(wanted[originator_id], map(_mapper.to_domain_event, stream))
+            assert order is not None
+            orders[order.order_id] = order
+        return orders
+
+    def get(self, order_id: int) -> Order | None:
+        """One order rebuilt from its stream by the library's repository; None if it has none."""
+        with _translated():
+            try:
+                return self.repository.get(stream_id(order_id), projector_func=fold)
+            except AggregateNotFoundError:
+                return None
+
+    def commit(self, batch: Batch) -> None:
+        with _translated():
+            self.events.put(batch.events, quarantined=batch.quarantined, advances=batch.advances)
+
+    def positions(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
+        wanted = set(partitions)
+        assert isinstance(self.recorder, OrderRecorder)
+        with _translated():
+            found = self.recorder.select_positions(sorted({partition.topic for partition in wanted}))
+        return {partition: offset for partition, offset in found.items() if partition in wanted}
+
+    def close(self) -> None:
+        super().close()
+        self._datastore.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The library's errors in the words of the port."""
+    try:
+        yield
+    except library.IntegrityError as error:
+        raise StaleOrder(str(error)) from error
+    except (library.PersistenceError, psycopg.Error) as error:
+        raise StoreUnavailable(str(error).strip()) from error
+
+
+def _advance(cursor: Cursor[DictRow], advances: Sequence[Advance]) -> None:
+    if not advances:
+        return
+    columns = {
+        "topics": [advance.partition.topic for advance in advances],
+        "topic_ids": [advance.partition.topic_id for advance in advances],
+        "partitions": [advance.partition.number for advance in advances],
+        "expected": [advance.expected for advance in advances],
+        "next": [advance.next_offset for advance in advances],
+    }
+    moved = cursor.execute(_SQL["advance_positions"], columns, prepare=True).fetchall()
+    if len(moved) != len(advances):
+        raise Fenced(
+            f"{len(advances) - len(moved)} of {len(advances)} positions have been moved by another consumer"
+        )
+
+
+def _quarantine_row(quarantined: Quarantined) -> dict[str, Any]:
+    headers = [
+        [name, None if value is None else base64.b64encode(value).decode()] for name, value in quarantined.headers
+    ]
+    return {
+        "topic": quarantined.partition.topic,
+        "topic_id": quarantined.partition.topic_id,
+        "partition": quarantined.partition.number,
+        "offset": quarantined.offset,
+        "timestamp_ms": quarantined.timestamp_ms,
+        "key": quarantined.key,
+        "value": quarantined.value,
+        "headers": Jsonb(headers, dumps=json.dumps),
+        "order_id": quarantined.order_id,
+        "reason": quarantined.reason,
+        "detail": quarantined.detail,
+    }

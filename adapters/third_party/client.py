@@ -1,0 +1,131 @@
+"""The third party over HTTP: one attempt at a call, and what its answer means (contract.md, section 2)."""
+
+import asyncio
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final, Self
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from domain.exact_json import InvalidJson, loads
+from projections.ports import Answer, Call, Outcome
+from projections.third_party import path_of
+
+MAX_ANSWER_BYTES: Final = 64 * 1024
+"""What is read of an answer; the rest is not waited for."""
+MAX_KEPT_CHARACTERS: Final = 500
+"""What is kept of it, for people."""
+KEEP_ALIVE_SECONDS: Final = 4.0
+"""Less than servers commonly allow (uvicorn: 5), so that it's us who close an idle connection."""
+
+_RETRY_STATUSES: Final = {408, 425, 429}
+_UNAUTHORIZED_STATUSES: Final = {401, 403}
+_CONFLICT: Final = 409
+
+
+class ThirdPartyClient:
+    """For one event loop. Use as an async context manager.
+
+    Redirects are not followed, and proxies of the environment are not used: a call goes to the base URL or nowhere.
+    """
+
+    def __init__(self, base_url: str, *, token: str | None, timeout_seconds: float, concurrency: int) -> None:
+        self._timeout_seconds = timeout_seconds
+        headers = {"Content-Type": "application/json", "User-Agent": "order-cashback-integration"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        self._client = httpx.AsyncClient(
+            base_url=base_url,
+            headers=headers,
+            timeout=httpx.Timeout(timeout_seconds),
+            follow_redirects=False,
+            trust_env=False,
+            transport=AiohttpTransport(client=lambda: _session(concurrency), trust_env=False),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def send(self, call: Call) -> Answer:
+        method, path = path_of(call.kind, call.order_id)
+        request = self._client.build_request(
+            method, path, content=call.body, headers={"Idempotency-Key": str(call.key)}
+        )
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                response = await self._client.send(request, stream=True)
+                try:
+                    body = await _bounded_body(response)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            return Answer(Outcome.IN_DOUBT, None, f"no answer within {self._timeout_seconds:g} s")
+        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+            # The transport calls a cut connection a time-out while connecting; its cause tells the truth.
+            cause = error.__cause__ or error
+            if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+                return Answer(Outcome.FAILED, None, f"no connection: {type(cause).__name__}")
+            return Answer(Outcome.IN_DOUBT, None, f"the connection broke: {type(cause).__name__}")
+        return classify(response.status_code, body, response.headers.get("Retry-After"), datetime.now(UTC))
+
+
+def _session(concurrency: int) -> aiohttp.ClientSession:
+    """aiohttp does the work for httpx: its pool is several times faster (docs/adr/0006)."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=concurrency, keepalive_timeout=KEEP_ALIVE_SECONDS),
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+def classify(status: int, body: bytes, retry_after: str | None, now: datetime) -> Answer:
+    """What an answer means for the order whose call it answers."""
+    text = body.decode("utf-8", "replace")[:MAX_KEPT_CHARACTERS]
+    wait_seconds = retry_after_seconds(retry_after, now)
+    if httpx.codes.is_success(status):
+        outcome = Outcome.DELIVERED
+    elif status in _UNAUTHORIZED_STATUSES:
+        outcome = Outcome.UNAUTHORIZED
+    elif status == _CONFLICT and _code_of(body) == "in_flight":
+        outcome = Outcome.IN_FLIGHT
+    elif httpx.codes.is_client_error(status) and status not in _RETRY_STATUSES:
+        outcome = Outcome.REFUSED
+    else:
+        outcome = Outcome.FAILED
+    return Answer(outcome, status, text, wait_seconds)
+
+
+def retry_after_seconds(value: str | None, now: datetime) -> float | None:
+    """`Retry-After` as seconds or as an HTTP date (RFC 9110, section 10.2.3); None if it's absent or neither."""
+    if value is None:
+        return None
+    if value.strip().isascii() and value.strip().isdigit():
+        return float(value.strip()[:9])
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())
+
+
+def _code_of(body: bytes) -> object:
+    try:
+        answer = loads(body)
+    except InvalidJson:
+        return None
+    return answer.get("code") if isinstance(answer, dict) else None
+
+
+async def _bounded_body(response: httpx.Response) -> bytes:
+    body = b""
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) >= MAX_ANSWER_BYTES:
+            break
+    return body[:MAX_ANSWER_BYTES]

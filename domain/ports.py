@@ -1,0 +1,80 @@
+"""What the domain needs from the world, as interfaces; each has one suite of tests for all that implement it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from domain.errors import CashbackError
+from domain.events import OrderEvent
+from domain.order import Order
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One partition of one topic. A topic that was deleted and made again has another id."""
+
+    topic: str
+    topic_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """A partition's position moves from `expected` to `next_offset`. None: it has no position yet."""
+
+    partition: Partition
+    expected: int | None
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A message that could not be read, as it came."""
+
+    partition: Partition
+    offset: int
+    timestamp_ms: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+    order_id: int | None
+    """As far as it could be told."""
+    reason: str
+    """A short name, e.g. `not_json`."""
+    detail: str
+    """What is wrong, for a person; without the buyer's data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one poll of messages came to. It is stored as a whole or not at all."""
+
+    events: Sequence[OrderEvent]
+    quarantined: Sequence[Quarantined]
+    advances: Sequence[Advance]
+
+
+class Fenced(CashbackError):
+    """Another consumer has moved a position on: what was read since is not ours to store."""
+
+
+class StaleOrder(CashbackError):
+    """Another process has added to a stream since it was loaded."""
+
+
+class StoreUnavailable(CashbackError):
+    """The store can't be reached, or can't take the batch now. Nobody's message is to blame: wait and try again."""
+
+
+class OrderStore(Protocol):
+    """The event store, with the positions and the quarantine that commit together with the events."""
+
+    def load(self, order_ids: Iterable[int]) -> Mapping[int, Order]:
+        """The orders as they are now; version 0 for those without a stream. Raises StoreUnavailable."""
+
+    def commit(self, batch: Batch) -> None:
+        """Stores the batch in one transaction. Raises Fenced, StaleOrder or StoreUnavailable; then nothing of it
+        is stored (after StoreUnavailable it may have been, which a second try finds out as Fenced)."""
+
+    def positions(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
+        """The next offset of each partition that has a position. Raises StoreUnavailable."""

@@ -1,0 +1,70 @@
+"""The operators' read model: one row an order, made from the folded stream alone."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from domain.lifecycle import Status
+from domain.order import Order, fold
+from projections.feed import Recorded
+
+NAME: Final = "orders"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRow:
+    """What is shown of an order in lists. Times are nanoseconds since 1970, UTC."""
+
+    order_id: int
+    version: int
+    status: Status
+    buyer_id: str | None
+    store_no: str | None
+    cashback: Decimal | None
+    """What the order earns, or has earned; None before it is created."""
+    held: int
+    rejected: int
+    superseded: int
+    doubts: tuple[str, ...]
+    held_since_ns: int | None
+    recorded_at_ns: int
+
+
+def row_of(order: Order) -> OrderRow:
+    terms = order.terms
+    return OrderRow(
+        order_id=order.order_id,
+        version=order.version,
+        status=order.status,
+        buyer_id=terms.buyer_id if terms else None,
+        store_no=terms.store_no if terms else None,
+        cashback=terms.cashback if terms else None,
+        held=len(order.held),
+        rejected=order.rejected,
+        superseded=order.superseded,
+        doubts=tuple(sorted(order.doubts)),
+        held_since_ns=min((held.since_ns for held in order.held), default=None),
+        recorded_at_ns=order.recorded_at_ns,
+    )
+
+
+class OrderRows:
+    """From events to rows. Loads the orders that it meets in the middle of their streams."""
+
+    def __init__(self, load: Callable[[Iterable[int]], Mapping[int, Order]]) -> None:
+        self._load = load
+
+    def __call__(self, recorded: Sequence[Recorded]) -> list[OrderRow]:
+        """One row for each order that the events are about, as it is after the last of them (or later)."""
+        orders: dict[int, Order] = {}
+        behind: set[int] = set()
+        for each in recorded:
+            order_id = each.event.message.order_id
+            order = orders.get(order_id) or Order(order_id)
+            if each.event.originator_version == order.version + 1:
+                orders[order_id] = fold(order, [each.event]) or order
+            else:
+                behind.add(order_id)
+        loaded = self._load(sorted(behind)) if behind else {}
+        return [row_of(order) for order in ({**orders, **loaded}).values()]

@@ -1,0 +1,110 @@
+"""What delivery needs from the world: a ledger of intended calls, and the third party."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+from domain.effects import EffectKind
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An intended call as it lies in the ledger: key and body are the same on every attempt."""
+
+    order_id: int
+    version: int
+    kind: EffectKind
+    key: UUID
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One order, ours alone until the lease ends, with its next calls in order."""
+
+    order_id: int
+    token: UUID
+    """Proves, when we settle, that the lease is still ours."""
+    settled_version: int
+    """All calls up to here were settled when we claimed."""
+    attempts: int
+    """Attempts spent on the first of the calls."""
+    calls: tuple[Call, ...]
+
+
+class Outcome(StrEnum):
+    """How an attempt ended (contract.md, section 2, "Answers")."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    """Surely or probably not done: an answer that asks to try again, or no connection."""
+    IN_DOUBT = "in_doubt"
+    """Sent, and no answer came: nobody knows."""
+    IN_FLIGHT = "in_flight"
+    """The third party is still at work on the same key."""
+    UNAUTHORIZED = "unauthorized"
+    """Our credentials were refused: no order is to blame."""
+    REFUSED = "refused"
+    """The third party will never take this call as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back from one attempt."""
+
+    outcome: Outcome
+    status: int | None
+    text: str
+    """A bounded piece of the answer, or of the error."""
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a call, for the record."""
+
+    call: Call
+    started_at: datetime
+    duration_ms: int
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of a claim. It ends the lease."""
+
+    claim: Claim
+    attempts: tuple[Attempt, ...]
+    settled_version: int
+    """All calls up to here are settled now."""
+    spent_attempts: int
+    """On the first call that is not settled."""
+    wait_seconds: float
+    """Until the order's next call may be tried."""
+    parked_reason: str | None = None
+    """Given if the order must stand still until a person looks at it."""
+
+
+class Ledger(Protocol):
+    """The effect ledger and its cursors. Every method raises domain.ports.StoreUnavailable in an outage."""
+
+    async def claim(self, limit: int) -> tuple[list[Claim], float | None]:
+        """Takes at most `limit` orders that have a call due and that nobody has; and tells in how many seconds
+        the next one will be due, None if none is known."""
+
+    async def settle(self, settlements: Sequence[Settlement]) -> int:
+        """Records what became of claims, in one transaction; a claim whose lease was lost changes nothing but
+        the record of attempts. Says how many were lost."""
+
+    async def wait(self, timeout_seconds: float) -> None:
+        """Returns early when calls become due; may return early for no reason. Never raises."""
+
+
+class ThirdParty(Protocol):
+    """Who pays."""
+
+    async def send(self, call: Call) -> Answer:
+        """One attempt at a call. Never raises for what the network or the other side does."""

@@ -1,0 +1,185 @@
+"""Builders of messages, of records on a topic, and of whole orders, for tests."""
+
+import json
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any, Final
+
+from adapters.kafka.records import Headers, Record
+from domain.decision import DEFAULT_POLICY, Policy, decide
+from domain.effects import Effect, effect_of
+from domain.events import Accepted, OrderEvent
+from domain.instants import format_instant, parse_instant
+from domain.messages import Kind, Message
+from domain.order import Order, fold
+from domain.ports import Partition
+
+ORDER_ID: Final = 24_323_523
+NOON_NS: Final = parse_instant("2025-02-28T12:00:00Z")
+NOW_NS: Final = parse_instant("2025-02-28T18:00:00Z")
+TOPIC: Final = "order-cashback-promotion"
+TOPIC_ID: Final = "topic-1"
+SECOND_NS: Final = 1_000_000_000
+
+
+def message(  # noqa: PLR0913 - every argument has a default, and a test names the two or three that it is about
+    kind: Kind,
+    *,
+    at_ns: int = 0,
+    offset: int = 0,
+    partition: int = 0,
+    topic: str = TOPIC,
+    topic_id: str = TOPIC_ID,
+    sequence: int | None = None,
+    transaction: str | None = None,
+    cashback: str = "6",
+    content: str = "",
+    ce_id: str | None = None,
+    replay: str | None = None,
+    negative: bool = False,
+    order_id: int = ORDER_ID,
+) -> Message:
+    """A message as the decoder would make it; `at_ns` counts from noon.
+
+    Two with the same kind, time, transaction, cashback and `content` say the same thing. Without `transaction`
+    the time makes its name.
+    """
+    earns = kind in {Kind.CREATED, Kind.UPDATED}
+    transaction = transaction or f"t{at_ns}"
+    said = json.dumps([kind, order_id, transaction, at_ns, cashback if earns else None, negative, content])
+    digest = blake2b(said.encode(), digest_size=16).hexdigest()
+    return Message(
+        kind=kind,
+        order_id=order_id,
+        transaction_id=transaction,
+        transaction_date=format_instant(NOON_NS + at_ns),
+        happened_at_ns=NOON_NS + at_ns,
+        identity=ce_id or digest,
+        digest=digest,
+        sequence=sequence,
+        store_no="54645",
+        buyer_id="1234",
+        reason="out of stock" if kind is Kind.CANCELLED else None,
+        cashback=Decimal(cashback) if earns else None,
+        is_negative=negative,
+        topic=topic,
+        topic_id=topic_id,
+        partition=partition,
+        offset=offset,
+        timestamp_ms=(NOON_NS + at_ns) // 1_000_000,
+        replay=replay,
+        body=said.encode(),
+    )
+
+
+def created(**said: Any) -> Message:
+    return message(Kind.CREATED, **said)
+
+
+def updated(**said: Any) -> Message:
+    return message(Kind.UPDATED, **said)
+
+
+def cancelled(**said: Any) -> Message:
+    return message(Kind.CANCELLED, **said)
+
+
+def completed(**said: Any) -> Message:
+    return message(Kind.COMPLETED, **said)
+
+
+class History:
+    """An order that is told one message after another."""
+
+    def __init__(self, *arrivals: Message, policy: Policy = DEFAULT_POLICY) -> None:
+        self.order = Order(ORDER_ID)
+        self.events: list[OrderEvent] = []
+        self._policy = policy
+        for arrival in arrivals:
+            self.tell(arrival)
+
+    def tell(self, arrival: Message) -> tuple[OrderEvent, ...]:
+        """The events that follow from one more message."""
+        events = decide(self.order, arrival, now_ns=NOW_NS, policy=self._policy)
+        self.order = fold(self.order, events) or self.order
+        self.events += events
+        return events
+
+    @property
+    def outcome(self) -> tuple[str, Decimal | None]:
+        """What the buyer's wallet depends on: the status and the amount."""
+        return self.order.status, self.order.terms.cashback if self.order.terms else None
+
+    @property
+    def accepted(self) -> list[Accepted]:
+        """The decisions that the third party hears of, in order."""
+        return [event for event in self.events if isinstance(event, Accepted)]
+
+    @property
+    def effects(self) -> list[Effect]:
+        return [effect for effect in map(effect_of, self.events) if effect is not None]
+
+
+def product(quantity: Any = 2, original: Any = 156, final: Any = 306, **changes: Any) -> dict[str, Any]:
+    """One product item as on the wire; the numbers may be given as `Literal`."""
+    return {
+        "productItem": {
+            "externalProductId": "67867",
+            "quantity": quantity,
+            "unit": "KG",
+            "originalPrice": original,
+            "discountedPrice": 153,
+            "finalTotalPrice": final,
+            "vatRate": 1,
+        }
+        | changes
+    }
+
+
+def payload_of(kind: Kind, *, order_id: int = ORDER_ID, at_ns: int = 0, **changes: Any) -> dict[str, Any]:
+    """A valid payload of contract.md, section 1, with changes to its members."""
+    payload: dict[str, Any] = {
+        "orderId": order_id,
+        "transactionId": f"t{at_ns}",
+        "transactionDate": format_instant(NOON_NS + at_ns),
+    }
+    if not kind.is_end:
+        payload |= {
+            "storeNo": "54645",
+            "buyerId": "1234",
+            "orderItemsWithDiscountSummaryItems": [product()],
+        }
+    return payload | changes
+
+
+def value_of(kind: Kind, payload: Mapping[str, Any]) -> bytes:
+    return json.dumps({"type": kind.value, "payload": payload}).encode()
+
+
+def record(
+    value: bytes | None,
+    *,
+    key: bytes | None = b"%d" % ORDER_ID,
+    headers: Headers = (),
+    offset: int = 0,
+    partition: int = 0,
+    timestamp_ms: int | None = 1_740_744_000_000,
+) -> Record:
+    return Record(partition_of(partition), offset, timestamp_ms, key, value, headers)
+
+
+def record_of(kind: Kind, *, order_id: int = ORDER_ID, offset: int = 0, partition: int = 0, **said: Any) -> Record:
+    """A valid record of one order; `headers` go to the record, everything else to the payload."""
+    headers: Headers = said.pop("headers", ())
+    value = value_of(kind, payload_of(kind, order_id=order_id, **said))
+    return record(value, key=b"%d" % order_id, headers=headers, offset=offset, partition=partition)
+
+
+def partition_of(number: int = 0, topic: str = TOPIC, topic_id: str = TOPIC_ID) -> Partition:
+    return Partition(topic, topic_id, number)
+
+
+def kinds_of(events: Iterable[OrderEvent]) -> list[str]:
+    """The events' names."""
+    return [event.TOPIC for event in events]
