@@ -97,6 +97,10 @@ class Settings(BaseSettings):
     api_host: _Text = Field("127.0.0.1", description="where the API listens")
     api_port: Annotated[int, Field(ge=0, le=65_535)] = Field(8080, description="its port; 0 takes a free one")
     api_token: SecretStr | None = Field(None, description="bearer token that the API asks for")
+    probes_port: Annotated[int, Field(ge=0, le=65_535)] | None = Field(
+        None,
+        description="port of the probes and metrics in a process without the role `api`; none unless given",
+    )
     shutdown_timeout_seconds: _Seconds = Field(20.0, description="how long a stopping process may finish its work")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
     log_format: Literal["auto", "json", "console"] = Field(

@@ -201,7 +201,9 @@ class _Decision:
         held: Held | None,
         **fields: Any,
     ) -> None:
-        stated_at_ns = max(message.happened_at_ns, self.order.stated_at_ns or message.happened_at_ns)
+        stated_at_ns = message.happened_at_ns
+        if self.order.stated_at_ns is not None:
+            stated_at_ns = max(stated_at_ns, self.order.stated_at_ns)
         self.record(event_type, message, candidate.effective_at_ns, held, stated_at_ns=stated_at_ns, **fields)
 
     def _reject(  # noqa: PLR0913, PLR0917 - one argument for each thing that the evidence consists of
@@ -233,15 +235,14 @@ class _Decision:
 
     def _next_released(self) -> Held | None:
         """The held message whose turn it is now, if there is one."""
-        numbered = [held for held in self.order.held if held.waits_for is WaitsFor.SEQUENCE]
-        if numbered:
-            first = min(numbered, key=lambda held: held.message.sequence or 0)
-            if (first.message.sequence or 0) <= self.order.last_sequence + 1:
-                return first
-        if isinstance(self.order.stage, NotCreated):
-            return None
         waiting = [held for held in self.order.held if held.waits_for is WaitsFor.CREATE]
-        return self._first_to_apply(waiting) if waiting else None
+        if waiting and not isinstance(self.order.stage, NotCreated):
+            return self._first_to_apply(waiting)
+        numbered = [held for held in self.order.held if held.waits_for is WaitsFor.SEQUENCE]
+        first = min(numbered, key=lambda held: held.message.sequence or 0, default=None)
+        if first is not None and (first.message.sequence or 0) <= self.order.last_sequence + 1:
+            return first
+        return None
 
     def _first_to_apply(self, waiting: list[Held]) -> Held:
         """In the order in which they happened; but an update goes before the end unless it surely came after."""

@@ -100,7 +100,7 @@ class Books:
         self._in_progress = CallsInProgress()
 
     def reset(self) -> None:
-        """Empties everything, the journal too. Calls in progress are abandoned: they won't be applied."""
+        """Empties everything, the journal too. Calls in progress are cut and won't be applied."""
         self._in_progress.abandon_all()
         if self._journal is not None:
             self._journal.clear()

@@ -9,7 +9,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -99,14 +99,13 @@ class EmbeddedBroker:
     def start(self) -> str:
         assert self._child is None, "started already"
         try:
-            self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._bootstrap = self._start()
+            with ExitStack() as on_failure:
+                on_failure.callback(self.stop)
+                self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._bootstrap = self._start()
+                on_failure.pop_all()
         except OSError as error:
-            self.stop()
             raise PartError(self.name, f"can't start: {error}") from error
-        except BaseException:
-            self.stop()
-            raise
         return self._bootstrap
 
     def stop(self, within_seconds: float = STOP_SECONDS) -> None:

@@ -16,12 +16,17 @@ def _still_there() -> bool:
     return False
 
 
+def _nothing_to_close() -> None:
+    pass
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """One call. `order_id` is None where neither path nor body named one; `number` counts from 1 in order of
     arrival; `arrived_tick` is the books' tick at which its headers came.
 
-    `client_gone` tells whether the caller has hung up. `abandoned`: whatever happens, don't apply it.
+    `client_gone` tells whether the caller has hung up, `hang_up` closes its connection. `abandoned`: whatever
+    happens, don't apply it.
     """
 
     method: str
@@ -34,6 +39,7 @@ class Call:
     mutating: bool = True
     arrived_tick: int = 0
     client_gone: Callable[[], bool] = _still_there
+    hang_up: Callable[[], None] = _nothing_to_close
     number: int = field(default=0, init=False)
     started_ns: int = field(default=0, init=False)
     ended_ns: int | None = field(default=None, init=False)
@@ -46,12 +52,15 @@ class Call:
     def forget_client(self) -> None:
         """The log must not keep connections alive."""
         self.client_gone = _still_there
+        self.hang_up = _nothing_to_close
 
 
 class CallLog:
-    """The newest calls; the oldest are dropped beyond MAX_LOGGED_CALLS or MAX_LOGGED_BODY_BYTES."""
+    """The newest calls; the oldest are dropped beyond either limit."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_calls: int = MAX_LOGGED_CALLS, max_body_bytes: int = MAX_LOGGED_BODY_BYTES) -> None:
+        self._max_calls = max_calls
+        self._max_body_bytes = max_body_bytes
         self._calls: deque[Call] = deque()
         self._by_order: dict[int, list[Call]] = {}
         self._body_bytes = 0
@@ -69,7 +78,7 @@ class CallLog:
         self._body_bytes += len(call.body)
         if call.order_id is not None:
             self._by_order.setdefault(call.order_id, []).append(call)
-        while len(self._calls) > MAX_LOGGED_CALLS or self._body_bytes > MAX_LOGGED_BODY_BYTES:
+        while len(self._calls) > self._max_calls or self._body_bytes > self._max_body_bytes:
             self._drop_oldest()
 
     def after(self, number: int, order_id: int | None = None) -> Iterator[Call]:

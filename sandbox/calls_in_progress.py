@@ -72,3 +72,4 @@ class CallsInProgress:
         for calls in self._active.values():
             for call in calls:
                 call.abandoned = True
+                call.hang_up()

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from sandbox.books import Answer, Books, refusal
 from sandbox.call_log import Call
-from sandbox.third_party_connection import cut, has_hung_up
+from sandbox.third_party_connection import cut, hang_up, has_hung_up
 from sandbox.third_party_faults import FaultSwitch
 from sandbox.third_party_requests import CashbackRequest, InvalidRequest, Operation, parse, parse_order_id
 
@@ -105,6 +105,7 @@ class CallEndpoint:
             mutating=self.operation is not None,
             arrived_tick=tick,
             client_gone=partial(has_hung_up, scope),
+            hang_up=partial(hang_up, scope),
         )
         self.books.enter(call)
         return call

@@ -93,6 +93,13 @@ async def cut(scope: Scope, receive: Receive) -> None:
         pass
 
 
+def hang_up(scope: Scope) -> None:
+    """Closes the connection; whoever waits in `receive` hears of it as of a caller that left."""
+    transport = _transport(scope)
+    if transport is not None:
+        transport.abort()
+
+
 def has_hung_up(scope: Scope) -> bool:
     """Whether the caller has closed the connection, even if the server's event loop hasn't come to it yet."""
     transport = _transport(scope)

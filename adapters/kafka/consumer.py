@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import structlog
@@ -29,6 +30,8 @@ from domain.ports import Fenced, Partition, StoreUnavailable
 POLL_SECONDS: Final = 0.1
 RETRY_BASE_SECONDS: Final = 0.2
 RETRY_MAX_SECONDS: Final = 5.0
+REPORT_SECONDS: Final = 1.0
+PROBE_SECONDS: Final = 1.0
 
 _DEFAULTS: Final[dict[str, Any]] = {
     "partition.assignment.strategy": "cooperative-sticky",
@@ -52,7 +55,10 @@ class Observer(Protocol):
     """Who wants to know how reading goes on; called from the consumer's thread."""
 
     def batch_stored(self, outcome: Outcome, seconds: float) -> None: ...
-    def positions_changed(self, positions: Mapping[Partition, int | None]) -> None: ...
+    def positions_changed(self, positions: Mapping[Partition, int | None], ends: Mapping[Partition, int]) -> None:
+        """The next offset of each partition that we read, and the end of its log where we know it."""
+        ...
+
     def intake_state(self, state: str) -> None:
         """`reading`, or in a few words what it waits for."""
 
@@ -98,6 +104,8 @@ class KafkaIntake:
         self._placed: dict[tuple[str, int], Partition] = {}
         self._retries = 0
         self._retry_at = 0.0
+        self._report_at = 0.0
+        self._is_cut_off = False
 
     def run(self, stop: threading.Event) -> None:
         """Reads, decides and stores until `stop` is set; the batch in hand is finished first."""
@@ -114,8 +122,12 @@ class KafkaIntake:
             log.info("intake stopped")
 
     def _step(self, consumer: Consumer) -> None:
-        if self._unplaced and time.monotonic() >= self._retry_at:
+        now = time.monotonic()
+        if self._unplaced and now >= self._retry_at:
             self._place(consumer)
+        if now >= self._report_at:
+            self._report(consumer)
+            self._report_at = now + REPORT_SECONDS
         first = consumer.poll(POLL_SECONDS)
         if first is None:
             return
@@ -144,7 +156,6 @@ class KafkaIntake:
             return
         self._retries = 0
         self._observer.batch_stored(outcome, time.perf_counter() - started)
-        self._observer.positions_changed(self._intake.positions)
         self._tell_group(consumer, {record.partition for record in records})
 
     def _tell_group(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
@@ -198,7 +209,6 @@ class KafkaIntake:
             consumer.assign(self._offsets(self._placed.values()))
         elif gone:
             consumer.incremental_unassign([TopicPartition(topic, number) for topic, number in gone])
-        self._observer.positions_changed(self._intake.positions)
 
     def _displace(self, consumer: Consumer, state: str) -> None:
         """Stops fetching everything, to ask again where to go on: later each time that this fails."""
@@ -234,7 +244,6 @@ class KafkaIntake:
             consumer.assign(self._offsets(self._placed.values()))
         self._unplaced.clear()
         self._observer.intake_state("reading")
-        self._observer.positions_changed(self._intake.positions)
         log.info("reading", partitions=len(self._placed))
 
     def _offsets(self, partitions: Iterable[Partition]) -> list[TopicPartition]:
@@ -244,6 +253,20 @@ class KafkaIntake:
             TopicPartition(each.topic, each.number, OFFSET_BEGINNING if start is None else start)
             for each, start in positions
         ]
+
+    def _report(self, consumer: Consumer) -> None:
+        """Tells the observer where we are, and notices when the brokers are back."""
+        ends = {}
+        for (topic, number), partition in self._placed.items():
+            _, end = consumer.get_watermark_offsets(TopicPartition(topic, number), cached=True)
+            if end >= 0:
+                ends[partition] = end
+        self._observer.positions_changed(self._intake.positions, ends)
+        if self._is_cut_off:
+            with suppress(KafkaException):
+                consumer.list_topics(self._topics[0], timeout=PROBE_SECONDS)
+                self._is_cut_off = False
+                self._observer.intake_state("reading")
 
     # What can go wrong.
 
@@ -263,6 +286,7 @@ class KafkaIntake:
 
     def _on_client_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the name that librdkafka gives it
+            self._is_cut_off = True
             self._observer.intake_state("waiting for Kafka")
         log.warning("Kafka client", error=error.str(), name=error.name())
 

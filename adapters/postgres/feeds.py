@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import psycopg
 from eventsourcing.persistence import StoredEvent
@@ -96,8 +96,10 @@ def _next_events(connection: Connection, after: int, limit: int) -> list[Recorde
         return [Recorded(row[0], _mapper.to_domain_event(StoredEvent(*row[1:]))) for row in cursor]
 
 
-def write_orders(connection: Connection, rows: Sequence[OrderRow]) -> None:
-    """Writes the operators' read model."""
+def write_orders(
+    connection: Connection, rows: Sequence[OrderRow], table: Literal["orders", "orders_rebuilt"] = "orders"
+) -> None:
+    """Writes the operators' read model, or a new one that is being built beside it."""
     rows = sorted(rows, key=lambda row: row.order_id)
     columns = (
         [row.order_id for row in rows],
@@ -113,7 +115,8 @@ def write_orders(connection: Connection, rows: Sequence[OrderRow]) -> None:
         [row.held_since_ns for row in rows],
         [row.recorded_at_ns for row in rows],
     )
-    connection.execute(_SQL["upsert_orders"], columns, prepare=True)
+    statement = _SQL["upsert_orders"].replace("INTO orders", f"INTO {table}", 1)
+    connection.execute(statement, columns, prepare=True)
 
 
 def write_intended_calls(connection: Connection, calls: Sequence[IntendedCall]) -> None:

@@ -19,6 +19,10 @@ class Migration(NamedTuple):
     sql: str
 
 
+class DatabaseUnreachable(CashbackError):
+    """PostgreSQL can't be reached, or doesn't let us in."""
+
+
 class SchemaTooNew(CashbackError):
     """The database was made by a newer version of this service."""
 
@@ -43,9 +47,9 @@ def migrate(database_url: str) -> list[Migration]:
     """Brings the schema up to date and answers what was done; nothing if nothing was to do.
 
     Safe to run from two places at once: the second waits (up to five minutes) and finds the work done.
-    Raises SchemaTooNew, or psycopg.Error.
+    Raises DatabaseUnreachable or SchemaTooNew.
     """
-    with psycopg.connect(database_url, connect_timeout=_CONNECT_TIMEOUT_SECONDS) as connection:
+    with _connect(database_url) as connection:
         connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_SECONDS}s'")
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
         connection.execute(
@@ -68,8 +72,21 @@ def migrate(database_url: str) -> list[Migration]:
         return missing
 
 
-def check_schema(connection: psycopg.Connection) -> None:
-    """Raises SchemaTooOld or SchemaTooNew unless the database is just at this version."""
+def check_database(database_url: str) -> None:
+    """Raises DatabaseUnreachable, SchemaTooOld or SchemaTooNew unless the database is there, at this version."""
+    with _connect(database_url) as connection:
+        _check_schema(connection)
+
+
+def _connect(database_url: str) -> psycopg.Connection:
+    try:
+        return psycopg.connect(database_url, connect_timeout=_CONNECT_TIMEOUT_SECONDS)
+    except psycopg.Error as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise DatabaseUnreachable(f"can't reach PostgreSQL: {first_line}") from error
+
+
+def _check_schema(connection: psycopg.Connection) -> None:
     found = connection.execute("SELECT to_regclass('schema_migration') IS NOT NULL").fetchone()
     done = _applied(connection) if found and found[0] else set[int]()
     newest = migrations()[-1].number

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from confluent_kafka import TopicCollection
+from confluent_kafka import Consumer, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from sandbox import broker, postgres
-from sandbox.broker import EmbeddedBroker, create_topic
+from sandbox.broker import Broker, EmbeddedBroker, create_topic
 from sandbox.ports import LOOPBACK, free_port
 from sandbox.postgres import EmbeddedPostgres, create_database, drop_database
 from sandbox.processes import PartError
@@ -32,6 +32,11 @@ REPOSITORY = Path(__file__).parents[2]
 NOBODY = 65534
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+def quiet_client(bootstrap: str) -> AdminClient:
+    """Says nothing when its broker goes."""
+    return AdminClient({"bootstrap.servers": bootstrap, "log_level": broker.SILENT})
 
 
 def complaint(part: EmbeddedPostgres | EmbeddedBroker) -> str:
@@ -247,7 +252,7 @@ os.setresgid(65534, 65534, 65534)
 os.setresuid(65534, 65534, 65534)
 for _ in range(2):
     with (
-        EmbeddedPostgres(folder / "database", programs=programs) as database,
+        EmbeddedPostgres(folder / "database", durable=False, programs=programs) as database,
         EmbeddedBroker(folder / "broker", program=tansu) as kafka,
     ):
         with psycopg.connect(database.url) as connection:
@@ -312,13 +317,12 @@ class TestBroker:
         ids = set()
         for _ in range(2):
             with EmbeddedBroker(tmp_path) as server:
-                client = AdminClient({"bootstrap.servers": server.bootstrap})
+                client = quiet_client(server.bootstrap)
                 assert client.list_topics(timeout=DEADLINE_SECONDS).topics == {}
                 assert create_topic(server.bootstrap, "orders", 3) == 3
                 assert create_topic(server.bootstrap, "orders", 5) == 3
                 description = client.describe_topics(TopicCollection(["orders"]))["orders"].result(DEADLINE_SECONDS)
                 ids.add(str(description.topic_id))
-            server.stop()
 
         assert len(ids) == 2
 
@@ -328,8 +332,19 @@ class TestBroker:
             create_topic(first.bootstrap, "of-the-first", 1)
             taken = int(first.bootstrap.split(":")[1])
             with EmbeddedBroker(tmp_path / "second", find_port=first_then_free(taken)) as second:
-                client = AdminClient({"bootstrap.servers": second.bootstrap})
+                client = quiet_client(second.bootstrap)
                 assert client.list_topics(timeout=DEADLINE_SECONDS).topics == {}
+
+    def test_it_is_a_broker_like_any_other(self, tmp_path: Path) -> None:
+        """What the sandbox asks of a broker, it can; mypy compares the signatures."""
+        server: Broker = EmbeddedBroker(tmp_path)
+
+        assert server.start() == server.bootstrap
+        assert server.name
+        Consumer({"bootstrap.servers": server.bootstrap, "group.id": "any", **server.client_config}).close()
+        server.check()
+        server.stop()
+        server.stop()
 
     def test_it_listens_on_the_loopback_address_only(self, tmp_path: Path) -> None:
         """Its default is all addresses."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 from domain.exact_json import dumps, loads
@@ -13,7 +13,6 @@ from sandbox.call_log import Call
 from sandbox.third_party_requests import Operation, parse
 
 CREATE, UPDATE, CANCEL, COMPLETE = Operation.CREATE, Operation.UPDATE, Operation.CANCEL, Operation.COMPLETE
-
 
 ORDER = 24323523
 EARLY, DATE, LATE = (f"2025-02-28T13:36:06.02673283{n}Z" for n in (6, 7, 8))
@@ -26,7 +25,7 @@ class Caller:
         self.books = books
 
     @classmethod
-    def with_journal(cls, journal: Path | None = None) -> Self:
+    def fresh(cls, journal: Path | None = None) -> Self:
         """With a clock of its own that starts at DATE."""
         ticks = count(1_740_749_766_026_732_837)
         return cls(Books(journal=journal, clock_ns=lambda: next(ticks)))
@@ -87,5 +86,3 @@ def _wire(operation: Operation, order_id: int, date: str, amount: str) -> tuple[
 
 def code(answer: Answer) -> str:
     return str(loads(answer.body)["code"])
-
-

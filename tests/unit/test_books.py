@@ -1,96 +1,20 @@
 """The rules of the sandbox third party's books (contract.md, section 4), without HTTP."""
 
-from collections.abc import Callable
 from decimal import Decimal
-from itertools import count
-from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from domain.exact_json import dumps, loads
-from sandbox.books import Answer, Books
+from domain.exact_json import loads
+from sandbox.books import Answer
 from sandbox.books_views import calls_page, orders_page, totals, violations_list
 from sandbox.call_log import Call
-from sandbox.third_party_journal import JournalError
-from sandbox.third_party_requests import Operation, parse
-
-ORDER = 24323523
-EARLY, DATE, LATE = (f"2025-02-28T13:36:06.02673283{n}Z" for n in (6, 7, 8))
-
-
-class Caller:
-    """Brings calls to books one after another, as the server would."""
-
-    def __init__(self, books: Books) -> None:
-        self.books = books
-
-    def say(
-        self, operation: Operation, date: str = DATE, *, order_id: int = ORDER, key: str | None = None, **other: Any
-    ) -> Answer:
-        call, begin = self.begin(operation, date, order_id=order_id, key=key, **other)
-        answer = begin()
-        self.books.leave(call, "answered", answer.status)
-        return answer
-
-    def begin(
-        self,
-        operation: Operation,
-        date: str = DATE,
-        *,
-        order_id: int = ORDER,
-        key: str | None = None,
-        amount: str = "6",
-        reject: bool = False,
-        client_gone: Callable[[], bool] = lambda: False,
-    ) -> tuple[Call, Callable[[], Answer]]:
-        """The call, entered but not left, and what judges it."""
-        method, path, body = _wire(operation, order_id, date, amount)
-        call = Call(
-            method,
-            path,
-            key or str(uuid4()),
-            order_id,
-            body,
-            arrived_tick=self.books.arrive(),
-            client_gone=client_gone,
-        )
-        request = parse(operation, order_id, body)
-        self.books.enter(call)
-        return call, lambda: self.books.claim_key(call) or self.books.judge(call, request, reject=reject)
-
-    def violations(self) -> list[str]:
-        return [violation.kind for violation in self.books.violations]
-
-
-def _wire(operation: Operation, order_id: int, date: str, amount: str) -> tuple[str, str, bytes]:
-    body: dict[str, Any] = {"orderId": order_id, "transactionId": "5661042b", "transactionDate": date}
-    if operation is not Operation.CANCEL:
-        body["cashbackAmount"] = Decimal(amount)
-    if operation in {Operation.CREATE, Operation.UPDATE}:
-        body |= {"storeNo": "54645", "buyerId": "1234", "items": [{"originalPrice": Decimal("156.00")}]}
-    path = "/v1/cashbacks" if operation is Operation.CREATE else f"/v1/cashbacks/{order_id}"
-    match operation:
-        case Operation.CREATE:
-            return "POST", path, dumps(body)
-        case Operation.UPDATE:
-            return "PUT", path, dumps(body)
-        case _:
-            return "POST", f"{path}/{operation}", dumps(body)
+from sandbox.third_party_requests import Operation
+from tests.unit.books_caller import CANCEL, COMPLETE, CREATE, DATE, EARLY, LATE, ORDER, UPDATE, Caller, code
 
 
 @pytest.fixture
 def caller() -> Caller:
-    ticks = count(1_740_749_766_026_732_837)
-    return Caller(Books(clock_ns=lambda: next(ticks)))
-
-
-def code(answer: Answer) -> str:
-    return str(loads(answer.body)["code"])
-
-
-CREATE, UPDATE, CANCEL, COMPLETE = Operation.CREATE, Operation.UPDATE, Operation.CANCEL, Operation.COMPLETE
+    return Caller.fresh()
 
 
 def test_a_legal_lifecycle_is_applied_without_violations(caller: Caller) -> None:
@@ -150,6 +74,7 @@ REFUSALS = [
 @pytest.mark.parametrize(("before", "operation", "status", "reason", "violations"), REFUSALS)
 def test_an_illegal_call_is_refused_and_written_down(
     caller: Caller,
+    *,
     before: tuple[Operation, ...],
     operation: Operation,
     status: int,
@@ -176,7 +101,7 @@ def test_an_illegal_call_is_refused_and_written_down(
     ],
 )
 def test_a_completion_must_name_the_pending_amount(
-    caller: Caller, pending: str, completed: str, legal: bool
+    caller: Caller, *, pending: str, completed: str, legal: bool
 ) -> None:
     """Equal as numbers, however they're written; the last digit counts."""
     caller.say(CREATE, amount=pending)
@@ -198,7 +123,7 @@ def test_a_completion_must_name_the_pending_amount(
         ("2025-02-28T13:36:06Z", "2025-02-28T09:06:05.999999999-04:30", False),
     ],
 )
-def test_an_older_transaction_date_is_a_violation(caller: Caller, last: str, next_: str, in_order: bool) -> None:
+def test_an_older_transaction_date_is_a_violation(caller: Caller, *, last: str, next_: str, in_order: bool) -> None:
     """To the nanosecond, over offsets; an equal date is in order. The call is applied all the same."""
     caller.say(CREATE, last)
     assert caller.say(UPDATE, next_).status == 200
@@ -269,82 +194,6 @@ def test_a_call_without_a_key_is_a_violation(caller: Caller) -> None:
     assert caller.violations() == ["missing_key"]
 
 
-def test_calls_of_one_order_at_the_same_time_overlap(caller: Caller) -> None:
-    """Whatever their outcome, hits too; other orders' calls and calls one after another don't overlap."""
-    first, _ = caller.begin(CREATE)
-    caller.say(CREATE, order_id=2)
-    assert caller.violations() == []
-    second, _ = caller.begin(UPDATE)
-    assert caller.violations() == ["overlap"]
-    caller.books.leave(first, "cut")
-    caller.books.leave(second, "answered", 503)
-    caller.say(CREATE)
-    assert caller.violations() == ["overlap"]
-
-
-def test_a_call_is_in_progress_from_its_headers_on(caller: Caller) -> None:
-    """Another call that came and went before this one's body was there overlaps with it."""
-    tick = caller.books.arrive()
-    caller.say(CREATE)
-    late = Call("PUT", f"/v1/cashbacks/{ORDER}", "two", ORDER, b"{}", arrived_tick=tick)
-    caller.books.enter(late)
-    caller.books.leave(late, "answered", 400)
-    assert caller.violations() == ["overlap"]
-    caller.say(UPDATE)
-    assert caller.violations() == ["overlap"]
-
-
-def test_headers_whose_body_never_came_overlap_with_nothing(caller: Caller) -> None:
-    """They never became a call."""
-    tick = caller.books.arrive()
-    caller.books.vanish(tick)
-    caller.say(CREATE)
-    caller.say(UPDATE)
-    assert caller.violations() == []
-
-
-def test_a_key_in_flight_is_refused(caller: Caller) -> None:
-    """Until the first call with it is over; they overlap as well."""
-    first, judge = caller.begin(CREATE, key="one")
-    assert caller.books.claim_key(first) is None
-    answer = caller.say(CREATE, key="one")
-    assert (answer.status, code(answer)) == (409, "in_flight")
-    assert caller.violations() == ["overlap"]
-    assert judge().status == 201
-    caller.books.leave(first, "answered", 201)
-    assert caller.say(CREATE, key="one").hit
-
-
-def test_a_call_whose_client_hung_up_holds_up_nobody(caller: Caller) -> None:
-    """The next call doesn't overlap with it and gets its key; it must not be applied any more."""
-    gone = False
-    first, _ = caller.begin(CREATE, key="one", client_gone=lambda: gone)
-    assert caller.books.claim_key(first) is None
-    gone = True
-    second, judge = caller.begin(CREATE, key="one")
-    assert caller.violations() == []
-    assert first.abandoned
-    assert judge().status == 201
-    caller.books.leave(first, "client_gone")
-    answer = caller.say(CREATE, key="one")
-    assert code(answer) == "in_flight", "the second call still holds the key"
-    caller.books.leave(second, "answered", 201)
-    assert caller.violations() == ["overlap"]
-
-
-def test_starting_afresh_abandons_what_is_in_progress(caller: Caller) -> None:
-    """A call from before leaves no trace in the new books."""
-    caller.say(UPDATE)
-    call, _ = caller.begin(CREATE)
-    caller.books.reset()
-    assert call.abandoned
-    caller.books.leave(call, "cut")
-    assert totals(caller.books)["calls"] == totals(caller.books)["violations"] == 0
-    assert calls_page(caller.books, None, 0, 10) == {"calls": [], "next": None, "dropped": 0}
-    caller.say(CREATE)
-    assert caller.violations() == []
-
-
 def test_pages_come_in_order_and_lead_to_the_next(caller: Caller) -> None:
     """Orders by id, calls by arrival; the last page leads nowhere."""
     for order_id in (30, 10, 20):
@@ -368,57 +217,3 @@ def test_a_violation_says_what_happened_and_when(caller: Caller) -> None:
     [row] = shown["violations"]
     assert row.pop("time").startswith("2025-02-28T13:36:06.0267328")
     assert row == {"kind": "illegal_call", "orderId": ORDER, "detail": "cancel of an unknown order", "call": 1}
-
-
-def test_a_journal_keeps_the_books_across_restarts(tmp_path: Path) -> None:
-    """Orders, exact amounts, keys and violations come back; a torn last line is dropped."""
-    journal = tmp_path / "books.jsonl"
-    before = Caller(Books(journal=journal))
-    before.say(CREATE, EARLY, amount="25.087450", key="one")
-    before.say(UPDATE, DATE, amount="1E-30", key="two")
-    before.say(CREATE, order_id=2, amount="3")
-    before.say(COMPLETE, order_id=2, amount="3")
-    before.say(CANCEL, order_id=3)
-    expected = orders_page(before.books, 0, 10)
-    before.books.close()
-    with journal.open("ab") as torn:
-        torn.write(b'{"key":"three","digest":"00","sta')
-
-    after = Caller(Books(journal=journal))
-    shown = orders_page(after.books, 0, 10)
-    assert dumps(shown["orders"]) == dumps(expected["orders"])
-    assert shown["totals"] == {**expected["totals"], "calls": 4}
-    assert after.violations() == ["illegal_call"]
-    assert after.say(CREATE, EARLY, amount="25.087450", key="one").hit
-    assert after.say(UPDATE, DATE, amount="1", key="two").status == 422
-    assert after.say(COMPLETE, LATE, amount="1E-30").status == 200
-    after.books.close()
-
-    once_more = Books(journal=journal)
-    assert once_more.ledger.counts["COMPLETED"] == 2
-    once_more.reset()
-    once_more.close()
-    assert journal.read_bytes() == b""
-
-
-@pytest.mark.parametrize("line", [b"no JSON\n", b'{"key":"one"}\n', b"[1]\n", b"7\n"])
-def test_a_damaged_journal_is_refused_and_left_alone(tmp_path: Path, line: bytes) -> None:
-    """A line that can't be read in the midst of others isn't a torn one."""
-    journal = tmp_path / "books.jsonl"
-    books = Books(journal=journal)
-    Caller(books).say(CREATE)
-    books.close()
-    damaged = line + journal.read_bytes()
-    journal.write_bytes(damaged)
-    with pytest.raises(JournalError):
-        Books(journal=journal)
-    assert journal.read_bytes() == damaged
-
-
-def test_a_journal_has_one_writer(tmp_path: Path) -> None:
-    """A second third party on the same file would write over the first."""
-    first = Books(journal=tmp_path / "books.jsonl")
-    with pytest.raises(JournalError, match="another third party"):
-        Books(journal=tmp_path / "books.jsonl")
-    first.close()
-    Books(journal=tmp_path / "books.jsonl").close()

@@ -1,0 +1,95 @@
+"""The commands that play the rest of the world: the order service and the third party."""
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+import structlog
+
+from adapters.kafka.cluster import check_reachable
+from adapters.kafka.publisher import Publisher
+from adapters.settings import Settings
+from sandbox.lifecycles import first_order_id_at
+from sandbox.order_service import Progress, simulate
+from sandbox.third_party import serve
+
+DELIVERY_TIMEOUT_SECONDS: Final = 10.0
+LOOPBACK: Final = "127.0.0.1"
+
+log = structlog.get_logger(__name__)
+
+
+def run_simulation(  # noqa: PLR0913 - each is an option of the command
+    settings: Settings,
+    orders: int | None,
+    rate: float | None,
+    seed: int,
+    first_order_id: int | None,
+    *,
+    stamped: bool,
+) -> int:
+    """Publishes until done or told to stop. Answers the exit code: 1 if a message was not delivered."""
+    check_reachable(settings.kafka_bootstrap, settings.kafka_config)
+    with (
+        _stopped_by_signals() as stop,
+        Publisher(
+            settings.kafka_bootstrap,
+            config=settings.kafka_config,
+            delivery_timeout_seconds=DELIVERY_TIMEOUT_SECONDS,
+        ) as publisher,
+    ):
+
+        def report(progress: Progress) -> None:
+            log.info("published", messages=progress.messages, orders=progress.orders_finished)
+            if progress.failed:
+                stop.set()
+
+        result = simulate(
+            publisher,
+            settings.kafka_topics[0],
+            orders=orders,
+            rate=rate,
+            seed=seed,
+            first_order_id=first_order_id or first_order_id_at(time.time_ns()),
+            stamped=stamped,
+            stop=stop,
+            progress=report,
+        )
+    if result.failed:
+        log.error("messages were not delivered", failed=result.failed, error=str(result.last_error))
+    log.info("simulation ended", orders=result.orders_finished, messages=result.messages, failed=result.failed)
+    return 1 if result.failed else 0
+
+
+def run_third_party(settings: Settings, port: int) -> int:
+    """Serves until told to stop."""
+    token = settings.third_party_token
+    asyncio.run(
+        serve(
+            LOOPBACK,
+            port,
+            ready=lambda real_port: log.info("listening", url=f"http://{LOOPBACK}:{real_port}", port=real_port),
+            token=token.get_secret_value() if token else None,
+        )
+    )
+    return 0
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    stop = threading.Event()
+
+    def told(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
