@@ -30,7 +30,7 @@ lint: setup ## style, formatting, types, and the packages' line of dependencies
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
-	PYTHONPATH=. .venv/bin/lint-imports
+	.venv/bin/lint-imports
 
 bench: setup ## measure the service
 	@exec $(PY) -m bench $(ARGS)

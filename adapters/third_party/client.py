@@ -76,10 +76,14 @@ class ThirdPartyClient:
 
 def _session(concurrency: int) -> aiohttp.ClientSession:
     """aiohttp does the work for httpx: its pool is several times faster (docs/adr/0006)."""
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=concurrency, keepalive_timeout=KEEP_ALIVE_SECONDS),
         cookie_jar=aiohttp.DummyCookieJar(),
     )
+    # aiohttp sends a PUT again by itself when a kept connection breaks: an attempt that nobody would know of. There
+    # is no public switch; a test counts what the other side sees (tests/integration/test_third_party_client.py).
+    session._retry_connection = False  # noqa: SLF001
+    return session
 
 
 def classify(status: int, body: bytes, retry_after: str | None, now: datetime) -> Answer:

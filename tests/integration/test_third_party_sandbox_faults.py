@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.integration.third_party_server import ORDER, ThirdParty, serving
+from tests.integration.third_party_server import ORDER, ThirdParty, as_sent, serving
 
 pytestmark = pytest.mark.slow
 
@@ -86,6 +86,18 @@ class TestFaults:
         third_party.wait_for_calls("in_progress", 0)
         assert third_party.violations() == []
         assert [call["applied"] for call in third_party.show("calls")["calls"]].count(True) == 1
+
+    def test_a_server_that_is_late_to_notice_blames_nobody(self, third_party: ThirdParty) -> None:
+        """Hanging up comes before the next call, though the server finds both at once."""
+        third_party.faults(hangRate=1)
+        with third_party.connect() as spare, third_party.begin("create", key="one") as hanging:
+            third_party.wait_for_calls("in_progress", 1)
+            third_party.faults(hangRate=0)
+            with third_party.busy():
+                hanging.close()
+                spare.sendall(as_sent("create", "one"))
+            assert spare.recv(4096).startswith(b"HTTP/1.1 201")
+        assert third_party.violations() == []
 
     def test_calls_overlap_while_they_are_delayed(self, third_party: ThirdParty) -> None:
         """A call is in progress all the time of the latency; other orders' calls may run beside it."""

@@ -23,8 +23,9 @@ DATE = "2025-02-28T13:36:06.026732837Z"
 class ThirdParty:
     """A running sandbox, and a caller of it."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.port = port
+        self._loop = loop
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE_SECONDS)
 
     def call(
@@ -34,14 +35,34 @@ class ThirdParty:
         headers = {"Idempotency-Key": key or str(uuid4()), "Content-Type": "application/json"}
         return self.client.request(method, path, content=body, headers=headers, **options)
 
+    @contextlib.contextmanager
+    def busy(self) -> Iterator[None]:
+        """Whatever arrives meanwhile, the server finds it all at once afterwards."""
+        assert self._loop is not None
+        held, released = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            held.set()
+            released.wait(DEADLINE_SECONDS)
+
+        self._loop.call_soon_threadsafe(hold)
+        assert held.wait(DEADLINE_SECONDS)
+        try:
+            yield
+        finally:
+            released.set()
+
+    def connect(self) -> socket.socket:
+        """A connection that the server has accepted and answered on."""
+        connection = socket.create_connection(("127.0.0.1", self.port), DEADLINE_SECONDS)
+        connection.sendall(b"GET /_sandbox/totals HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        return connection
+
     def begin(self, what: str, *, key: str) -> socket.socket:
         """Sends a call and leaves it to others to read the answer, or to hang up."""
-        method, path, body = request(what)
-        head = (
-            f"{method} {path} HTTP/1.1\r\nHost: x\r\nIdempotency-Key: {key}\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
         connection = socket.create_connection(("127.0.0.1", self.port), DEADLINE_SECONDS)
-        connection.sendall(head.encode() + body)
+        connection.sendall(as_sent(what, key))
         return connection
 
     def lookup(self, order_id: int = ORDER) -> Any:
@@ -75,6 +96,12 @@ def request(what: str, order_id: int = ORDER, amount: str = "6") -> tuple[str, s
     return ("POST", "/v1/cashbacks", dumps(body)) if what == "create" else ("PUT", path, dumps(body))
 
 
+def as_sent(what: str, key: str) -> bytes:
+    method, path, body = request(what)
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nIdempotency-Key: {key}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
 @contextlib.contextmanager
 def serving(books: Books | None = None, token: str | None = None) -> Iterator[ThirdParty]:
     """A server on a thread of its own, ended by cancellation."""
@@ -95,7 +122,7 @@ def serving(books: Books | None = None, token: str | None = None) -> Iterator[Th
     thread = threading.Thread(target=run)
     thread.start()
     assert started.wait(DEADLINE_SECONDS)
-    third_party = ThirdParty(port[0])
+    third_party = ThirdParty(port[0], loop)
     try:
         yield third_party
     finally:
