@@ -247,13 +247,13 @@ class _Decision:
     def _first_to_apply(self, waiting: list[Held]) -> Held:
         """In the order in which they happened; but an update goes before the end unless it surely came after."""
         standings = [(_standing_of(held), held) for held in waiting]
-        first, first_held = min(standings, key=lambda pair: _order_key(pair[0]))
+        first, first_held = min(standings, key=lambda pair: order_key(pair[0]))
         if not first.kind.is_end:
             return first_held
         updates = [
             pair for pair in standings if not pair[0].kind.is_end and not self._is_surely_after(pair[0], first)
         ]
-        return min(updates, key=lambda pair: _order_key(pair[0]))[1] if updates else first_held
+        return min(updates, key=lambda pair: order_key(pair[0]))[1] if updates else first_held
 
 
 def _standing_of(held: Held) -> Standing:
@@ -268,11 +268,14 @@ def _same_lane(one: Standing, other: Standing) -> bool:
 _RANK = {Kind.CREATED: 0, Kind.UPDATED: 1, Kind.CANCELLED: 2, Kind.COMPLETED: 2}
 
 
-def _order_key(standing: Standing) -> tuple[int, int, str, int, str]:
-    """Total, and never against the order of a lane: along a lane the effective time grows strictly."""
+def order_key(standing: Standing) -> tuple[int, int, str, int, str]:
+    """Sorts messages in the order in which they happened.
+
+    Total, and never against the order of a lane: along a lane the effective time grows strictly.
+    """
     lane, offset = standing.place or ("", 0)
     return (standing.effective_at_ns, _RANK[standing.kind], lane, offset, standing.digest)
 
 
 def _comes_after(one: Standing, other: Standing) -> bool:
-    return _order_key(one) > _order_key(other)
+    return order_key(one) > order_key(other)

@@ -55,6 +55,7 @@ class CallsInProgress:
         return None
 
     def leave(self, call: Call) -> None:
+        """Needs the call's outcome: one whose client hung up may have been over before we noticed."""
         if call.key is not None and self._keys.get(call.key) is call:
             del self._keys[call.key]
         order_id = call.order_id
@@ -65,7 +66,7 @@ class CallsInProgress:
         if not others:
             del self._active[order_id]
         self._tick += 1
-        if self._arriving and not call.abandoned:
+        if self._arriving and call.outcome != "client_gone":
             self._left_while_arriving[order_id] = self._tick
 
     def abandon_all(self) -> None:

@@ -37,6 +37,16 @@ def test_a_call_is_in_progress_from_its_headers_on(caller: Caller) -> None:
     assert caller.violations() == ["overlap"]
 
 
+def test_a_call_whose_client_hung_up_is_not_held_against_headers_that_came_since(caller: Caller) -> None:
+    """The server may notice only now what happened before them."""
+    hung_up, _ = caller.begin(CREATE)
+    tick = caller.books.arrive()
+    caller.books.leave(hung_up, "client_gone")
+    retry = Call("POST", "/v1/cashbacks", "two", ORDER, b"{}", arrived_tick=tick)
+    caller.books.enter(retry)
+    assert caller.violations() == []
+
+
 def test_headers_whose_body_never_came_overlap_with_nothing(caller: Caller) -> None:
     """They never became a call."""
     tick = caller.books.arrive()
