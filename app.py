@@ -7,6 +7,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -64,6 +65,7 @@ def serve(
 ) -> None:
     """Runs the service until SIGTERM or Ctrl-C; all roles unless told otherwise."""
     from adapters.kafka.cluster import check_reachable
+    from adapters.kafka.consumer_config import check_consumer_config
     from adapters.service import Role, Service
 
     try:
@@ -73,6 +75,7 @@ def serve(
     settings = _settings()
     _database_url(settings)
     if Role.INTAKE in roles:
+        check_consumer_config(settings.kafka_bootstrap, settings.kafka_group, settings.kafka_config)
         check_reachable(settings.kafka_bootstrap, settings.kafka_config)
 
     async def run() -> int:
@@ -149,11 +152,14 @@ def simulate(
 @app.command("third-party")
 def third_party(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8090,
+    journal: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Keep the books in this file, over restarts.")
+    ] = None,
 ) -> None:
     """Runs the sandbox third party: strict books, and faults on demand."""
     from sandbox.commands import run_third_party
 
-    raise typer.Exit(run_third_party(_settings(), port))
+    raise typer.Exit(run_third_party(_settings(), port, journal))
 
 
 @app.command()

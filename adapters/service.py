@@ -23,9 +23,13 @@ from adapters.kafka.intake import Intake, Limits, Outcome
 from adapters.metrics import Metrics
 from adapters.postgres.feeds import PostgresFeed, write_intended_calls, write_orders
 from adapters.postgres.ledger import PostgresLedger
+from adapters.postgres.pool import Database
+from adapters.postgres.queries import PostgresQueries
 from adapters.postgres.store import OrderApplication
+from adapters.replaying import replay_service
 from adapters.settings import Settings
 from adapters.third_party.client import ThirdPartyClient
+from adapters.web.app import create_app, create_probes_app
 from domain.decision import Policy
 from domain.errors import CashbackError
 from domain.instants import NANOSECONDS_PER_SECOND
@@ -161,7 +165,17 @@ class Service:
         return dispatcher.run(self._stop, drain_seconds=settings.shutdown_timeout_seconds)
 
     async def _web_app(self, stack: AsyncExitStack) -> Any:
-        raise NotImplementedError
+        if Role.API not in self._roles:
+            return create_probes_app(health=self.health, metrics_text=self.metrics.exposition)
+        database = await stack.enter_async_context(Database(self._database_url))
+        token = self._settings.api_token
+        return create_app(
+            queries=PostgresQueries(database),
+            replays=replay_service(self._settings, database),
+            health=self.health,
+            metrics_text=self.metrics.exposition,
+            api_token=token.get_secret_value() if token else None,
+        )
 
     def _listen(self) -> socket.socket | None:
         """Takes the port before anything else starts: a taken one is told at once."""

@@ -20,10 +20,18 @@ from projections.retrying import RetryPolicy
 
 IDLE_SECONDS: Final = 1.0
 """The longest that a due call waits for a dispatcher that missed its wake-up."""
+MIN_IDLE_SECONDS: Final = 0.02
+"""The shortest pause after an empty claim: what looks due may just be in another dispatcher's hands."""
 OUTAGE_SECONDS: Final = 0.5
 HOLD_BASE_SECONDS: Final = 1.0
 HOLD_MAX_SECONDS: Final = 30.0
 MAX_SETTLED_AT_ONCE: Final = 500
+MAX_UNSETTLED: Final = 2000
+"""Nothing more is claimed while so many claims wait to be settled."""
+CALLS_SHARE_OF_DRAIN: Final = 0.75
+"""Of the time to stop in, for the calls under way; the rest is for settling them."""
+
+_CREDENTIALS_TAKEN: Final = {Outcome.DELIVERED, Outcome.IN_FLIGHT, Outcome.REFUSED}
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +78,7 @@ class Dispatcher:
         self._dice = dice or random.Random()  # noqa: S311 - only spreads retries
         self._working: set[asyncio.Task[None]] = set()
         self._settlements: asyncio.Queue[Settlement] = asyncio.Queue()
+        self._unsettled = 0
         self._refusals = 0
         """How often in a row our credentials were refused; while there are any, one call at a time probes."""
         self._hold_until = 0.0
@@ -78,24 +87,36 @@ class Dispatcher:
         """Set when an order that we had settled may have its next call due."""
 
     async def run(self, stop: asyncio.Event, *, drain_seconds: float = 20.0) -> None:
-        """Delivers until `stop` is set; then ends the calls under way, settles them and returns."""
+        """Delivers until `stop` is set; then ends the calls under way, settles them and returns.
+
+        A call that takes too long for that is given up, in doubt. Raises what the ledger raises beside
+        StoreUnavailable.
+        """
         self._stop = stop
         settler = asyncio.create_task(self._settle_all())
         try:
-            while not stop.is_set():
+            while not stop.is_set() and not settler.done():
                 await self._step()
-            if self._working:
-                await asyncio.wait(self._working, timeout=drain_seconds)
-            try:
-                await asyncio.wait_for(self._settlements.join(), timeout=drain_seconds)
-            except TimeoutError:
-                log.warning(
-                    "stopped before all was settled; the leases will run out", left=self._settlements.qsize()
-                )
+            await self._drain(settler, self._monotonic() + drain_seconds, drain_seconds * CALLS_SHARE_OF_DRAIN)
         finally:
             for task in (settler, *self._working):
                 task.cancel()
             await asyncio.gather(settler, *self._working, return_exceptions=True)
+
+    async def _drain(self, settler: asyncio.Task[None], deadline: float, calls_seconds: float) -> None:
+        if self._working:
+            _, unanswered = await asyncio.wait(self._working, timeout=calls_seconds)
+            for task in unanswered:
+                task.cancel()  # it notes that its call is in doubt
+            await asyncio.gather(*unanswered, return_exceptions=True)
+        settled = asyncio.create_task(self._settlements.join())
+        left_seconds = max(0.0, deadline - self._monotonic())
+        await asyncio.wait((settled, settler), timeout=left_seconds, return_when=asyncio.FIRST_COMPLETED)
+        settled.cancel()
+        if settler.done():
+            settler.result()  # it only ends by an error
+        if self._unsettled:
+            log.warning("stopped before all was settled; the leases will run out", left=self._unsettled)
 
     async def _step(self) -> None:
         """Claims what there is room for, or waits for room, for work, or for the end of an outage."""
@@ -106,6 +127,9 @@ class Dispatcher:
         room = (1 if self._refusals else self._policy.concurrency) - len(self._working)
         if room <= 0:
             await asyncio.wait(self._working, timeout=IDLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            return
+        if self._unsettled >= MAX_UNSETTLED:
+            await self._wait_for_work(IDLE_SECONDS)
             return
         # The lease counts from before we ask for it, on our own clock: it can only end too early.
         claimed_at = self._monotonic()
@@ -123,18 +147,19 @@ class Dispatcher:
             self._working.add(task)
             task.add_done_callback(self._working.discard)
         if len(claims) < room:
-            await self._wait_for_work(
-                min(IDLE_SECONDS, IDLE_SECONDS if next_due_seconds is None else next_due_seconds)
-            )
+            await self._wait_for_work(IDLE_SECONDS if next_due_seconds is None else next_due_seconds)
 
     async def _wait_for_work(self, seconds: float) -> None:
-        events = (self._ledger.wait(max(seconds, 0.001)), self._stop.wait(), self._wake.wait())
+        seconds = min(IDLE_SECONDS, max(MIN_IDLE_SECONDS, seconds))
+        events = (self._ledger.wait(seconds), self._stop.wait(), self._wake.wait())
         waiting = [asyncio.ensure_future(event) for event in events]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for future in waiting:
+                future.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
         self._wake.clear()
-        for future in waiting:
-            future.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -152,11 +177,14 @@ class Dispatcher:
             attempt = await self._attempt(call)
             attempts.append(attempt)
             if attempt.answer.outcome is not Outcome.DELIVERED:
-                self._settlements.put_nowait(self._not_delivered(claim, attempts, settled_version, spent))
+                self._settle_later(self._not_delivered(claim, attempts, settled_version, spent))
                 return
-            self._refusals = 0
             settled_version, spent = call.version, 0
-        self._settlements.put_nowait(Settlement(claim, tuple(attempts), settled_version, spent, wait_seconds=0.0))
+        self._settle_later(Settlement(claim, tuple(attempts), settled_version, spent, wait_seconds=0.0))
+
+    def _settle_later(self, settlement: Settlement) -> None:
+        self._unsettled += 1
+        self._settlements.put_nowait(settlement)
 
     def _may_send(self, lease_ends: float) -> bool:
         now = self._monotonic()
@@ -165,7 +193,15 @@ class Dispatcher:
 
     async def _attempt(self, call: Call) -> Attempt:
         started_at, started = datetime.now(UTC), time.perf_counter()
-        answer = await self._third_party.send(call)
+        try:
+            answer = await self._third_party.send(call)
+        except asyncio.CancelledError:
+            answer = Answer(Outcome.IN_DOUBT, None, "we stopped before the answer came")
+        except Exception as error:  # our own mistake; it must not stop the other orders
+            log.exception("a call failed by an error of ours", order_id=call.order_id, version=call.version)
+            answer = Answer(Outcome.IN_DOUBT, None, f"an error of ours: {type(error).__name__}")
+        if answer.outcome in _CREDENTIALS_TAKEN:
+            self._refusals = 0
         attempt = Attempt(call, started_at, round((time.perf_counter() - started) * 1000), answer)
         self._observer.attempt_ended(attempt)
         return attempt
@@ -210,6 +246,7 @@ class Dispatcher:
             while len(batch) < MAX_SETTLED_AT_ONCE and not self._settlements.empty():
                 batch.append(self._settlements.get_nowait())
             await self._settle(batch)
+            self._unsettled -= len(batch)
             for _ in batch:
                 self._settlements.task_done()
 
@@ -224,7 +261,7 @@ class Dispatcher:
                 continue
             if lost:
                 log.warning("leases were lost before their calls were settled; others send them again", orders=lost)
-            open_orders = [each.wait_seconds for each in batch if each.parked_reason is None]
-            if open_orders:
-                asyncio.get_running_loop().call_later(min(open_orders), self._wake.set)
+            soonest = min((each.wait_seconds for each in batch if each.parked_reason is None), default=IDLE_SECONDS)
+            if soonest < IDLE_SECONDS:  # else the next claim tells when it will be
+                asyncio.get_running_loop().call_later(soonest, self._wake.set)
             return

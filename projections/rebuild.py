@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from uuid import UUID
 
 from domain.lifecycle import Status
 from domain.money import ZERO, total
@@ -22,6 +23,16 @@ class Positions:
 
     orders: int
     third_party: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerCall:
+    """A call as it lies in the effect ledger."""
+
+    kind: str
+    key: UUID
+    digest: bytes
+    """SHA-256 of the body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +89,22 @@ def differences_of_row(stream: Sequence[Recorded], row: OrderRow | None, positio
             yield Difference(order_id, f"{name} differs from what the events say")
 
 
-def differences_of_effects(
-    stream: Sequence[Recorded], digests: Mapping[int, bytes], position: int
+def differences_of_calls(
+    stream: Sequence[Recorded], calls: Mapping[int, LedgerCall], position: int
 ) -> Iterable[Difference]:
-    """Compares the effect ledger's bodies (SHA-256 by version) with the calls that the events ask for."""
+    """Compares the effect ledger's calls, by version, with those that the events ask for."""
     order_id = stream[0].event.message.order_id
     asked = {call.version: call for call in intended_calls(stream)}
     reached = {each.event.originator_version for each in stream if each.notification_id <= position}
     for version, call in asked.items():
-        if version not in digests:
+        kept = calls.get(version)
+        if kept is None:
             if version in reached:
                 yield Difference(order_id, f"the ledger lacks the call of version {version}")
-        elif digests[version] != call.digest:
-            yield Difference(order_id, f"the ledger's call of version {version} has another body")
-    for version in digests.keys() - asked.keys():
+            continue
+        expected = LedgerCall(call.effect.kind, call.effect.key, call.digest)
+        for name, what in (("kind", "kind"), ("key", "key"), ("digest", "body")):
+            if getattr(kept, name) != getattr(expected, name):
+                yield Difference(order_id, f"the ledger's call of version {version} has another {what}")
+    for version in calls.keys() - asked.keys():
         yield Difference(order_id, f"the ledger has a call of version {version}, which no event asks for")

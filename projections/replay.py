@@ -7,7 +7,14 @@ from enum import StrEnum
 from typing import Final
 
 from domain.decision import order_key
-from domain.events import OrderEvent, RepeatSeenElsewhere
+from domain.events import (
+    CashbackCancelled,
+    CashbackCompleted,
+    CashbackUpdated,
+    OrderEvent,
+    RepeatSeenElsewhere,
+    UpdateSuperseded,
+)
 from domain.messages import Message
 from domain.order import Standing
 from projections.ports import Call
@@ -65,36 +72,52 @@ class Republication:
 def republications(events: Sequence[OrderEvent], topics: Sequence[str]) -> list[Republication]:
     """Every message of a stream once, as first recorded, in the order in which they happened.
 
-    That is the publisher's `sequence` if all of them have one. `topics` are those that we read: a message from
-    any other goes to the first of them.
+    That is the publisher's `sequence` if all of them have one. If not, an update that counted goes before the end
+    even if its date says otherwise, by less than clocks can be trusted.
+    `topics` are those that we read: a message from any other goes to the first of them.
     """
+    verdicts = _verdicts(events)
     firsts = [
         event for event in events if event.held_version is None and not isinstance(event, RepeatSeenElsewhere)
     ]
     if all(event.message.sequence is not None for event in firsts):
         firsts.sort(key=lambda event: (event.message.sequence or 0, event.originator_version))
     else:
-        times = _effective_times(events)
-        firsts.sort(key=lambda event: order_key(_standing(event, times[event.originator_version])))
+        ends = (each for each in verdicts.values() if isinstance(each, CashbackCancelled | CashbackCompleted))
+        end = next(ends, None)
+        firsts.sort(key=lambda event: _sort_key(verdicts[event.originator_version], end))
     return [
         Republication(event.originator_version, event.message, _topic(event.message, topics)) for event in firsts
     ]
 
 
-def _effective_times(events: Sequence[OrderEvent]) -> dict[int, int]:
-    """By the version of each message's first event, the time that it was given by the last one about it."""
+def _verdicts(events: Sequence[OrderEvent]) -> dict[int, OrderEvent]:
+    """The last event about each message, by the version of the first one."""
     first_of: dict[int, int] = {}
-    times: dict[int, int] = {}
+    verdicts: dict[int, OrderEvent] = {}
     for event in events:
         version = event.originator_version
         first_of[version] = version if event.held_version is None else first_of[event.held_version]
-        times[first_of[version]] = event.effective_at_ns
-    return times
+        verdicts[first_of[version]] = event
+    return verdicts
 
 
-def _standing(event: OrderEvent, effective_at_ns: int) -> Standing:
+_SortKey = tuple[tuple[int, int, str, int, str], bool, tuple[int, int, str, int, str]]
+
+
+def _sort_key(verdict: OrderEvent, end: OrderEvent | None) -> _SortKey:
+    key = _key_of(verdict)
+    if end is None:
+        return key, False, key
+    end_key = _key_of(end)
+    counted = isinstance(verdict, CashbackUpdated | UpdateSuperseded)
+    return min(key, end_key) if counted else key, verdict is end, key
+
+
+def _key_of(event: OrderEvent) -> tuple[int, int, str, int, str]:
     message = event.message
-    return Standing(message.kind, message.place, effective_at_ns, message.digest, event.originator_version)
+    version = event.originator_version
+    return order_key(Standing(message.kind, message.place, event.effective_at_ns, message.digest, version))
 
 
 def _topic(message: Message, topics: Collection[str]) -> str:
@@ -147,15 +170,13 @@ def redelivery(entries: Sequence[LedgerEntry], *, now: datetime, key_retention: 
     for entry in sorted(entries, key=lambda entry: entry.call.version):
         first = entry.first_attempt_at
         remembered = first is not None and now - first < key_retention
-        match entry.state:
-            case CallState.SKIPPED:
-                suppressed.append(Suppressed(entry, "a person has given it up"))
-            case CallState.DELIVERED if not remembered:
-                suppressed.append(Suppressed(entry, _forgotten(key_retention)))
-            case CallState.DELIVERED | CallState.DUE:
-                sent.append(Redelivered(entry, None))
-            case _:
-                sent.append(Redelivered(entry, None if remembered else _in_doubt(key_retention)))
+        if entry.state is CallState.SKIPPED:
+            suppressed.append(Suppressed(entry, "a person has given it up"))
+        elif entry.state is CallState.DELIVERED and not remembered:
+            suppressed.append(Suppressed(entry, _forgotten(key_retention)))
+        else:
+            warning = None if first is None or remembered else _in_doubt(key_retention)
+            sent.append(Redelivered(entry, warning))
     return Redelivery(tuple(sent), tuple(suppressed))
 
 
@@ -168,8 +189,8 @@ def _forgotten(key_retention: timedelta) -> str:
 
 def _in_doubt(key_retention: timedelta) -> str:
     return (
-        f"first sent more than {_hours(key_retention)} ago: if an attempt was carried out after all, the third party"
-        " may have forgotten its key; look the order up there first"
+        f"first sent more than {_hours(key_retention)} ago: if an attempt was carried out after all, the third"
+        " party may have forgotten its key; look the order up there first"
     )
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -14,14 +15,22 @@ import structlog
 from adapters.kafka.cluster import check_reachable
 from adapters.kafka.publisher import Publisher
 from adapters.settings import Settings
+from domain.errors import CashbackError
+from sandbox.books import Books
 from sandbox.lifecycles import first_order_id_at
 from sandbox.order_service import Progress, simulate
 from sandbox.third_party import serve
+from sandbox.third_party_journal import JournalError
 
 DELIVERY_TIMEOUT_SECONDS: Final = 10.0
+REPORT_INTERVAL_SECONDS: Final = 5.0
 LOOPBACK: Final = "127.0.0.1"
 
 log = structlog.get_logger(__name__)
+
+
+class ThirdPartyUnavailable(CashbackError):
+    """The sandbox third party can't listen, or can't use its journal."""
 
 
 def run_simulation(  # noqa: PLR0913 - each is an option of the command
@@ -43,11 +52,15 @@ def run_simulation(  # noqa: PLR0913 - each is an option of the command
             delivery_timeout_seconds=DELIVERY_TIMEOUT_SECONDS,
         ) as publisher,
     ):
+        report_at = 0.0
 
         def report(progress: Progress) -> None:
-            log.info("published", messages=progress.messages, orders=progress.orders_finished)
+            nonlocal report_at
             if progress.failed:
                 stop.set()
+            if time.monotonic() >= report_at:
+                report_at = time.monotonic() + REPORT_INTERVAL_SECONDS
+                log.info("published", messages=progress.messages, orders=progress.orders_finished)
 
         result = simulate(
             publisher,
@@ -66,17 +79,27 @@ def run_simulation(  # noqa: PLR0913 - each is an option of the command
     return 1 if result.failed else 0
 
 
-def run_third_party(settings: Settings, port: int) -> int:
-    """Serves until told to stop."""
+def run_third_party(settings: Settings, port: int, journal: Path | None = None) -> int:
+    """Serves until told to stop; with a journal the books outlive the process. Raises ThirdPartyUnavailable."""
     token = settings.third_party_token
-    asyncio.run(
-        serve(
-            LOOPBACK,
-            port,
-            ready=lambda real_port: log.info("listening", url=f"http://{LOOPBACK}:{real_port}", port=real_port),
-            token=token.get_secret_value() if token else None,
+    try:
+        books = Books(journal=journal)
+    except (JournalError, OSError) as error:
+        raise ThirdPartyUnavailable(f"the books can't be kept: {error}") from error
+    try:
+        asyncio.run(
+            serve(
+                LOOPBACK,
+                port,
+                ready=lambda real_port: log.info("listening", url=f"http://{LOOPBACK}:{real_port}", port=real_port),
+                books=books,
+                token=token.get_secret_value() if token else None,
+            )
         )
-    )
+    except OSError as error:
+        raise ThirdPartyUnavailable(f"can't listen on {LOOPBACK}:{port}: {error.strerror or error}") from error
+    finally:
+        books.close()
     return 0
 
 

@@ -1,39 +1,59 @@
 """Questions to the cluster: is it there, and which topics are these."""
 
 import logging
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any, Final, TypeVar
 
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
+from adapters.settings import PREFIX, BadSetting
 from domain.errors import CashbackError
 
 REQUEST_TIMEOUT_SECONDS: Final = 10.0
+WATCH_SECONDS: Final = 5.0
 NO_TOPIC_ID: Final = "-"
 """Stands for the id on brokers older than Kafka 2.8, which have none."""
 _ONLY_SERIOUS: Final = 2  # librdkafka's log level: it would warn of every property that is for consumers only
 
 librdkafka_log = logging.getLogger("librdkafka")
 
+Client = TypeVar("Client")
+Answers = Mapping[str, Future[Any]]
+
 
 class KafkaUnreachable(CashbackError):
     """No broker answers at the addresses given."""
 
 
-def _admin(bootstrap: str, config: Mapping[str, Any]) -> AdminClient:
-    client: dict[str, Any] = {**config, "bootstrap.servers": bootstrap, "log_level": _ONLY_SERIOUS}
-    return AdminClient(client, logger=librdkafka_log)
+def made(client: Callable[..., Client], config: Mapping[str, Any]) -> Client:
+    """A client with these properties. Raises BadSetting if librdkafka doesn't take them."""
+    try:
+        return client(dict(config), logger=librdkafka_log)
+    except KafkaException as error:
+        raise BadSetting(f"{PREFIX}KAFKA_CONFIG can't be used: {error.args[0].str()}") from None
+    except (AttributeError, TypeError, ValueError) as error:  # for the properties that only Python code can set
+        raise BadSetting(f"{PREFIX}KAFKA_CONFIG can't be used: {error}") from None
+
+
+def _admin(bootstrap: str, config: Mapping[str, Any], **ours: Any) -> AdminClient:
+    return made(AdminClient, {**config, **ours, "bootstrap.servers": bootstrap, "log_level": _ONLY_SERIOUS})
 
 
 def check_reachable(
     bootstrap: str, config: Mapping[str, Any], timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
 ) -> None:
-    """Raises KafkaUnreachable if no broker answers in time, or if the properties can't be used."""
+    """Raises KafkaUnreachable if no broker answers in time, and BadSetting if the properties can't be used."""
+    heard: list[str] = []
+    client = _admin(bootstrap, config, error_cb=lambda error: heard.append(error.str()))
     try:
-        _admin(bootstrap, config).list_topics(timeout=timeout_seconds)
+        client.list_topics(timeout=timeout_seconds)
     except KafkaException as error:
-        raise KafkaUnreachable(f"no Kafka broker answers at {bootstrap}: {error.args[0].str()}") from error
+        client.poll(0)  # the reasons have been waiting to be told
+        reason = heard[0] if heard else error.args[0].str()
+        raise KafkaUnreachable(f"no Kafka broker answers at {bootstrap}: {reason}") from error
 
 
 class TopicIds:
@@ -43,11 +63,30 @@ class TopicIds:
         self._bootstrap = bootstrap
         self._config = config
         self._client: AdminClient | None = None
+        self._asked: Answers = {}
+        self._ask_at = 0.0
 
     def of(self, topics: Iterable[str]) -> dict[str, str]:
         """Asks the cluster anew each time. Raises KafkaException if it doesn't know, or doesn't answer in 10 s."""
+        return {topic: _id(answer) for topic, answer in self._ask(topics).items()}
+
+    def changed(self, known: Mapping[str, str]) -> set[str]:
+        """Topics that have another id by now than the one we know. Never waits: every WATCH_SECONDS it asks, and
+        a later call tells what the answer was."""
+        if self._asked and all(answer.done() for answer in self._asked.values()):
+            heard, self._asked = self._asked, {}
+            answered = {topic: _id(answer) for topic, answer in heard.items() if answer.exception() is None}
+            return {topic for topic, topic_id in answered.items() if known.get(topic, topic_id) != topic_id}
+        if not self._asked and known and time.monotonic() >= self._ask_at:
+            self._asked = self._ask(known)
+            self._ask_at = time.monotonic() + WATCH_SECONDS
+        return set()
+
+    def _ask(self, topics: Iterable[str]) -> Answers:
         self._client = self._client or _admin(self._bootstrap, self._config)
-        answers = self._client.describe_topics(
-            TopicCollection(sorted(set(topics))), request_timeout=REQUEST_TIMEOUT_SECONDS
-        )
-        return {topic: str(answer.result().topic_id or NO_TOPIC_ID) for topic, answer in answers.items()}
+        wanted = TopicCollection(sorted(set(topics)))
+        return self._client.describe_topics(wanted, request_timeout=REQUEST_TIMEOUT_SECONDS)
+
+
+def _id(answer: Future[Any]) -> str:
+    return str(answer.result().topic_id or NO_TOPIC_ID)

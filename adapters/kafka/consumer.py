@@ -8,7 +8,7 @@ it again. Partitions that wait for that are assigned to us by the group, but not
 import random
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -22,9 +22,10 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from adapters.kafka.cluster import TopicIds, librdkafka_log
+from adapters.kafka.cluster import TopicIds, made
+from adapters.kafka.consumer_config import consumer_config, is_incremental
 from adapters.kafka.intake import Intake, Outcome
-from adapters.kafka.records import Record
+from adapters.kafka.records import Record, record_of
 from domain.ports import Fenced, Partition, StoreUnavailable
 
 POLL_SECONDS: Final = 0.1
@@ -32,21 +33,6 @@ RETRY_BASE_SECONDS: Final = 0.2
 RETRY_MAX_SECONDS: Final = 5.0
 REPORT_SECONDS: Final = 1.0
 PROBE_SECONDS: Final = 1.0
-
-_DEFAULTS: Final[dict[str, Any]] = {
-    "partition.assignment.strategy": "cooperative-sticky",
-    "fetch.wait.max.ms": 50,
-    "queued.max.messages.kbytes": 16_384,
-    "topic.metadata.refresh.interval.ms": 10_000,
-    "session.timeout.ms": 10_000,
-}
-# What the guarantees rest on, and so may not be configured away.
-_FIXED: Final[dict[str, Any]] = {
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    "auto.offset.reset": "error",
-    "enable.partition.eof": False,
-}
 
 log = structlog.get_logger(__name__)
 
@@ -85,21 +71,8 @@ class KafkaIntake:
         self._batch_size = batch_size
         self._observer = observer
         self._topic_ids = topic_ids
-        self._consumer_config: dict[str, Any] = {
-            **_DEFAULTS,
-            **config,
-            **_FIXED,
-            "bootstrap.servers": bootstrap,
-            "group.id": group,
-        }
-        self._incremental = (
-            self._consumer_config.get("group.protocol") == "consumer"
-            or "cooperative" in self._consumer_config["partition.assignment.strategy"]
-        )
-        if self._consumer_config.get("group.protocol") == "consumer":
-            # With KIP-848 the broker does these; librdkafka refuses them.
-            for name in ("partition.assignment.strategy", "session.timeout.ms"):
-                self._consumer_config.pop(name)
+        self._consumer_config = consumer_config(bootstrap, group, config)
+        self._incremental = is_incremental(self._consumer_config)
         self._unplaced: set[tuple[str, int]] = set()
         self._placed: dict[tuple[str, int], Partition] = {}
         self._retries = 0
@@ -109,7 +82,7 @@ class KafkaIntake:
 
     def run(self, stop: threading.Event) -> None:
         """Reads, decides and stores until `stop` is set; the batch in hand is finished first."""
-        consumer = Consumer({**self._consumer_config, "error_cb": self._on_client_error}, logger=librdkafka_log)
+        consumer = made(Consumer, {**self._consumer_config, "error_cb": self._on_client_error})
         try:
             consumer.subscribe(
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -172,14 +145,8 @@ class KafkaIntake:
             log.debug("offsets were not committed to the group", error=str(error))
 
     def _record(self, message: Message) -> Record | None:
-        partition = self._placed.get((message.topic() or "", message.partition() or 0))
-        offset = message.offset()
-        if partition is None or offset is None:
-            return None
-        _, timestamp_ms = message.timestamp()
-        headers: Any = message.headers() or ()
-        key, value = _as_bytes(message.key()), _as_bytes(message.value())
-        return Record(partition, offset, timestamp_ms, key, value, tuple((n, _as_bytes(v)) for n, v in headers))
+        partition = self._placed.get(_key(message))
+        return None if partition is None else record_of(message, partition)
 
     # Which partitions are ours, and from where.
 
@@ -191,6 +158,8 @@ class KafkaIntake:
         else:
             consumer.assign([])
         log.info("partitions assigned", partitions=len(partitions))
+        if not self._unplaced:
+            self._observer.intake_state("reading")  # nothing for us now, and ready to take over
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         revoked = {(each.topic, each.partition) for each in partitions}
@@ -207,14 +176,15 @@ class KafkaIntake:
         self._intake.revoke(gone.values())
         if not self._incremental:
             consumer.assign(self._offsets(self._placed.values()))
-        elif gone:
+        else:
+            # Even if it's nothing: else the client would unassign what was revoked and has no place, and fail.
             consumer.incremental_unassign([TopicPartition(topic, number) for topic, number in gone])
 
-    def _displace(self, consumer: Consumer, state: str) -> None:
-        """Stops fetching everything, to ask again where to go on: later each time that this fails."""
-        placed = set(self._placed)
-        self._stop_fetching(consumer, placed)
-        self._unplaced |= placed
+    def _displace(self, consumer: Consumer, state: str, topics: Container[str] | None = None) -> None:
+        """Stops fetching everything, or some topics, to ask again where to go on: later each time this fails."""
+        displaced = {key for key in self._placed if topics is None or key[0] in topics}
+        self._stop_fetching(consumer, displaced)
+        self._unplaced |= displaced
         self._wait(state)
 
     def _wait(self, state: str) -> None:
@@ -266,23 +236,39 @@ class KafkaIntake:
             with suppress(KafkaException):
                 consumer.list_topics(self._topics[0], timeout=PROBE_SECONDS)
                 self._is_cut_off = False
-                self._observer.intake_state("reading")
+                self._observer.intake_state("waiting for partitions" if self._unplaced else "reading")
+        known = {partition.topic: partition.topic_id for partition in self._placed.values()}
+        if changed := self._topic_ids.changed(known):
+            log.warning("topics were deleted and made again: reading the new ones", topics=sorted(changed))
+            self._displace(consumer, "waiting for a new topic", changed)
 
     # What can go wrong.
 
     def _on_message_error(self, consumer: Consumer, message: Message, error: KafkaError) -> None:
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - the name that librdkafka gives it
-            key = (message.topic() or "", message.partition() or 0)
-            name = f"{key[0]}/{key[1]}"
-            self._stop_fetching(consumer, {key})
-            self._observer.partition_stopped(name, "our position is outside the log: messages may be lost")
-            log.error(
-                "partition stopped: our position is outside the log, messages may be lost",
-                partition=name,
-                error=error.str(),
-            )
-        else:
+        if error.fatal():
+            raise KafkaException(error)
+        if error.code() != KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - the name that librdkafka gives it
             log.warning("Kafka reports an error", error=error.str(), name=error.name())
+            return
+        partition = self._placed.get(_key(message))
+        if partition is None:
+            return
+        try:
+            same_topic = self._topic_ids.of({partition.topic})[partition.topic] == partition.topic_id
+        except KafkaException:
+            same_topic = False  # or so it may be: asked again when it's placed, and if it still errs
+        self._stop_fetching(consumer, {_key(message)})
+        if not same_topic:
+            self._unplaced.add(_key(message))
+            self._wait("waiting for a new topic")
+            return
+        name = f"{partition.topic}/{partition.number}"
+        self._observer.partition_stopped(name, "our position is outside the log: messages may be lost")
+        log.error(
+            "partition stopped: our position is outside the log, messages may be lost",
+            partition=name,
+            error=error.str(),
+        )
 
     def _on_client_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the name that librdkafka gives it
@@ -291,5 +277,5 @@ class KafkaIntake:
         log.warning("Kafka client", error=error.str(), name=error.name())
 
 
-def _as_bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value
+def _key(message: Message) -> tuple[str, int]:
+    return message.topic() or "", message.partition() or 0

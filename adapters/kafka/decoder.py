@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
-from adapters.kafka.records import Record
+from adapters.kafka.records import UNREADABLE_HEADERS, Headers, Record
 from domain.errors import BadInstant
 from domain.identifiers import MAX_ORDER_ID
 from domain.instants import parse_instant
@@ -132,6 +132,7 @@ def decode(record: Record, *, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     """The message that the record holds, or why it holds none."""
     payload: object = None
     try:
+        _check_headers(record.headers)
         kind, payload = _envelope(record.value, max_message_bytes)
         wire = _WIRE_TYPES[kind].model_validate(payload)
         happened_at_ns = parse_instant(wire.transaction_date)
@@ -163,6 +164,11 @@ def _envelope(value: bytes | None, max_message_bytes: int) -> tuple[Kind, dict[s
     if not isinstance(payload, dict):
         raise _Refused("bad_payload", "payload must be a JSON object")
     return Kind(name), payload
+
+
+def _check_headers(headers: Headers) -> None:
+    if headers == UNREADABLE_HEADERS:
+        raise _Refused("bad_header", "the name of a header isn't UTF-8: no header could be read")
 
 
 def _check_key(key: bytes | None, order_id: int) -> None:

@@ -53,6 +53,8 @@ class PostgresFeed(Generic[Row]):
             connection = self._connected()
             with connection.transaction():
                 locked = connection.execute(_SQL["lock_position"], (self._name,)).fetchone()
+                for _ in connection.notifies(timeout=0):
+                    pass  # of what this batch reads; kept for `wait`, they would pile up while there is much to do
                 if locked is None:
                     yield None
                     return

@@ -133,12 +133,12 @@ def _settle_columns(settlements: Sequence[Settlement]) -> dict[str, Any]:
     return {
         "order_ids": [each.claim.order_id for each in settlements],
         "tokens": [each.claim.token for each in settlements],
-        "bases": [each.claim.settled_version for each in settlements],
         "settled": [each.settled_version for each in settlements],
         "attempts": [each.spent_attempts for each in settlements],
         "waits": [each.wait_seconds for each in settlements],
         "parked": [each.parked_reason for each in settlements],
         "call_orders": [attempt.call.order_id for _, attempt in results],
+        "call_tokens": [each.claim.token for each, _ in results],
         "call_versions": [attempt.call.version for _, attempt in results],
         "call_states": [_state_after(each, attempt) for each, attempt in results],
         "call_sent": [attempt.started_at for _, attempt in results],

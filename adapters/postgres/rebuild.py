@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import psycopg
 from eventsourcing.persistence import StoredEvent
-from psycopg.sql import SQL, Identifier
 
 from adapters.postgres.codec import EventMapper
 from adapters.postgres.feeds import write_orders
@@ -21,9 +20,10 @@ from projections.feed import Recorded
 from projections.orders import OrderRow, row_of
 from projections.rebuild import (
     Difference,
+    LedgerCall,
     Positions,
     Tally,
-    differences_of_effects,
+    differences_of_calls,
     differences_of_row,
     fold_stream,
 )
@@ -73,15 +73,15 @@ def rebuild(database_url: str, order_ids: Sequence[int], progress: Progress, *, 
         for page in _pages(connection, order_ids, progress):
             ids = [stream[0].event.message.order_id for stream in page]
             rows = _rows(connection, ids) if check else {}
-            digests = _digests(connection, ids) if check else {}
+            calls = _calls(connection, ids) if check else {}
             rows_met += len(rows)
-            ledger_met += len(digests)
+            ledger_met += len(calls)
             for order_id, stream in zip(ids, page, strict=True):
                 result.tally.add(fold_stream(stream), len(stream))
                 if check:
                     for found in differences_of_row(stream, rows.get(order_id), positions.orders):
                         result.note(found)
-                    for found in differences_of_effects(stream, digests.get(order_id, {}), positions.third_party):
+                    for found in differences_of_calls(stream, calls.get(order_id, {}), positions.third_party):
                         result.note(found)
         if check and not order_ids:
             for known, met, name in zip(
@@ -115,22 +115,10 @@ def rebuild_read_models(database_url: str, progress: Progress) -> Result:
                     result.tally.add(order, events)
                 write_orders(connection, [row_of(order) for order, _ in folded], table="orders_rebuilt")
         connection.execute(_SQL["lock_projection"])
-        _swap(connection)
+        connection.execute(_SQL["forget_rows"])
+        connection.execute(_SQL["put_rows"])
         connection.execute(_SQL["set_position"], (last,))
     return result
-
-
-def _swap(connection: Connection) -> None:
-    """The new table takes the old one's name, and its indexes those of the old one's."""
-    old = {on: name for name, on in connection.execute(_SQL["index_names"], ("orders",))}
-    new = {
-        on.replace("orders_rebuilt", "orders"): name
-        for name, on in connection.execute(_SQL["index_names"], ("orders_rebuilt",))
-    }
-    connection.execute("DROP TABLE orders")
-    connection.execute("ALTER TABLE orders_rebuilt RENAME TO orders")
-    for on, name in old.items():
-        connection.execute(SQL("ALTER INDEX {} RENAME TO {}").format(Identifier(new[on]), Identifier(name)))
 
 
 def _connect(database_url: str) -> Connection:
@@ -194,8 +182,8 @@ def _rows(connection: Connection, order_ids: Sequence[int]) -> dict[int, OrderRo
     }
 
 
-def _digests(connection: Connection, order_ids: Sequence[int]) -> dict[int, dict[int, bytes]]:
-    found: dict[int, dict[int, bytes]] = {}
-    for order_id, version, digest in connection.execute(_SQL["effect_digests"], (list(order_ids),)):
-        found.setdefault(order_id, {})[version] = bytes(digest)
+def _calls(connection: Connection, order_ids: Sequence[int]) -> dict[int, dict[int, LedgerCall]]:
+    found: dict[int, dict[int, LedgerCall]] = {}
+    for order_id, version, kind, key, digest in connection.execute(_SQL["ledger_calls"], (list(order_ids),)):
+        found.setdefault(order_id, {})[version] = LedgerCall(kind, key, bytes(digest))
     return found

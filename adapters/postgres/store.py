@@ -6,6 +6,7 @@ compare-and-set (adapters/postgres/sql/intake.sql).
 
 import base64
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -27,10 +28,18 @@ from domain.identifiers import stream_id
 from domain.order import Order, fold
 from domain.ports import Advance, Batch, Fenced, Partition, Quarantined, StaleOrder, StoreUnavailable
 
-CONNECT_TIMEOUT_SECONDS: Final = 10.0
+CONNECT_TIMEOUT_SECONDS: Final = 10
+POOL_TIMEOUT_SECONDS: Final = 3.0
+"""How long to wait for a connection before the store counts as unavailable; it is made in the background."""
+IDLE_IN_TRANSACTION_SECONDS: Final = 10
+"""A process that stands still in the middle of a batch (stopped, or its network gone) is cut off after this: it
+holds the lock that all writers need."""
 LOCK_TIMEOUT_SECONDS: Final = 30
 """How long a batch waits for the batches of other processes before it is given up, to be tried again."""
 STATEMENT_TIMEOUT_SECONDS: Final = 60
+
+# The library silences the pool, which alone can tell why there is no connection.
+logging.getLogger("psycopg.pool").setLevel(logging.WARNING)
 
 _SQL = statements("intake")
 _mapper = EventMapper()
@@ -40,14 +49,21 @@ class OrderDatastore(PostgresDatastore):
     """The library's datastore, with a connection string (so that TLS and the rest can be set there)."""
 
     def __init__(self, database_url: str, *, pool_size: int) -> None:
-        super().__init__(dbname="", host="", port="", user="", password="")
+        super().__init__(
+            dbname="",
+            host="",
+            port="",
+            user="",
+            password="",
+            idle_in_transaction_session_timeout=IDLE_IN_TRANSACTION_SECONDS,
+        )
         self.pool = ConnectionPool(
             database_url,
             connection_class=Connection[DictRow],
             kwargs={
                 "row_factory": dict_row,
                 "application_name": "cashback-store",
-                "connect_timeout": int(CONNECT_TIMEOUT_SECONDS),
+                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
                 "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s",
             },
             min_size=1,
@@ -55,7 +71,9 @@ class OrderDatastore(PostgresDatastore):
             open=False,
             configure=self.after_connect_func(),
             check=ConnectionPool.check_connection,
-            timeout=CONNECT_TIMEOUT_SECONDS,
+            timeout=POOL_TIMEOUT_SECONDS,
+            # When it gives up it begins anew at the next request; else its pauses grow as long as the outage.
+            reconnect_timeout=POOL_TIMEOUT_SECONDS,
         )
 
     def register_type_adapters(self) -> None:

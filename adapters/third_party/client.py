@@ -33,7 +33,11 @@ class ThirdPartyClient:
 
     def __init__(self, base_url: str, *, token: str | None, timeout_seconds: float, concurrency: int) -> None:
         self._timeout_seconds = timeout_seconds
-        headers = {"Content-Type": "application/json", "User-Agent": "order-cashback-integration"}
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "order-cashback-integration",
+            "Accept-Encoding": "identity",  # a packed answer could be small on the way and huge in memory
+        }
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         self._client = httpx.AsyncClient(
@@ -128,7 +132,7 @@ def _code_of(body: bytes) -> object:
 
 async def _bounded_body(response: httpx.Response) -> bytes:
     body = b""
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.aiter_raw():
         body += chunk
         if len(body) >= MAX_ANSWER_BYTES:
             break

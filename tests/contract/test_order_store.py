@@ -49,7 +49,9 @@ class QuarantineReader:
             return sorted((each.partition.number, each.offset, each.reason) for each in kept)
         assert self._url is not None
         with psycopg.connect(self._url) as connection:
-            return connection.execute("SELECT partition, kafka_offset, reason FROM quarantine ORDER BY 1, 2").fetchall()
+            return connection.execute(
+                "SELECT partition, kafka_offset, reason FROM quarantine ORDER BY 1, 2"
+            ).fetchall()
 
 
 def decided(*messages: Message, order: Order | None = None) -> list[OrderEvent]:
@@ -65,7 +67,9 @@ def decided(*messages: Message, order: Order | None = None) -> list[OrderEvent]:
 
 def lifecycle(order_id: int) -> list[OrderEvent]:
     return decided(
-        created(order_id=order_id), updated(order_id=order_id, at_ns=1, offset=1), completed(order_id=order_id, at_ns=2, offset=2)
+        created(order_id=order_id),
+        updated(order_id=order_id, at_ns=1, offset=1),
+        completed(order_id=order_id, at_ns=2, offset=2),
     )
 
 
@@ -165,7 +169,9 @@ def test_a_position_that_should_be_there_and_is_not_fences(store: OrderStore) ->
 @pytest.mark.parametrize(
     "other", [partition_of(1), partition_of(0, topic="other"), partition_of(0, topic_id="made again")]
 )
-def test_positions_belong_to_one_partition_of_one_generation_of_one_topic(store: OrderStore, other: Partition) -> None:
+def test_positions_belong_to_one_partition_of_one_generation_of_one_topic(
+    store: OrderStore, other: Partition
+) -> None:
     """A topic that was deleted and made again starts from the beginning."""
     store.commit(batch(advances=[Advance(P0, None, 5)]))
     assert store.positions([other]) == {}
@@ -193,9 +199,13 @@ def test_a_stale_batch_leaves_nothing(store: OrderStore, quarantine: QuarantineR
     assert quarantine() == []
 
 
-def test_events_positions_and_quarantine_are_stored_together(store: OrderStore, quarantine: QuarantineReader) -> None:
+def test_events_positions_and_quarantine_are_stored_together(
+    store: OrderStore, quarantine: QuarantineReader
+) -> None:
     """One batch, one transaction."""
-    store.commit(batch(lifecycle(ONE), [Advance(P0, None, 4), Advance(P1, None, 9)], [unreadable(P0, 3), unreadable(P1, 8)]))
+    store.commit(
+        batch(lifecycle(ONE), [Advance(P0, None, 4), Advance(P1, None, 9)], [unreadable(P0, 3), unreadable(P1, 8)])
+    )
     assert store.load([ONE])[ONE].version == 3
     assert store.positions([P0, P1]) == {P0: 4, P1: 9}
     assert quarantine() == [(0, 3, "not_json"), (1, 8, "not_json")]
@@ -229,7 +239,7 @@ def test_an_empty_batch_is_stored_in_silence(store: OrderStore) -> None:
 
 
 def test_of_many_who_decide_at_once_one_wins_each_round(store: OrderStore) -> None:
-    """Four threads add to one order, and try again when they are stale: all updates are there, one after another."""
+    """Four threads add to one order, and try again when they are stale: all updates are there in the end."""
     store.commit(batch(lifecycle(ONE)[:1]))
     failures: list[BaseException] = []
 

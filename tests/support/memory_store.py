@@ -1,7 +1,7 @@
 """The event store in memory: `domain.ports.OrderStore` for tests that need no server."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from uuid import UUID
 
 from domain.events import OrderEvent
@@ -54,5 +54,26 @@ class MemoryStore:
             stream = longer.setdefault(event.originator_id, [*self.streams.get(event.originator_id, [])])
             if event.originator_version <= len(stream):
                 raise StaleOrder(f"{event.originator_id} has an event {event.originator_version} already")
+            assert event.originator_version == len(stream) + 1, "a stream has no gaps"
             stream.append(event)
         return longer
+
+
+class WatchedStore(MemoryStore):
+    """Remembers what it was asked, and lets somebody else act just before a commit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[list[int]] = []
+        self.batches: list[Batch] = []
+        self.before_commit: Callable[[], None] = lambda: None
+
+    def load(self, order_ids: Iterable[int]) -> Mapping[int, Order]:
+        order_ids = list(order_ids)
+        self.loaded.append(order_ids)
+        return super().load(order_ids)
+
+    def commit(self, batch: Batch) -> None:
+        self.before_commit()
+        super().commit(batch)
+        self.batches.append(batch)

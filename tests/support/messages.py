@@ -23,7 +23,7 @@ TOPIC_ID: Final = "topic-1"
 SECOND_NS: Final = 1_000_000_000
 
 
-def message(  # noqa: PLR0913 - every argument has a default, and a test names the two or three that it is about
+def message(
     kind: Kind,
     *,
     at_ns: int = 0,
@@ -137,8 +137,10 @@ def product(quantity: Any = 2, original: Any = 156, final: Any = 306, **changes:
     }
 
 
-def payload_of(kind: Kind, *, order_id: int = ORDER_ID, at_ns: int = 0, **changes: Any) -> dict[str, Any]:
-    """A valid payload of contract.md, section 1, with changes to its members."""
+def payload_of(
+    kind: Kind, *, order_id: int = ORDER_ID, at_ns: int = 0, items: list[Any] | None = None, **changes: Any
+) -> dict[str, Any]:
+    """A valid payload of contract.md, section 1, with its list of `items` and changes to its members."""
     payload: dict[str, Any] = {
         "orderId": order_id,
         "transactionId": f"t{at_ns}",
@@ -148,7 +150,7 @@ def payload_of(kind: Kind, *, order_id: int = ORDER_ID, at_ns: int = 0, **change
         payload |= {
             "storeNo": "54645",
             "buyerId": "1234",
-            "orderItemsWithDiscountSummaryItems": [product()],
+            "orderItemsWithDiscountSummaryItems": [product()] if items is None else items,
         }
     return payload | changes
 

@@ -1,4 +1,4 @@
-"""Repeats, contradictions, negative amounts, and what the third party is told."""
+"""Repeats, contradictions, negative amounts, and what the events say."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -6,9 +6,15 @@ from decimal import Decimal
 import pytest
 
 from domain.decision import decide
-from domain.effects import Effect, EffectKind, effect_of
-from domain.events import CashbackCreated, CashbackUpdated, Doubt, MessageRejected, OrderEvent, Refusal, type_of_topic
-from domain.identifiers import idempotency_key, stream_id
+from domain.events import (
+    CashbackCreated,
+    CashbackUpdated,
+    Doubt,
+    MessageRejected,
+    OrderEvent,
+    Refusal,
+)
+from domain.identifiers import stream_id
 from domain.lifecycle import Status
 from domain.messages import Message
 from domain.order import Order, evolve, fold
@@ -17,7 +23,6 @@ from tests.support.messages import (
     NOW_NS,
     ORDER_ID,
     History,
-    cancelled,
     completed,
     created,
     kinds_of,
@@ -109,7 +114,9 @@ def test_a_repeated_create_on_another_partition_changes_nothing() -> None:
 def test_a_repeat_of_another_generation_of_the_topic_was_seen_elsewhere() -> None:
     """A topic that was deleted and made again has other partitions, though they have the same numbers."""
     history = History(*LIFECYCLE)
-    assert kinds_of(history.tell(LIFECYCLE[1].model_copy(update={"topic_id": "topic-2"}))) == ["repeat-seen-elsewhere"]
+    assert kinds_of(history.tell(LIFECYCLE[1].model_copy(update={"topic_id": "topic-2"}))) == [
+        "repeat-seen-elsewhere"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -213,56 +220,6 @@ def test_a_contradiction_is_named_before_a_negative_amount() -> None:
 def test_a_cashback_of_zero_is_accepted() -> None:
     """Just not negative."""
     assert History(created(cashback="0")).outcome == (Status.PENDING, Decimal(0))
-
-
-# What the third party is told.
-
-
-def test_each_accepted_event_asks_for_one_call() -> None:
-    """Create, updates, end, in the order of the stream; the key is a function of stream and version."""
-    history = History(*LIFECYCLE)
-    assert history.effects == [
-        Effect(EffectKind.CREATE, stream_id(ORDER_ID), 1),
-        Effect(EffectKind.UPDATE, stream_id(ORDER_ID), 2),
-        Effect(EffectKind.UPDATE, stream_id(ORDER_ID), 3),
-        Effect(EffectKind.COMPLETE, stream_id(ORDER_ID), 4),
-    ]
-    assert [effect.key for effect in history.effects] == [idempotency_key(stream_id(ORDER_ID), n) for n in (1, 2, 3, 4)]
-    (cancel,) = History(created(), cancelled(at_ns=1, offset=1)).effects[1:]
-    assert cancel.kind is EffectKind.CANCEL
-
-
-def test_no_other_event_asks_for_a_call() -> None:
-    """Held, superseded, rejected and seen elsewhere are our own affair."""
-    fields = {
-        "originator_id": stream_id(ORDER_ID),
-        "originator_version": 1,
-        "message": created(),
-        "waits_for": "create",
-        "superseded_by_version": 1,
-        "refusal": Refusal.LATE,
-    }
-    quiet = {topic for topic in type_of_topic if not topic.startswith("cashback-")}
-    assert quiet == {"message-held", "update-superseded", "message-rejected", "repeat-seen-elsewhere"}
-    assert all(effect_of(type_of_topic[topic].model_construct(**fields)) is None for topic in quiet)
-
-
-def test_the_dates_that_the_third_party_is_given_never_go_back() -> None:
-    """An update with an older date, later on the partition, is stated with the date of the call before it."""
-    history = History(
-        created(at_ns=10),
-        updated(at_ns=30, offset=1),
-        updated(at_ns=20, offset=2),
-        updated(at_ns=31, offset=3),
-        completed(at_ns=5, offset=4),
-    )
-    assert [event.stated_at_ns - NOON_NS for event in history.accepted] == [10, 30, 30, 31, 31]
-
-
-def test_a_date_before_1970_is_stated_as_it_is() -> None:
-    """No date counts as missing because it is negative or zero."""
-    history = History(created(at_ns=-NOON_NS - 5), updated(at_ns=-NOON_NS, offset=1), updated(at_ns=-NOON_NS - 1, offset=2))
-    assert [event.stated_at_ns for event in history.accepted] == [-5, 0, 0]
 
 
 # The events themselves.

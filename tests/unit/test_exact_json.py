@@ -67,7 +67,7 @@ def test_numbers_are_read_as_they_are_written(text: str, expected: object) -> No
     ids=lambda text: repr(text[:12]),
 )
 def test_what_is_not_json_is_one_kind_of_error(text: str | bytes) -> None:
-    """Bad syntax, bad UTF-8, half a surrogate pair, numbers and nesting beyond all measure: InvalidJson with a reason."""
+    """Bad syntax or UTF-8, half a surrogate pair, numbers and nesting beyond measure: InvalidJson and a reason."""
     with pytest.raises(InvalidJson) as caught:
         loads(text)
     assert str(caught.value)

@@ -53,7 +53,11 @@ def test_what_is_no_order_id_has_no_stream(order_id: int) -> None:
 
 @pytest.mark.parametrize(
     ("version", "expected"),
-    [(1, "3075d36e-a6da-5c24-b478-3333900d3bab"), (2, "7f8a4e9a-a7df-5343-bd79-7600559d5823"), (1000, "ee7fab4b-653b-5049-ad61-1dd480247d19")],
+    [
+        (1, "3075d36e-a6da-5c24-b478-3333900d3bab"),
+        (2, "7f8a4e9a-a7df-5343-bd79-7600559d5823"),
+        (1000, "ee7fab4b-653b-5049-ad61-1dd480247d19"),
+    ],
 )
 def test_the_key_of_a_call_never_changes(version: int, expected: str) -> None:
     """The third party remembers it: the same on every attempt, in every process, for ever."""

@@ -61,7 +61,7 @@ def test_a_date_time_is_read_to_the_nanosecond(text: str, expected_ns: int) -> N
         ("2025-02-28T13:36:06Z ", "RFC 3339"),
         ("2025-02-28T13:36:06Z\n", "RFC 3339"),
         (" 2025-02-28T13:36:06Z", "RFC 3339"),
-        ("٢٠٢٥-02-28T13:36:06Z", "RFC 3339"),  # noqa: RUF001 - digits that aren't ASCII
+        ("٢٠٢٥-02-28T13:36:06Z", "RFC 3339"),  # digits, but not ASCII
         ("2025-02-28X13:36:06Z", "RFC 3339"),
         ("1740749766", "RFC 3339"),
         ("2025-02-28T13:36:06" + "Z" * 60, "RFC 3339"),

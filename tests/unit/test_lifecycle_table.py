@@ -69,7 +69,7 @@ def test_a_kind_in_a_state_is_decided_as_the_table_says(status: Status, kind: Ki
     assert history.order.status == status
     event = only(history.tell(message(kind, at_ns=10, offset=10)))
     topic, refusal = TABLE[status, kind]
-    assert event.TOPIC == topic
+    assert topic == event.TOPIC
     assert getattr(event, "refusal", None) == refusal
     assert event.doubt is None
     assert history.order.doubts == frozenset()
@@ -142,13 +142,17 @@ def test_an_order_may_end_at_the_instant_of_its_create() -> None:
 
 @pytest.mark.parametrize("first", [Kind.CANCELLED, Kind.COMPLETED])
 @pytest.mark.parametrize("second", [Kind.CANCELLED, Kind.COMPLETED])
-@pytest.mark.parametrize(("gap_seconds", "is_near"), [(-61, False), (-60, True), (0, True), (60, True), (61, False)])
+@pytest.mark.parametrize(
+    ("gap_seconds", "is_near"), [(-61, False), (-60, True), (0, True), (60, True), (61, False)]
+)
 def test_a_second_end_is_doubtful_only_if_the_other_one_may_have_been_first(
     first: Kind, second: Kind, gap_seconds: int, *, is_near: bool
 ) -> None:
     """Two ends of one kind come to the same; of two kinds, the later one must surely be the later one."""
     history = History(created(), message(first, at_ns=1000 * SECOND_NS, offset=1))
-    event = rejection(history.tell(message(second, at_ns=(1000 + gap_seconds) * SECOND_NS, partition=1, transaction="x")))
+    event = rejection(
+        history.tell(message(second, at_ns=(1000 + gap_seconds) * SECOND_NS, partition=1, transaction="x"))
+    )
     assert event.refusal is Refusal.ENDED_TWICE
     assert event.against_version == 2
     surely_after = gap_seconds > 0 and not is_near

@@ -12,7 +12,9 @@ from domain.money import MAX_DIGITS, MAX_EXPONENT, ZERO, check_amount, item_cash
 
 digits = st.integers(min_value=0, max_value=10**MAX_DIGITS - 1)
 exponents = st.integers(min_value=-MAX_EXPONENT, max_value=MAX_EXPONENT)
-amounts = st.builds(lambda number, exponent: Decimal((0, Decimal(number).as_tuple().digits, exponent)), digits, exponents)
+amounts = st.builds(
+    lambda number, exponent: Decimal((0, Decimal(number).as_tuple().digits, exponent)), digits, exponents
+)
 
 
 def test_the_example_of_the_article_earns_six() -> None:

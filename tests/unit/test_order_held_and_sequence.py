@@ -52,7 +52,9 @@ def test_the_create_releases_what_waited_in_the_order_in_which_it_happened() -> 
 
 def test_on_one_partition_what_waited_is_released_in_the_order_of_offsets() -> None:
     """Dates that go backwards along the partition change nothing."""
-    history = told(updated(at_ns=900, offset=0), updated(at_ns=10, offset=1, cashback="2"), cancelled(at_ns=5, offset=2))
+    history = told(
+        updated(at_ns=900, offset=0), updated(at_ns=10, offset=1, cashback="2"), cancelled(at_ns=5, offset=2)
+    )
     assert kinds_of(history.tell(created(at_ns=1, offset=3))) == [
         "cashback-created",
         "cashback-updated",
@@ -64,7 +66,9 @@ def test_on_one_partition_what_waited_is_released_in_the_order_of_offsets() -> N
 
 
 @pytest.mark.parametrize(("distance_ns", "is_before"), [(0, True), (TOLERANCE_NS, True), (TOLERANCE_NS + 1, False)])
-def test_a_waiting_update_goes_before_the_end_unless_it_surely_came_after(distance_ns: int, *, is_before: bool) -> None:
+def test_a_waiting_update_goes_before_the_end_unless_it_surely_came_after(
+    distance_ns: int, *, is_before: bool
+) -> None:
     """Within the clocks' tolerance a legal lifecycle is the likelier story, and the update isn't lost."""
     update = updated(at_ns=5000 + distance_ns, partition=1, cashback="2")
     history = told(completed(at_ns=5000, partition=2), update)
@@ -293,7 +297,11 @@ def test_a_message_that_waited_for_its_number_may_go_on_to_wait_for_the_create()
 
 def test_a_create_releases_what_waited_for_it_before_the_next_number() -> None:
     """So that an illegal sequence too ends the same whatever the order of arrival."""
-    arrivals = [updated(at_ns=9, sequence=1, cashback="1"), created(sequence=2), updated(at_ns=1, sequence=3, cashback="3")]
+    arrivals = [
+        updated(at_ns=9, sequence=1, cashback="1"),
+        created(sequence=2),
+        updated(at_ns=1, sequence=3, cashback="3"),
+    ]
     for order in permutations(arrivals):
         history = told(*order)
         assert [event.message.sequence for event in history.accepted] == [2, 1, 3]

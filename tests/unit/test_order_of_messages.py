@@ -1,5 +1,6 @@
 """What came before what: lanes, clocks, their tolerance, and copies without a place."""
 
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
@@ -35,7 +36,7 @@ def last(history: History) -> OrderEvent:
 
 def test_the_clocks_of_publishers_are_trusted_to_a_minute() -> None:
     """The shop's policy unless told otherwise."""
-    assert DEFAULT_POLICY == Policy(clock_tolerance_ns=60_000_000_000)
+    assert Policy(clock_tolerance_ns=60_000_000_000) == DEFAULT_POLICY
 
 
 def test_on_one_partition_a_later_offset_wins_though_its_date_is_older() -> None:
@@ -83,7 +84,10 @@ def test_across_partitions_the_later_date_wins(distance_ns: int, doubt: Doubt | 
 
 def test_equal_dates_on_two_partitions_have_one_order_and_a_doubt() -> None:
     """Both arrivals come to the same amount, and a person is asked."""
-    one, other = updated(at_ns=5, partition=1, cashback="3"), updated(at_ns=5, partition=2, cashback="4", transaction="x")
+    one, other = (
+        updated(at_ns=5, partition=1, cashback="3"),
+        updated(at_ns=5, partition=2, cashback="4", transaction="x"),
+    )
     histories = told(created(), one, other), told(created(), other, one)
     assert {history.outcome for history in histories} == {(Status.PENDING, Decimal(4))}
     assert [history.order.doubts for history in histories] == [UNCERTAIN, UNCERTAIN]
@@ -193,7 +197,7 @@ def test_an_update_at_a_later_offset_than_the_end_is_not_late_whatever_its_date(
 )
 @pytest.mark.parametrize("end", [completed, cancelled])
 def test_an_end_after_an_update_that_surely_happened_later_is_accepted_with_a_doubt(
-    gap_ns: int, doubts: frozenset[Doubt], end: type[Message]
+    gap_ns: int, doubts: frozenset[Doubt], end: Callable[..., Message]
 ) -> None:
     """The order ended before the update that has been accepted: a person must look."""
     history = told(created(), updated(at_ns=5000 + gap_ns, partition=1), end(at_ns=5000, offset=1))

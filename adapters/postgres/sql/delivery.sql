@@ -26,37 +26,35 @@ SELECT extract(epoch FROM next_attempt_at - now())::float8 FROM delivery
 WHERE settled_version < head_version AND parked_at IS NULL ORDER BY next_attempt_at LIMIT 1
 
 -- name: settle
--- Ends leases that are still ours. If the cursor was set back while we were calling, it stays set back.
--- Answers one row for each lease that was ours.
+-- Ends leases that are still ours; whoever sets a cursor back takes the token away. Answers one row for each of them.
 WITH given AS (
-    SELECT * FROM unnest(%(order_ids)s::bigint[], %(tokens)s::uuid[], %(bases)s::bigint[], %(settled)s::bigint[],
-                         %(attempts)s::integer[], %(waits)s::float8[], %(parked)s::text[])
-        AS g (order_id, token, base, settled_version, attempts, wait_seconds, parked_reason)
+    SELECT * FROM unnest(%(order_ids)s::bigint[], %(tokens)s::uuid[], %(settled)s::bigint[], %(attempts)s::integer[],
+                         %(waits)s::float8[], %(parked)s::text[])
+        AS g (order_id, token, settled_version, attempts, wait_seconds, parked_reason)
 ), ours AS (
-    SELECT d.order_id FROM delivery AS d JOIN given AS g USING (order_id)
+    SELECT d.order_id, g.token FROM delivery AS d JOIN given AS g USING (order_id)
     WHERE d.lease_token = g.token ORDER BY d.order_id FOR UPDATE OF d
 ), ended AS (
     UPDATE delivery AS d
-    SET settled_version = CASE WHEN d.settled_version < g.base THEN d.settled_version
-                               ELSE greatest(d.settled_version, g.settled_version) END,
-        attempts = CASE WHEN d.settled_version < g.base THEN d.attempts ELSE g.attempts END,
+    SET settled_version = g.settled_version,
+        attempts = g.attempts,
         next_attempt_at = now() + g.wait_seconds * interval '1 second',
         lease_token = NULL,
         parked_at = CASE WHEN g.parked_reason IS NOT NULL THEN now() END,
         parked_reason = g.parked_reason
-    FROM given AS g JOIN ours USING (order_id)
+    FROM given AS g JOIN ours USING (order_id, token)
     WHERE d.order_id = g.order_id
-    RETURNING d.order_id
+    RETURNING d.order_id, g.token
 ), results AS (
-    SELECT * FROM unnest(%(call_orders)s::bigint[], %(call_versions)s::bigint[], %(call_states)s::text[],
-                         %(call_sent)s::timestamptz[])
-        AS r (order_id, version, state, sent_at)
+    SELECT * FROM unnest(%(call_orders)s::bigint[], %(call_tokens)s::uuid[], %(call_versions)s::bigint[],
+                         %(call_states)s::text[], %(call_sent)s::timestamptz[])
+        AS r (order_id, token, version, state, sent_at)
 ), noted AS (
     UPDATE effect AS e
     SET state = r.state, attempts = e.attempts + 1,
         first_sent_at = coalesce(e.first_sent_at, r.sent_at),
         settled_at = CASE WHEN r.state = 'delivered' THEN now() END
-    FROM results AS r JOIN ended USING (order_id)
+    FROM results AS r JOIN ended USING (order_id, token)
     WHERE e.order_id = r.order_id AND e.version = r.version
 )
 SELECT order_id FROM ended

@@ -23,9 +23,11 @@ SELECT order_id, version, status, buyer_id, store_no, cashback, held, rejected, 
        recorded_at_ns
 FROM orders WHERE order_id = ANY(%s)
 
--- name: effect_digests
--- The effect ledger's bodies of some orders.
-SELECT order_id, version, body_digest FROM effect WHERE order_id = ANY(%s)
+-- name: ledger_calls
+-- The effect ledger's calls of some orders. The digest is that of the body which would be sent, or nothing if it
+-- isn't the one that was noted with it.
+SELECT order_id, version, kind, idempotency_key, CASE WHEN sha256(body) = body_digest THEN body_digest ELSE '' END
+FROM effect WHERE order_id = ANY(%s)
 
 -- name: count_rows
 -- How many orders the read model and the ledger know.
@@ -33,18 +35,21 @@ SELECT (SELECT count(*) FROM orders), (SELECT count(DISTINCT order_id) FROM effe
 
 -- name: begin_rebuilt
 -- A new, empty read model beside the old one.
-CREATE TABLE orders_rebuilt (LIKE orders INCLUDING ALL)
+CREATE TEMPORARY TABLE orders_rebuilt (LIKE orders, PRIMARY KEY (order_id)) ON COMMIT DROP
 
 -- name: lock_projection
 -- Waits for the batch that a running projection is at, and keeps the next one out until we commit.
 SELECT notification_id FROM projection_position WHERE name = 'orders' FOR UPDATE
 
+-- name: forget_rows
+-- Readers see the old rows until we commit, also those whose snapshot is older than our transaction's end: that is
+-- why the table stays the same one.
+DELETE FROM orders
+
+-- name: put_rows
+-- In the place of the old ones.
+INSERT INTO orders SELECT * FROM orders_rebuilt
+
 -- name: set_position
 -- The projection goes on from where the rebuild had read; a row is never set back, so reading twice is harmless.
 UPDATE projection_position SET notification_id = %s, updated_at = now() WHERE name = 'orders'
-
--- name: index_names
--- The indexes of a table with what they are on, to give the new ones the names of the old ones.
-SELECT c.relname, replace(pg_get_indexdef(i.indexrelid), c.relname, '')
-FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-WHERE i.indrelid = %s::regclass

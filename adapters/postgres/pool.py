@@ -1,0 +1,80 @@
+"""Connections for requests: few, shared, and given up soon when the database is away."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final, Self
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+
+from domain.ports import StoreUnavailable
+
+STATEMENT_TIMEOUT_SECONDS: Final = 15
+MAX_WAITING_REQUESTS: Final = 200
+
+Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+
+
+class Database:
+    """A pool for one event loop; use as an async context manager. The database needn't be there yet.
+
+    `timeout_seconds` limits how long a request waits for a connection, and one attempt to connect.
+    """
+
+    def __init__(self, database_url: str, *, pool_size: int = 4, timeout_seconds: float = 5.0) -> None:
+        self._pool = AsyncConnectionPool(
+            database_url,
+            min_size=1,
+            max_size=pool_size,
+            open=False,
+            timeout=timeout_seconds,
+            # After so long without success the pool forgets its growing pauses: the next request connects anew.
+            reconnect_timeout=timeout_seconds,
+            max_waiting=MAX_WAITING_REQUESTS,
+            kwargs={
+                "autocommit": True,
+                "application_name": "cashback-api",
+                "connect_timeout": max(2, round(timeout_seconds)),  # libpq takes 1 for 2
+            },
+            configure=_configure,
+            check=AsyncConnectionPool.check_connection,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """In autocommit mode. Raises StoreUnavailable; an error of ours stays a psycopg.Error."""
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except (
+            psycopg.OperationalError,
+            psycopg.InterfaceError,
+            PoolTimeout,
+            PoolClosed,
+            TooManyRequests,
+        ) as error:
+            raise StoreUnavailable(str(error).strip()) from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Connection]:
+        """One state of the database for several questions; nothing can be written."""
+        async with self.transaction() as connection:
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield connection
+
+
+async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    await connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'")
+    await connection.execute("SET timezone = 'UTC'")

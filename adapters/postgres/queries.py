@@ -1,0 +1,256 @@
+"""What people ask about orders, calls and messages. Reads only; every answer has a limit."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final, Literal, NamedTuple
+from uuid import UUID
+
+from eventsourcing.persistence import StoredEvent
+
+from adapters.postgres.codec import EventMapper
+from adapters.postgres.pool import Database
+from adapters.postgres.sql import statements
+from domain.effects import EffectKind
+from domain.events import OrderEvent
+from domain.identifiers import MAX_ORDER_ID, stream_id
+from domain.lifecycle import Status
+from projections.orders import OrderRow
+from projections.replay import CallState, Mode
+
+MAX_SHOWN_ATTEMPTS: Final = 20
+"""The last ones at each call."""
+MAX_SHOWN_QUARANTINED: Final = 50
+MAX_SHOWN_REPLAYS: Final = 20
+
+_SQL = statements("queries")
+_mapper = EventMapper()
+_CONDITIONS: Final = {
+    ("status", True): "status = %(status)s",
+    ("buyer", True): "buyer_id = %(buyer)s",
+    ("doubtful", True): "doubts <> '{}'",
+    ("doubtful", False): "doubts = '{}'",
+    ("held", True): "held > 0",
+    ("held", False): "held = 0",
+    ("state", True): "state = %(state)s",
+}
+
+DeliveryState = Literal["idle", "due", "in_flight", "retrying", "parked"]
+QuarantineState = Literal["open", "retried", "discarded"]
+
+
+class OrderFilter(NamedTuple):
+    """Which orders are asked for; None: whichever."""
+
+    status: Status | None = None
+    buyer: str | None = None
+    doubtful: bool | None = None
+    held: bool | None = None
+
+
+class DeliveryRow(NamedTuple):
+    """The cursor over an order's calls."""
+
+    state: DeliveryState
+    head_version: int
+    settled_version: int
+    attempts: int
+    next_attempt_at: datetime
+    parked_at: datetime | None
+    parked_reason: str | None
+
+
+class CallRow(NamedTuple):
+    """A call in the effect ledger."""
+
+    version: int
+    state: CallState
+    attempts: int
+    first_sent_at: datetime | None
+    settled_at: datetime | None
+
+
+class AttemptRow(NamedTuple):
+    """One attempt at the call with this version."""
+
+    version: int
+    started_at: datetime
+    duration_ms: int
+    outcome: str
+    status: int | None
+    answer: str
+
+
+class ReplayRow(NamedTuple):
+    """A replay that was asked for."""
+
+    id: UUID
+    mode: Mode
+    reason: str
+    requested_at: datetime
+    items: int
+
+
+class QuarantineRow(NamedTuple):
+    """A message that could not be read, without what it holds."""
+
+    id: int
+    topic: str
+    partition: int
+    offset: int
+    order_id: int | None
+    reason: str
+    detail: str
+    state: QuarantineState
+    quarantined_at: datetime
+    value_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedMessage:
+    """A message that could not be read, as it came."""
+
+    row: QuarantineRow
+    topic_id: str
+    timestamp_ms: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedRow:
+    """An order whose calls stand still, and the call at which they stand."""
+
+    order_id: int
+    parked_at: datetime
+    reason: str
+    attempts: int
+    cashback: Decimal | None
+    version: int | None
+    kind: EffectKind | None
+    key: UUID | None
+    waiting_calls: int
+    """Behind that call."""
+    last_attempt: AttemptRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRecord:
+    """All that is known of one order, at one moment."""
+
+    events: Sequence[OrderEvent]
+    delivery: DeliveryRow | None
+    calls: Sequence[CallRow]
+    attempts: Sequence[AttemptRow]
+    quarantined: Sequence[QuarantineRow]
+    replays: Sequence[ReplayRow]
+
+
+class PostgresQueries:
+    """Every method raises domain.ports.StoreUnavailable in an outage."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def orders(self, wanted: OrderFilter, start: int | None, limit: int) -> list[OrderRow]:
+        """From the order id `start` downwards; from the greatest without one."""
+        rows = await self._page("orders_page", wanted._asdict(), start, limit)
+        return [_order(row) for row in rows]
+
+    async def order(self, order_id: int) -> OrderRecord | None:
+        """None if it has no events."""
+        async with self._database.snapshot() as connection:
+            cursor = connection.cursor(binary=True)
+            await cursor.execute(_SQL["stream"], (stream_id(order_id),))
+            events = [_mapper.to_domain_event(StoredEvent(*row)) async for row in cursor]
+            if not events:
+                return None
+            await cursor.execute(_SQL["delivery"], (order_id,))
+            delivery = await cursor.fetchone()
+            await cursor.execute(_SQL["calls"], (order_id,))
+            calls = [CallRow(row[0], CallState(row[1]), *row[2:]) async for row in cursor]
+            await cursor.execute(_SQL["attempts"], (order_id, MAX_SHOWN_ATTEMPTS))
+            attempts = [AttemptRow(*row) async for row in cursor]
+            await cursor.execute(_SQL["quarantined_of_order"], (order_id, MAX_SHOWN_QUARANTINED))
+            quarantined = [QuarantineRow(*row) async for row in cursor]
+            await cursor.execute(_SQL["replays_of_order"], (order_id, MAX_SHOWN_REPLAYS))
+            replays = [ReplayRow(row[0], Mode(row[1]), *row[2:]) async for row in cursor]
+        return OrderRecord(
+            events, DeliveryRow(*delivery) if delivery else None, calls, attempts, quarantined, replays
+        )
+
+    async def parked(self, start: int | None, limit: int) -> list[ParkedRow]:
+        """From the order id `start` upwards; from the smallest without one."""
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(_SQL["parked"], (start or 0, limit))
+            return [_parked(row) async for row in cursor]
+
+    async def quarantine(self, state: QuarantineState | None, start: int | None, limit: int) -> list[QuarantineRow]:
+        """From the id `start` downwards; from the last without one."""
+        rows = await self._page("quarantine_page", {"state": state}, start, limit)
+        return [QuarantineRow(*row) for row in rows]
+
+    async def quarantined(self, quarantine_id: int) -> QuarantinedMessage | None:
+        async with self._database.connection() as connection:
+            row = await (await connection.execute(_SQL["quarantined"], (quarantine_id,))).fetchone()
+        if row is None:
+            return None
+        *fields, topic_id, timestamp_ms, key, value, headers = row
+        return QuarantinedMessage(
+            row=QuarantineRow(*fields),
+            topic_id=topic_id,
+            timestamp_ms=timestamp_ms,
+            key=key,
+            value=value,
+            headers=tuple((name, None if text is None else base64.b64decode(text)) for name, text in headers),
+        )
+
+    async def _page(
+        self, name: str, wanted: dict[str, Any], start: int | None, limit: int
+    ) -> list[tuple[Any, ...]]:
+        """The conditions are part of the text, so that each combination gets the plan that suits it."""
+        given = {key: value for key, value in wanted.items() if value is not None}
+        conditions = "".join(f" AND {_CONDITIONS[key, value is not False]}" for key, value in given.items())
+        parameters = {**given, "start": MAX_ORDER_ID if start is None else start, "limit": limit}
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(_SQL[name].replace("/* conditions */", conditions), parameters)
+            return await cursor.fetchall()
+
+
+def _order(row: tuple[Any, ...]) -> OrderRow:
+    order_id, version, status, buyer_id, store_no, cashback, held, rejected, superseded, doubts, since, recorded = (
+        row
+    )
+    return OrderRow(
+        order_id=order_id,
+        version=version,
+        status=Status(status),
+        buyer_id=buyer_id,
+        store_no=store_no,
+        cashback=cashback,
+        held=held,
+        rejected=rejected,
+        superseded=superseded,
+        doubts=tuple(doubts),
+        held_since_ns=since,
+        recorded_at_ns=recorded,
+    )
+
+
+def _parked(row: tuple[Any, ...]) -> ParkedRow:
+    order_id, parked_at, reason, attempts, cashback, version, kind, key, waiting, *last = row
+    return ParkedRow(
+        order_id=order_id,
+        parked_at=parked_at,
+        reason=reason,
+        attempts=attempts,
+        cashback=cashback,
+        version=version,
+        kind=EffectKind(kind) if kind else None,
+        key=key,
+        waiting_calls=waiting or 0,
+        last_attempt=AttemptRow(version, *last) if last[0] else None,
+    )

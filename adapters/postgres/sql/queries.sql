@@ -1,0 +1,80 @@
+-- name: orders_page
+-- Greatest order ids first: along the primary key, or along the index of the condition.
+SELECT order_id, version, status, buyer_id, store_no, cashback, held, rejected, superseded, doubts, held_since_ns,
+       recorded_at_ns
+FROM orders
+WHERE order_id <= %(start)s /* conditions */
+ORDER BY order_id DESC LIMIT %(limit)s
+
+-- name: stream
+-- The whole stream of one order.
+SELECT originator_id, originator_version, topic, state FROM stored_events
+WHERE originator_id = %s ORDER BY originator_version
+
+-- name: delivery
+-- The cursor over an order's calls. A lease that has run out is as good as none.
+SELECT CASE WHEN parked_at IS NOT NULL THEN 'parked'
+            WHEN settled_version = head_version THEN 'idle'
+            WHEN next_attempt_at <= now() THEN 'due'
+            WHEN lease_token IS NOT NULL THEN 'in_flight'
+            ELSE 'retrying' END,
+       head_version, settled_version, attempts, next_attempt_at, parked_at, parked_reason
+FROM delivery WHERE order_id = %s
+
+-- name: calls
+-- What the effect ledger has of an order.
+SELECT version, state, attempts, first_sent_at, settled_at FROM effect WHERE order_id = %s ORDER BY version
+
+-- name: attempts
+-- The last attempts at each of an order's calls.
+SELECT version, started_at, duration_ms, outcome, status, answer
+FROM (
+    SELECT *, row_number() OVER (PARTITION BY version ORDER BY id DESC) AS place FROM attempt WHERE order_id = %s
+) AS numbered
+WHERE place <= %s ORDER BY id
+
+-- name: quarantined_of_order
+-- The last messages in quarantine that name the order.
+SELECT id, topic, partition, kafka_offset, order_id, reason, detail, state, quarantined_at,
+       octet_length(message_value)
+FROM quarantine WHERE order_id = %s ORDER BY id DESC LIMIT %s
+
+-- name: replays_of_order
+-- The last replays of an order.
+SELECT id, mode, reason, requested_at, items FROM replay WHERE order_id = %s ORDER BY requested_at DESC LIMIT %s
+
+-- name: parked
+-- Orders whose calls stand still, smallest order ids first, with the call at which they stand.
+SELECT d.order_id, d.parked_at, d.parked_reason, d.attempts, o.cashback,
+       e.version, e.kind, e.idempotency_key, w.waiting,
+       a.started_at, a.duration_ms, a.outcome, a.status, a.answer
+FROM (
+    SELECT * FROM delivery WHERE parked_at IS NOT NULL AND order_id >= %s ORDER BY order_id LIMIT %s
+) AS d
+LEFT JOIN orders AS o USING (order_id)
+LEFT JOIN LATERAL (
+    SELECT version, kind, idempotency_key FROM effect
+    WHERE order_id = d.order_id AND version > d.settled_version AND state NOT IN ('delivered', 'skipped')
+    ORDER BY version LIMIT 1
+) AS e ON true
+LEFT JOIN LATERAL (
+    SELECT count(*) AS waiting FROM effect
+    WHERE order_id = d.order_id AND version > e.version AND state NOT IN ('delivered', 'skipped')
+) AS w ON true
+LEFT JOIN LATERAL (
+    SELECT started_at, duration_ms, outcome, status, answer FROM attempt
+    WHERE order_id = d.order_id AND version = e.version ORDER BY id DESC LIMIT 1
+) AS a ON true
+ORDER BY d.order_id
+
+-- name: quarantine_page
+-- Last ones first, without what they hold.
+SELECT id, topic, partition, kafka_offset, order_id, reason, detail, state, quarantined_at,
+       octet_length(message_value)
+FROM quarantine WHERE id <= %(start)s /* conditions */ ORDER BY id DESC LIMIT %(limit)s
+
+-- name: quarantined
+-- One message in quarantine, as it came.
+SELECT id, topic, partition, kafka_offset, order_id, reason, detail, state, quarantined_at,
+       octet_length(message_value), topic_id, timestamp_ms, message_key, message_value, headers
+FROM quarantine WHERE id = %s

@@ -1,0 +1,285 @@
+"""The shapes of the API, for its readers (OpenAPI) and for mypy; bodies are written by `responses.ExactJson`."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import WithJsonSchema
+from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
+
+from adapters.postgres.queries import DeliveryState, QuarantineState
+from adapters.web.wording import DecisionName
+from domain.effects import EffectKind
+from domain.events import Doubt
+from domain.lifecycle import Status
+from domain.messages import Kind
+from projections.replay import CallState, Mode
+
+Amount = Annotated[Decimal, WithJsonSchema({"type": "number", "description": "exact"})]
+Nanoseconds = Annotated[
+    str, WithJsonSchema({"type": "string", "format": "date-time", "description": "nine digits"})
+]
+Body = Annotated[Any, WithJsonSchema({"type": "object", "description": "exactly what is sent"})]
+
+
+class Fault(TypedDict, total=False):
+    """One thing that is wrong with a request."""
+
+    detail: str
+    pointer: str
+    parameter: str
+
+
+class Problem(TypedDict, total=False):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[Fault]
+    published: int
+    total: int
+
+
+class OrderSummary(TypedDict):
+    """One order in a list."""
+
+    orderId: int
+    status: Status
+    storeNo: str | None
+    buyerId: str | None
+    cashbackAmount: Amount | None
+    version: int
+    held: int
+    rejected: int
+    superseded: int
+    doubts: list[Doubt]
+    heldSince: Nanoseconds | None
+    recordedAt: Nanoseconds
+
+
+class OrdersPage(TypedDict):
+    """Greatest order ids first."""
+
+    orders: list[OrderSummary]
+    next: str | None
+
+
+class Delivery(TypedDict):
+    """Where the order's calls stand. Versions are those of the events that ask for the calls."""
+
+    state: DeliveryState
+    headVersion: int
+    settledVersion: int
+    attempts: int
+    nextAttemptAt: datetime | None
+    parkedAt: datetime | None
+    parkedReason: str | None
+
+
+class Attempt(TypedDict):
+    """One attempt at a call."""
+
+    startedAt: datetime
+    durationMs: int
+    outcome: str
+    status: int | None
+    answer: str
+
+
+class Call(TypedDict):
+    """A call to the third party; `not_in_ledger` until the projection has come to its event."""
+
+    kind: EffectKind
+    method: str
+    path: str
+    idempotencyKey: UUID
+    state: CallState | Literal["not_in_ledger"]
+    attemptCount: int
+    firstSentAt: datetime | None
+    settledAt: datetime | None
+    attempts: list[Attempt]
+
+
+class Message(TypedDict):
+    """What the order service said, and where it was read."""
+
+    type: Kind
+    transactionId: str
+    transactionDate: str
+    effectiveAt: Nanoseconds
+    sequence: int | None
+    identity: str
+    topic: str
+    partition: int
+    offset: int
+    replay: str | None
+    headers: list[tuple[str, str | None]]
+
+
+class TimelineEvent(TypedDict):
+    """A decision about one message, and the call that follows from it."""
+
+    version: int
+    recordedAt: Nanoseconds
+    event: str
+    decision: DecisionName
+    rule: str
+    doubt: Doubt | None
+    heldVersion: int | None
+    otherVersion: int | None
+    cashback: Amount | None
+    message: Message
+    call: Call | None
+
+
+class QuarantineSummary(TypedDict):
+    """A message that could not be read."""
+
+    id: int
+    topic: str
+    partition: int
+    offset: int
+    orderId: int | None
+    reason: str
+    detail: str
+    state: QuarantineState
+    quarantinedAt: datetime
+    valueBytes: int | None
+
+
+class ReplaySummary(TypedDict):
+    """A replay that was asked for."""
+
+    id: UUID
+    mode: Mode
+    reason: str
+    requestedAt: datetime
+    items: int
+
+
+class OrderView(TypedDict):
+    """All about one order; the timeline in the order of recording, its middle left out if it is long."""
+
+    orderId: int
+    status: Status
+    storeNo: str | None
+    buyerId: str | None
+    cashbackAmount: Amount | None
+    items: list[dict[str, Any]]
+    doubts: list[Doubt]
+    held: int
+    rejected: int
+    superseded: int
+    version: int
+    recordedAt: Nanoseconds
+    delivery: Delivery
+    timeline: list[TimelineEvent]
+    truncated: bool
+    omittedEvents: int
+    quarantined: list[QuarantineSummary]
+    replays: list[ReplaySummary]
+
+
+class ParkedCall(TypedDict):
+    """The call at which an order stands."""
+
+    kind: EffectKind
+    method: str
+    path: str
+    version: int
+    idempotencyKey: UUID
+    lastAttempt: Attempt | None
+
+
+class ParkedOrder(TypedDict):
+    """An order whose calls stand still."""
+
+    orderId: int
+    parkedAt: datetime
+    reason: str
+    attempts: int
+    call: ParkedCall | None
+    waitingCalls: int
+    cashbackAmount: Amount | None
+
+
+class ParkedPage(TypedDict):
+    """Smallest order ids first."""
+
+    parked: list[ParkedOrder]
+    next: str | None
+
+
+class QuarantinePage(TypedDict):
+    """The last ones first."""
+
+    quarantined: list[QuarantineSummary]
+    next: str | None
+
+
+class Octets(TypedDict):
+    """Bytes as they came; `text` if they are UTF-8."""
+
+    base64: str
+    text: str | None
+
+
+class QuarantinedHeader(TypedDict):
+    name: str
+    value: Octets | None
+
+
+class QuarantineView(QuarantineSummary):
+    """A message that could not be read, as it came."""
+
+    topicId: str
+    timestampMs: int | None
+    key: Octets | None
+    value: Octets | None
+    headers: list[QuarantinedHeader]
+
+
+class ReplayCall(TypedDict, total=False):
+    """A call of a redelivery. `warning` on those that are sent, `reason` on those that are not."""
+
+    version: int
+    kind: EffectKind
+    method: str
+    path: str
+    key: UUID
+    body: Body
+    state: CallState
+    attempts: int
+    firstAttemptAt: datetime | None
+    willSend: bool
+    warning: str | None
+    reason: str
+
+
+class ReplayMessage(TypedDict):
+    """A message of a republication; `offset` once it is on the topic."""
+
+    version: int
+    topic: str
+    partition: int
+    offset: int | None
+    key: str
+    type: Kind
+    transactionId: str
+    transactionDate: str
+    sequence: int | None
+    bytes: int
+
+
+class ReplayAnswer(TypedDict):
+    """What was done, or, with `dryRun`, what would be, in the order of sending."""
+
+    replayId: UUID | None
+    orderId: int
+    mode: Mode
+    dryRun: bool
+    items: list[ReplayCall] | list[ReplayMessage]
+    suppressed: list[ReplayCall]

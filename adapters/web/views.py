@@ -1,0 +1,124 @@
+"""From what is known to what is shown."""
+
+import base64
+
+from adapters.postgres.queries import (
+    AttemptRow,
+    ParkedRow,
+    QuarantinedMessage,
+    QuarantineRow,
+    ReplayRow,
+)
+from adapters.web.models import (
+    Attempt,
+    Octets,
+    OrderSummary,
+    ParkedCall,
+    ParkedOrder,
+    QuarantineSummary,
+    QuarantineView,
+    ReplaySummary,
+)
+from domain.events import Doubt
+from domain.instants import format_instant
+from projections.orders import OrderRow
+from projections.third_party import path_of
+
+
+def order_summary(row: OrderRow) -> OrderSummary:
+    return {
+        "orderId": row.order_id,
+        "status": row.status,
+        "storeNo": row.store_no,
+        "buyerId": row.buyer_id,
+        "cashbackAmount": row.cashback,
+        "version": row.version,
+        "held": row.held,
+        "rejected": row.rejected,
+        "superseded": row.superseded,
+        "doubts": [Doubt(doubt) for doubt in row.doubts],
+        "heldSince": None if row.held_since_ns is None else format_instant(row.held_since_ns),
+        "recordedAt": format_instant(row.recorded_at_ns),
+    }
+
+
+def attempt_view(row: AttemptRow) -> Attempt:
+    return {
+        "startedAt": row.started_at,
+        "durationMs": row.duration_ms,
+        "outcome": row.outcome,
+        "status": row.status,
+        "answer": row.answer,
+    }
+
+
+def parked_order(row: ParkedRow) -> ParkedOrder:
+    return {
+        "orderId": row.order_id,
+        "parkedAt": row.parked_at,
+        "reason": row.reason,
+        "attempts": row.attempts,
+        "call": _parked_call(row),
+        "waitingCalls": row.waiting_calls,
+        "cashbackAmount": row.cashback,
+    }
+
+
+def _parked_call(row: ParkedRow) -> ParkedCall | None:
+    if row.kind is None or row.version is None or row.key is None:
+        return None
+    method, path = path_of(row.kind, row.order_id)
+    return {
+        "kind": row.kind,
+        "method": method,
+        "path": path,
+        "version": row.version,
+        "idempotencyKey": row.key,
+        "lastAttempt": attempt_view(row.last_attempt) if row.last_attempt else None,
+    }
+
+
+def quarantine_summary(row: QuarantineRow) -> QuarantineSummary:
+    return {
+        "id": row.id,
+        "topic": row.topic,
+        "partition": row.partition,
+        "offset": row.offset,
+        "orderId": row.order_id,
+        "reason": row.reason,
+        "detail": row.detail,
+        "state": row.state,
+        "quarantinedAt": row.quarantined_at,
+        "valueBytes": row.value_bytes,
+    }
+
+
+def quarantine_view(message: QuarantinedMessage) -> QuarantineView:
+    return {
+        **quarantine_summary(message.row),
+        "topicId": message.topic_id,
+        "timestampMs": message.timestamp_ms,
+        "key": _octets(message.key),
+        "value": _octets(message.value),
+        "headers": [{"name": name, "value": _octets(value)} for name, value in message.headers],
+    }
+
+
+def _octets(value: bytes | None) -> Octets | None:
+    if value is None:
+        return None
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        text = None
+    return {"base64": base64.b64encode(value).decode(), "text": text}
+
+
+def replay_summary(row: ReplayRow) -> ReplaySummary:
+    return {
+        "id": row.id,
+        "mode": row.mode,
+        "reason": row.reason,
+        "requestedAt": row.requested_at,
+        "items": row.items,
+    }

@@ -1,0 +1,186 @@
+"""The demo: everything on one machine, started, shown, and ended without a trace.
+
+Ended by the user it leaves with 0: it was meant to run until then. With --exit it leaves with 0 only when all
+orders are reconciled: an interruption leaves with 128 plus the signal's number, as a shell would say it.
+"""
+
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import psycopg
+
+from adapters.settings import read_settings
+from domain.errors import CashbackError
+from domain.ports import StoreUnavailable
+from sandbox.demo_folder import DemoFolder
+from sandbox.demo_numbers import Sampler
+from sandbox.demo_report import books_table, last_quarantined, reconcile, sentences
+from sandbox.demo_screen import OUTPUT_GONE, Screen
+from sandbox.demo_settings import Wishes, service_settings
+from sandbox.demo_signals import Signals, ToldToEnd
+from sandbox.demo_stack import Addresses, DemoStack
+from sandbox.demo_view import Scene
+from sandbox.lifecycles import first_order_id_at
+from sandbox.processes import PartError, Supervisor
+
+DEFAULT_RATE: Final = 10.0
+DEFAULT_ORDERS: Final = 1000
+"""With --exit and no --orders."""
+TICK_SECONDS: Final = 0.2
+STALLED_SECONDS: Final = 60.0
+"""With --exit, on top of the longest wait that the service itself may take: nothing moved for so long."""
+
+
+class NotAvailable(CashbackError):
+    """An option that this version can't fulfil."""
+
+
+class CantGoOn(CashbackError):
+    """The operating system refuses something that the demo needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The command's options. No orders: for ever. No rate: as fast as it goes with `leave`, else DEFAULT_RATE."""
+
+    orders: int | None = None
+    rate: float | None = None
+    seed: int | None = None
+    broker: str = "embedded"
+    leave: bool = False
+    reset: bool = False
+    error_rate: float = 0.0
+    lost_answer_rate: float = 0.0
+
+    def wishes(self) -> Wishes:
+        """With what was left open decided: each run has orders of its own."""
+        return Wishes(
+            orders=self.orders or (DEFAULT_ORDERS if self.leave else None),
+            rate=self.rate or (None if self.leave else DEFAULT_RATE),
+            seed=secrets.randbelow(10**9) if self.seed is None else self.seed,
+            first_order_id=first_order_id_at(time.time_ns()),
+            error_rate=self.error_rate,
+            lost_answer_rate=self.lost_answer_rate,
+        )
+
+
+def run_demo(options: Options) -> int:
+    """Runs until it is ended, or with `leave` until all is reconciled. Answers the exit code.
+
+    Raises CashbackError for what its user can mend; by then everything is stopped.
+    """
+    if options.broker != "embedded":
+        raise NotAvailable(
+            f"--kafka {options.broker} is not available in this version;"
+            " CASHBACK_KAFKA_BOOTSTRAP names a cluster that is there already"
+        )
+    signals = Signals()
+    signals.install()
+    screen = Screen()
+    try:
+        return _Demo(options, signals, screen).run()
+    except ToldToEnd as told:
+        return 128 + told.number if options.leave else 0
+    except PartError as error:
+        screen.complain(error)
+        return 1
+    except psycopg.Error as error:
+        raise StoreUnavailable(f"the database doesn't answer: {error}") from error
+    except OSError as error:
+        if error.errno not in OUTPUT_GONE:
+            raise CantGoOn(str(error)) from error
+        screen.abandon()
+        return 1
+    finally:
+        signals.ignore()
+
+
+class _Demo:
+    def __init__(self, options: Options, signals: Signals, screen: Screen) -> None:
+        self._leave = options.leave
+        self._reset = options.reset
+        self._signals = signals
+        self._screen = screen
+        self._started = time.monotonic()
+        self._settings = read_settings()
+        self._wishes = options.wishes()
+        self._folder = DemoFolder()
+
+    def run(self) -> int:
+        tell = self._screen.tell
+        for reason in self._folder.passed_over:
+            tell(f"not {reason}")
+        tell(f"{'folder':12} {self._folder.path}")
+        stopping_since = time.monotonic()
+        try:
+            with Supervisor() as supervisor:
+                try:
+                    return self._play(DemoStack(self._wishes, self._settings, self._folder.path, supervisor, tell))
+                finally:
+                    stopping_since = time.monotonic()
+                    tell("stopping …")
+        finally:
+            tell(f"all stopped after {time.monotonic() - stopping_since:.1f} s")
+
+    def _play(self, stack: DemoStack) -> int:
+        if self._reset:
+            stack.reset()
+        addresses = stack.start()
+        is_ours_alone = not stack.external
+        quarantined_before = 0 if is_ours_alone else last_quarantined(addresses.database_url)
+        if not self._watch(stack, addresses):
+            self._screen.tell(f"nothing moved for {self._stalled_seconds:.0f} s: giving up")
+        report = reconcile(
+            addresses,
+            self._wishes,
+            is_ours_alone=is_ours_alone,
+            quarantined_before=quarantined_before,
+            progress=lambda done: self._screen.tell(f"{done:,} orders rebuilt from their events"),
+        )
+        stack.check()
+        self._screen.show(books_table(report))
+        for sentence in sentences(report):
+            self._screen.tell(sentence)
+        return 0 if report.agrees else 1
+
+    def _watch(self, stack: DemoStack, addresses: Addresses) -> bool:
+        """Shows how it goes on until all is delivered (True) or nothing moves any more; without --exit for ever."""
+        scene = self._scene(addresses)
+        moves, moved_at = None, time.monotonic()
+        with Sampler(addresses, self._wishes) as sampler, self._screen.live(scene) as show:
+            while True:
+                self._signals.check()
+                stack.check()
+                numbers = sampler.sample()
+                show(numbers, time.monotonic() - self._started)
+                if self._leave and stack.order_service.exit_code == 0:
+                    state = numbers.state
+                    if state is not None and state.at_rest and state.run_orders_ended == self._wishes.orders:
+                        show(sampler.sample(everything=True), time.monotonic() - self._started, last=True)
+                        return True
+                    if time.monotonic() - moved_at > self._stalled_seconds:
+                        return False
+                if numbers.moves != moves or not self._leave or stack.order_service.exit_code is None:
+                    moves, moved_at = numbers.moves, time.monotonic()
+                time.sleep(TICK_SECONDS)
+
+    @property
+    def _stalled_seconds(self) -> float:
+        service = self._settings.model_copy(update=service_settings(self._settings, self._wishes, {}))
+        return STALLED_SECONDS + service.lease_seconds + service.push_backoff_max_seconds
+
+    def _scene(self, addresses: Addresses) -> Scene:
+        wishes = self._wishes
+        how_many = f"{wishes.orders:,} orders" if wishes.orders else "orders"
+        rate = f"{wishes.rate:g} a second" if wishes.rate else "as fast as it goes"
+        return Scene(
+            addresses=addresses,
+            folder=self._folder.path,
+            plays=f"{how_many}, {rate}, seed {wishes.seed}",
+            first_order_id=wishes.first_order_id,
+            needs_token=self._settings.api_token is not None,
+            is_paced=wishes.rate is not None,
+            ends_alone=self._leave,
+        )

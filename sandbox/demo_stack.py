@@ -1,0 +1,207 @@
+"""Everything that the demo starts: database, broker, third party, service, order service; each on a free port.
+
+What the environment names already (CASHBACK_DATABASE_URL and so on) is used and not started.
+"""
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from adapters.kafka.cluster import check_reachable
+from adapters.postgres.migrate import migrate
+from adapters.settings import PREFIX, Settings
+from domain.errors import CashbackError
+from sandbox.broker import EmbeddedBroker, create_topic
+from sandbox.demo_program import Program
+from sandbox.demo_settings import Wishes, environment, service_settings
+from sandbox.postgres import EmbeddedPostgres
+from sandbox.processes import PartError, Supervisor
+
+TOPIC_PARTITIONS: Final = 6
+USUAL_API_PORT: Final = 8080
+CANT_LISTEN: Final = "can't listen on"
+HTTP_TIMEOUT_SECONDS: Final = 5.0
+STOP_ORDER_SERVICE_SECONDS: Final = 1.5
+STOP_SERVICE_SECONDS: Final = 4.5
+STOP_THIRD_PARTY_SECONDS: Final = 1.0
+
+
+class CantReset(CashbackError):
+    """There is something that the demo did not make, and so won't throw away."""
+
+
+class NoFaults(CashbackError):
+    """The third party in use takes no faults."""
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where everything is once it runs."""
+
+    database_url: str
+    kafka_bootstrap: str
+    third_party_url: str
+    api_url: str
+
+
+class DemoStack:
+    """The parts. Everything is added to the supervisor before it is started, the last to be stopped first.
+
+    `tell` gets a line about each part that is ready.
+    """
+
+    def __init__(
+        self, wishes: Wishes, settings: Settings, folder: Path, supervisor: Supervisor, tell: Callable[[str], None]
+    ) -> None:
+        self._wishes = wishes
+        self._settings = settings
+        self._tell = tell
+        self.external = frozenset(
+            {"database_url", "kafka_bootstrap", "third_party_url"} & settings.model_fields_set
+        )
+        """The settings that name a server which was there before."""
+        # The database and the third party's books belong together: with another partner each is another one.
+        partner = settings.third_party_url if "third_party_url" in self.external else ""
+        self._postgres: EmbeddedPostgres | None = None
+        if "database_url" not in self.external:
+            self._postgres = supervisor.add(EmbeddedPostgres(folder / f"postgres{_mark(partner)}"))
+        self._broker: EmbeddedBroker | None = None
+        if "kafka_bootstrap" not in self.external:
+            self._broker = supervisor.add(EmbeddedBroker(folder))
+        partner = settings.database_url.get_secret_value() if "database_url" in self.external else ""
+        self._journal = folder / f"third-party{_mark(partner)}.journal"
+        self._third_party: Program | None = None
+        if "third_party_url" not in self.external:
+            self._third_party = supervisor.add(
+                Program(
+                    "third party",
+                    ["third-party", "--port", "0", "--journal", str(self._journal)],
+                    log=folder / "third-party.log",
+                    stop_seconds=STOP_THIRD_PARTY_SECONDS,
+                )
+            )
+        self._service = supervisor.add(
+            Program("service", ["serve"], log=folder / "service.log", stop_seconds=STOP_SERVICE_SECONDS)
+        )
+        self.order_service = supervisor.add(
+            Program(
+                "order service",
+                wishes.simulation(),
+                log=folder / "order-service.log",
+                stop_seconds=STOP_ORDER_SERVICE_SECONDS,
+            )
+        )
+
+    def reset(self) -> None:
+        """Forgets earlier runs. Raises CantReset."""
+        if self._postgres is None:
+            raise CantReset(f"--reset: the database was not made here ({PREFIX}DATABASE_URL is set), so it stays")
+        self._postgres.reset()
+        self._journal.unlink(missing_ok=True)
+
+    def start(self) -> Addresses:
+        """Returns when the service listens. Raises PartError, or a CashbackError that names what is wrong."""
+        if self._third_party is not None:
+            self._third_party.start(environment(self._settings))  # needs nobody: gets ready beside the others
+        bootstrap = self._start_broker()
+        database_url = self._start_database()
+        third_party_url = self._wait_for_third_party()
+        given = {"database_url": database_url, "kafka_bootstrap": bootstrap, "third_party_url": third_party_url}
+        started = time.monotonic()
+        port = self._settings.api_port if self._api_port_is_given else _usual_port_or_any()
+        self._start_service(given, port)
+        self.order_service.start(environment(self._settings, given))
+        try:
+            api_url = self._service.wait_until_listening()
+        except PartError as error:
+            if self._api_port_is_given or CANT_LISTEN not in error.log_tail:
+                raise
+            self._start_service(given, 0)  # somebody was faster
+            api_url = self._service.wait_until_listening()
+        self._ready("service", started, api_url)
+        return Addresses(database_url, bootstrap, third_party_url, api_url)
+
+    def check(self) -> None:
+        """Raises PartError for the first part that has ended on its own; the order service may, with success."""
+        for part in (self._postgres, self._broker, self._third_party, self._service):
+            if part is not None:
+                part.check()
+        self.order_service.check_success()
+
+    def _start_broker(self) -> str:
+        """Returns the bootstrap address, when the topics are there."""
+        started = time.monotonic()
+        settings = self._settings
+        if self._broker is not None:
+            bootstrap = self._broker.start()
+        else:
+            bootstrap = settings.kafka_bootstrap
+            check_reachable(bootstrap, settings.kafka_config)
+        if self._broker is not None or not settings.kafka_config:
+            for topic in settings.kafka_topics:
+                create_topic(bootstrap, topic, TOPIC_PARTITIONS)
+        else:  # behind TLS or SASL it is for its operators to make topics
+            self._tell(f"the topic {settings.kafka_topic} must be there already")
+        self._ready("broker", started, bootstrap)
+        return bootstrap
+
+    def _start_database(self) -> str:
+        """Returns the URL, when the schema is there."""
+        started = time.monotonic()
+        url = self._settings.database_url.get_secret_value() if self._postgres is None else self._postgres.start()
+        migrate(url)
+        self._ready("PostgreSQL", started, "yours" if self._postgres is None else "")
+        return url
+
+    def _wait_for_third_party(self) -> str:
+        """Returns its URL, when it shows the faults that were wished for."""
+        started = time.monotonic()
+        external = self._third_party is None
+        url = (
+            self._settings.third_party_url
+            if self._third_party is None
+            else self._third_party.wait_until_listening()
+        )
+        faults = self._wishes.faults()
+        if faults:
+            try:
+                answer = httpx.put(
+                    f"{url}/_sandbox/faults", json=faults, timeout=HTTP_TIMEOUT_SECONDS, trust_env=False
+                )
+            except httpx.HTTPError as error:
+                raise NoFaults(f"the third party at {url} can't be told to fail: {error}") from error
+            if not answer.is_success:
+                raise NoFaults(f"the third party at {url} can't be told to fail: {answer.status_code}")
+        self._ready("third party", started, f"{url}, yours" if external else url)
+        return url
+
+    @property
+    def _api_port_is_given(self) -> bool:
+        return "api_port" in self._settings.model_fields_set
+
+    def _start_service(self, given: dict[str, str], port: int) -> None:
+        broker_config = self._broker.client_config if self._broker is not None else {}
+        own = service_settings(self._settings, self._wishes, broker_config)
+        self._service.start(environment(self._settings, {**given, **own, "api_port": str(port)}))
+
+    def _ready(self, part: str, started: float, where: str) -> None:
+        self._tell(f"{part:12} ready in {time.monotonic() - started:4.1f} s  {where}".rstrip())
+
+
+def _mark(partner: str) -> str:
+    return f"-{sha256(partner.encode()).hexdigest()[:8]}" if partner else ""
+
+
+def _usual_port_or_any() -> int:
+    """The usual port if it is free just now; 0 takes any."""
+    try:
+        socket.create_server(("127.0.0.1", USUAL_API_PORT)).close()
+    except OSError:
+        return 0
+    return USUAL_API_PORT

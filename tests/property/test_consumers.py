@@ -1,0 +1,144 @@
+"""Several consumers over one store, some of them zombies: the store ends as if one had read in peace."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.kafka.intake import Intake, Limits
+from adapters.kafka.records import Record
+from domain.messages import Kind
+from domain.ports import Fenced, Partition
+from tests.support.deliveries import POLICY, TOLERANCE_NS
+from tests.support.memory_store import MemoryStore
+from tests.support.messages import NOW_NS, partition_of, payload_of, product, record
+
+ORDERS = (1, 2)
+Logs = dict[Partition, list[Record]]
+
+
+@st.composite
+def logs(draw: st.DrawFn, *, one_partition_each: bool, max_skew_ns: int) -> tuple[Logs, dict[int, str]]:
+    """Lifecycles of two orders over three partitions, with copies and nonsense among them; and how each should end.
+
+    Each message of an order earns another amount. `one_partition_each`: an order keeps to one partition.
+    """
+    found: Logs = {partition_of(number): [] for number in range(3)}
+    expected: dict[int, str] = {}
+    for order_id in ORDERS:
+        kinds = [
+            Kind.CREATED,
+            *[Kind.UPDATED] * draw(st.integers(0, 3)),
+            *draw(st.sampled_from([[], [Kind.COMPLETED]])),
+        ]
+        home = draw(st.integers(0, 2))
+        at_ns = 0
+        for number, kind in enumerate(kinds):
+            at_ns += draw(st.sampled_from([1, TOLERANCE_NS, 3 * TOLERANCE_NS]))
+            said: dict[str, Any] = {"order_id": order_id, "at_ns": at_ns + draw(st.integers(0, max_skew_ns))}
+            said["transactionId"] = f"t{number}"
+            if not kind.is_end:
+                said["orderItemsWithDiscountSummaryItems"] = [product(1, number + 1, 0)]
+                expected[order_id] = f"PENDING {number + 1}"
+            value = json.dumps({"type": kind, "payload": payload_of(kind, **said)}).encode()
+            partition = partition_of(home if one_partition_each else draw(st.integers(0, 2)))
+            for _ in range(draw(st.sampled_from([1, 1, 1, 2]))):
+                found[partition].append(record(value, key=b"%d" % order_id))
+            if draw(st.integers(0, 5)) == 0:
+                found[partition].append(record(b"nonsense"))
+        if kinds[-1].is_end:
+            expected[order_id] = expected[order_id].replace("PENDING", kinds[-1].value)
+    return {partition: placed(partition, log) for partition, log in found.items()}, expected
+
+
+def placed(partition: Partition, log: Sequence[Record]) -> list[Record]:
+    """With offsets in steps of two, as transactions leave gaps."""
+    return [Record(partition, 2 * n, each.timestamp_ms, each.key, each.value) for n, each in enumerate(log)]
+
+
+def consumer(store: MemoryStore) -> Intake:
+    return Intake(store, policy=POLICY, limits=Limits(max_cached_orders=1), clock_ns=lambda: NOW_NS)
+
+
+def read_in_peace(log: Logs) -> MemoryStore:
+    store = MemoryStore()
+    intake = consumer(store)
+    intake.assign(log)
+    for records in log.values():
+        intake.handle(records)
+    return store
+
+
+def read_in_turmoil(data: st.DataObject, log: Logs) -> MemoryStore:
+    """Three consumers, any of which may believe that a partition is its own; batches of any size, read from where
+    each believes that it stands; now and then one asks for its positions anew, or is started afresh."""
+    store = MemoryStore()
+    consumers = [consumer(store) for _ in range(3)]
+    for _ in range(data.draw(st.integers(0, 25))):
+        number = data.draw(st.integers(0, 2))
+        match data.draw(st.sampled_from(["assign", "read", "read", "read", "revoke", "restart"])):
+            case "assign":
+                consumers[number].assign(data.draw(st.lists(st.sampled_from(list(log)), max_size=3)))
+            case "revoke":
+                consumers[number].revoke(data.draw(st.lists(st.sampled_from(list(log)), max_size=2)))
+            case "restart":
+                consumers[number] = consumer(store)
+            case _:
+                read(data, consumers[number], log)
+    last = consumers[0]
+    last.assign(log)
+    for records in log.values():
+        last.handle(records)
+        assert last.handle(records).records == 0
+    return store
+
+
+def read(data: st.DataObject, intake: Intake, log: Logs) -> None:
+    batch: list[Record] = []
+    for partition, position in intake.positions.items():
+        unread = [each for each in log[partition] if each.offset >= (position or 0)]
+        back = data.draw(st.integers(0, 2))
+        known = [each for each in log[partition] if each.offset < (position or 0)][-back:] if back else []
+        batch += known + unread[: data.draw(st.integers(0, 4))]
+    with suppress(Fenced):
+        intake.handle(batch)
+
+
+def ends(store: MemoryStore) -> dict[int, str]:
+    orders = store.load(ORDERS)
+    return {
+        order_id: f"{order.status} {order.terms.cashback}" if order.terms else "none"
+        for order_id, order in orders.items()
+    }
+
+
+@given(st.data(), logs(one_partition_each=True, max_skew_ns=100))
+def test_orders_on_one_partition_end_exactly_as_in_peace(
+    data: st.DataObject, written: tuple[Logs, dict[int, str]]
+) -> None:
+    """Batches, zombies, restarts and rereading change nothing: not one event is missing, doubled or another."""
+    log, expected = written
+    peace, turmoil = read_in_peace(log), read_in_turmoil(data, log)
+    assert turmoil.streams == peace.streams
+    assert turmoil.quarantine == peace.quarantine
+    assert turmoil.positions(log) == peace.positions(log)
+    assert ends(turmoil) == expected
+    assert all(not order.doubts for order in turmoil.load(ORDERS).values())
+
+
+@given(st.data(), logs(one_partition_each=False, max_skew_ns=TOLERANCE_NS - 1))
+def test_orders_on_many_partitions_end_as_they_should_or_are_flagged(
+    data: st.DataObject, written: tuple[Logs, dict[int, str]]
+) -> None:
+    """Two consumers may decide about one order at once: whoever is late decides again, and nothing is lost."""
+    log, expected = written
+    store = read_in_turmoil(data, log)
+    assert store.positions(log) == read_in_peace(log).positions(log)
+    assert store.quarantine == read_in_peace(log).quarantine
+    found = ends(store)
+    for order_id, order in store.load(ORDERS).items():
+        assert found[order_id] == expected[order_id] or order.doubts
+        assert set(order.sightings) == set(read_in_peace(log).load([order_id])[order_id].sightings)

@@ -1,0 +1,104 @@
+"""Dispatchers over the in-memory ledger and third party, in virtual time."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from projections.delivery import DeliveryPolicy, Dispatcher
+from projections.ports import Answer, Attempt, Call, Claim, Outcome
+from projections.retrying import RetryPolicy
+from tests.support.fake_ledger import FakeLedger
+from tests.support.fake_third_party import TIMEOUT_SECONDS, FakeThirdParty
+from tests.support.virtual_time import now
+
+LEASE_SECONDS: Final = 30.0
+LONG_SECONDS: Final = 3 * 3600.0
+"""Of virtual time: longer than anything that we wait for."""
+POLICY: Final = DeliveryPolicy(
+    concurrency=8,
+    call_timeout_seconds=TIMEOUT_SECONDS,
+    lease_seconds=LEASE_SECONDS,
+    retry=RetryPolicy(max_attempts=4, base_seconds=0.5, max_seconds=8.0),
+)
+
+
+class Watcher:
+    """Notes what a dispatcher reports."""
+
+    def __init__(self) -> None:
+        self.attempts: list[Attempt] = []
+        self.parked: dict[int, str] = {}
+        self.states: list[str] = []
+
+    def attempt_ended(self, attempt: Attempt) -> None:
+        self.attempts.append(attempt)
+
+    def order_parked(self, claim: Claim, reason: str) -> None:
+        self.parked[claim.order_id] = reason
+
+    def push_state(self, state: str) -> None:
+        if self.states[-1:] != [state]:
+            self.states.append(state)
+
+
+class Running:
+    """One dispatcher at work."""
+
+    def __init__(self, dispatcher: Dispatcher, drain_seconds: float) -> None:
+        self._stop = asyncio.Event()
+        self.task = asyncio.create_task(dispatcher.run(self._stop, drain_seconds=drain_seconds))
+
+    async def stop(self) -> None:
+        """Drains."""
+        self._stop.set()
+        await self.task
+
+    async def kill(self) -> None:
+        """As SIGKILL would: nothing that it has in hand is settled."""
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+class World:
+    """Make it inside a running loop."""
+
+    def __init__(self, *, policy: DeliveryPolicy = POLICY, ledger: FakeLedger | None = None) -> None:
+        self.policy = policy
+        self.ledger = ledger or FakeLedger(now, lease_seconds=policy.lease_seconds)
+        self.third_party = FakeThirdParty(timeout_seconds=policy.call_timeout_seconds)
+        self.watcher = Watcher()
+
+    def start(self, *, seed: int = 1, drain_seconds: float = 20.0, **changes: float) -> Running:
+        policy = replace(self.policy, **changes)  # type: ignore[arg-type]  # all of them are numbers
+        dispatcher = Dispatcher(
+            self.ledger, self.third_party, policy, self.watcher, monotonic=now, dice=random.Random(seed)
+        )
+        return Running(dispatcher, drain_seconds)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(LONG_SECONDS):
+            while not condition():
+                await asyncio.sleep(0.05)
+
+    async def deliver_all(self, **changes: float) -> None:
+        """With one dispatcher, until nothing waits any more."""
+        running = self.start(**changes)
+        await self.until(lambda: self.ledger.is_settled)
+        await running.stop()
+
+    def outcomes(self, order_id: int) -> list[Outcome]:
+        return [attempt.answer.outcome for attempt in self.ledger.attempts_of(order_id)]
+
+    def versions_sent(self, order_id: int) -> list[int]:
+        return [call.version for call in self.third_party.sent if call.order_id == order_id]
+
+
+class Breaking(FakeThirdParty):
+    """Raises, which a third party never should."""
+
+    async def send(self, call: Call) -> Answer:
+        if call.order_id == 1:
+            raise RuntimeError("a mistake of ours")
+        return await super().send(call)

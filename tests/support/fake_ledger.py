@@ -1,0 +1,151 @@
+"""The effect ledger in memory: `projections.ports.Ledger` for tests that need no server."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID, uuid4
+
+from domain.effects import EffectKind
+from domain.identifiers import idempotency_key, stream_id
+from domain.ports import StoreUnavailable
+from projections.ports import Attempt, Call, Claim, Outcome, Settlement
+
+CALLS_PER_CLAIM: Final = 4
+KINDS: Final = (EffectKind.CREATE, EffectKind.UPDATE, EffectKind.COMPLETE)
+
+
+@dataclass
+class Cursor:
+    """What is known of one order's delivery."""
+
+    calls: dict[int, Call] = field(default_factory=dict)
+    settled_version: int = 0
+    attempts: int = 0
+    next_attempt_at: float = 0.0
+    lease: UUID | None = None
+    parked_reason: str | None = None
+    delivered: set[int] = field(default_factory=set)
+
+    @property
+    def head_version(self) -> int:
+        return max(self.calls, default=0)
+
+    @property
+    def is_waiting(self) -> bool:
+        """For its time to be sent, or for the end of a lease."""
+        return self.settled_version < self.head_version and self.parked_reason is None
+
+
+class FakeLedger:
+    """Any number of dispatchers may share one. `clock` tells seconds; `pause` is awaited before each answer."""
+
+    def __init__(self, clock: Callable[[], float], *, lease_seconds: float = 60.0) -> None:
+        self.cursors: dict[int, Cursor] = {}
+        self.attempts: list[Attempt] = []
+        self.settlements: list[Settlement] = []
+        self.lost_leases = 0
+        self.claims = 0
+        self.is_down = False
+        self.pause: Callable[[], float] = lambda: 0.0
+        self._clock = clock
+        self._lease_seconds = lease_seconds
+        self._due = asyncio.Event()
+
+    def add(self, *calls: Call) -> None:
+        """As the projection does: an order that stood idle is due at once."""
+        for call in calls:
+            cursor = self.cursors.setdefault(call.order_id, Cursor(next_attempt_at=self._clock()))
+            if not cursor.is_waiting and cursor.parked_reason is None and cursor.lease is None:
+                cursor.next_attempt_at = self._clock()
+            cursor.calls.setdefault(call.version, call)
+        self._due.set()
+
+    def set_back(self, order_id: int, first_version: int) -> None:
+        """As a redelivery does: sends the calls from this version on again, but not while a lease runs."""
+        cursor = self.cursors[order_id]
+        runs = cursor.lease is not None and cursor.next_attempt_at > self._clock()
+        if cursor.settled_version >= first_version or not runs:
+            cursor.lease = None
+        cursor.settled_version = min(cursor.settled_version, first_version - 1)
+        cursor.delivered = {version for version in cursor.delivered if version < first_version}
+        cursor.attempts, cursor.parked_reason = 0, None
+        if not runs:
+            cursor.next_attempt_at = self._clock()
+        self._due.set()
+
+    async def claim(self, limit: int) -> tuple[list[Claim], float | None]:
+        await self._reached()
+        self._due.clear()
+        self.claims += 1
+        now, token = self._clock(), uuid4()
+        waiting = sorted(
+            ((cursor.next_attempt_at, order_id) for order_id, cursor in self.cursors.items() if cursor.is_waiting)
+        )
+        taken = [order_id for due_at, order_id in waiting[:limit] if due_at <= now]
+        claims = []
+        for order_id in sorted(taken):
+            cursor = self.cursors[order_id]
+            cursor.lease, cursor.next_attempt_at = token, now + self._lease_seconds
+            versions = sorted(version for version in cursor.calls if version > cursor.settled_version)
+            calls = tuple(cursor.calls[version] for version in versions[:CALLS_PER_CLAIM])
+            claims.append(Claim(order_id, token, cursor.settled_version, cursor.attempts, calls))
+        times = [cursor.next_attempt_at for cursor in self.cursors.values() if cursor.is_waiting]
+        return claims, min(times) - now if times else None
+
+    async def settle(self, settlements: Sequence[Settlement]) -> int:
+        await self._reached()
+        lost = 0
+        self.settlements += settlements
+        for each in settlements:
+            self.attempts += each.attempts
+            cursor = self.cursors[each.claim.order_id]
+            if cursor.lease != each.claim.token:
+                lost += 1
+                continue
+            cursor.lease = None
+            cursor.settled_version, cursor.attempts = each.settled_version, each.spent_attempts
+            cursor.next_attempt_at = self._clock() + each.wait_seconds
+            cursor.parked_reason = each.parked_reason
+            cursor.delivered |= {
+                attempt.call.version for attempt in each.attempts if attempt.answer.outcome is Outcome.DELIVERED
+            }
+        self.lost_leases += lost
+        return lost
+
+    async def wait(self, timeout_seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._due.wait(), timeout_seconds)
+
+    async def _reached(self) -> None:
+        pause_seconds = self.pause()
+        if pause_seconds:
+            await asyncio.sleep(pause_seconds)
+        if self.is_down:
+            raise StoreUnavailable("the ledger is down, as the test wants it")
+
+    @property
+    def is_settled(self) -> bool:
+        return not any(cursor.is_waiting for cursor in self.cursors.values())
+
+    def attempts_of(self, order_id: int) -> list[Attempt]:
+        return [attempt for attempt in self.attempts if attempt.call.order_id == order_id]
+
+
+def call(order_id: int, version: int, kind: EffectKind | None = None) -> Call:
+    """A call that the third party takes: of its version, if no kind is named, create, update, update …"""
+    kind = kind or (EffectKind.CREATE if version == 1 else EffectKind.UPDATE)
+    key = idempotency_key(stream_id(order_id), version)
+    date = f'"2025-02-28T13:00:00.{version:09}Z"'
+    body = f'{{"orderId":{order_id},"transactionId":"t{version}","transactionDate":{date}'
+    if kind is not EffectKind.CANCEL:
+        body += ',"cashbackAmount":6.50'
+    if kind in {EffectKind.CREATE, EffectKind.UPDATE}:
+        body += ',"storeNo":"1","buyerId":"2","items":[{"quantity":1.250}]'
+    return Call(order_id, version, kind, key, f"{body}}}".encode())
+
+
+def lifecycle(order_id: int, kinds: Iterable[EffectKind] = KINDS) -> list[Call]:
+    """An order's calls, versions from 1 on."""
+    return [call(order_id, version, kind) for version, kind in enumerate(kinds, start=1)]

@@ -1,0 +1,127 @@
+"""The third party in memory: `projections.ports.ThirdParty` over the sandbox's own strict books, without HTTP."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from adapters.third_party.client import classify
+from projections.ports import Answer, Call, Outcome
+from projections.third_party import path_of
+from sandbox import call_log
+from sandbox.books import Answer as Said
+from sandbox.books import Books, refusal
+from sandbox.third_party_requests import Operation, parse
+
+TIMEOUT_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong with one call. Nothing, unless told otherwise."""
+
+    stall_seconds: float = 0.0
+    """Our own process stands still before anything is sent, and no time-out counts."""
+    unreachable: bool = False
+    status: int | None = None
+    """Answered with this, and not applied."""
+    retry_after: str | None = None
+    before_seconds: float = 0.0
+    """Until the call is applied."""
+    after_seconds: float = 0.0
+    """From then until it's answered."""
+    lost_answer: bool = False
+
+
+FINE: Final = Fault()
+HANG: Final = Fault(before_seconds=10**9)
+
+
+class FakeThirdParty:
+    """`plan` says what goes wrong with a call, each time that it is sent."""
+
+    def __init__(
+        self, plan: Callable[[Call], Fault] = lambda _: FINE, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> None:
+        self.books = Books()
+        self.plan = plan
+        self.sent: list[Call] = []
+        """Every attempt, from its beginning on."""
+        self.under_way = 0
+        self.most_under_way = 0
+        self._timeout_seconds = timeout_seconds
+
+    @property
+    def applied(self) -> list[tuple[int, str]]:
+        """Order id and path of every call that took effect, in order."""
+        return [(entry.order_id or 0, entry.path) for entry in self.books.log.after(0) if entry.applied]
+
+    @property
+    def violations(self) -> list[str]:
+        return [violation.kind for violation in self.books.violations]
+
+    async def send(self, call: Call) -> Answer:
+        fault = self.plan(call)
+        self.sent.append(call)
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            await asyncio.sleep(fault.stall_seconds)
+            if fault.unreachable:
+                return Answer(Outcome.FAILED, None, "no connection")
+            return await self._call(call, fault)
+        finally:
+            self.under_way -= 1
+
+    async def _call(self, call: Call, fault: Fault) -> Answer:
+        gone = asyncio.Event()
+        serving = asyncio.ensure_future(self._serve(call, fault, gone))
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                said = await asyncio.shield(serving)
+        except TimeoutError:
+            return Answer(Outcome.IN_DOUBT, None, "no answer in time")
+        finally:
+            gone.set()
+        if said is None:
+            return Answer(Outcome.IN_DOUBT, None, "the connection broke")
+        return classify(said.status, said.body, fault.retry_after, datetime.now(UTC))
+
+    async def _serve(self, call: Call, fault: Fault, gone: asyncio.Event) -> Said | None:
+        """What the server does. It drops a call whose caller has left before it's applied."""
+        method, path = path_of(call.kind, call.order_id)
+        tick = self.books.arrive()
+        entry = call_log.Call(
+            method, path, str(call.key), call.order_id, call.body, arrived_tick=tick, client_gone=gone.is_set
+        )
+        self.books.enter(entry)
+        said: Said | None = None
+        try:
+            said = self.books.claim_key(entry)
+            if said is not None:
+                return said
+            if await _left_within(fault.before_seconds, gone) or entry.abandoned:
+                return None
+            said = self._judge(call, entry, fault)
+            if await _left_within(fault.after_seconds, gone) or fault.lost_answer:
+                said = None
+            return said
+        finally:
+            outcome: call_log.Outcome = "client_gone" if gone.is_set() else "cut" if said is None else "answered"
+            self.books.leave(entry, outcome, said.status if said else None)
+
+    def _judge(self, call: Call, entry: call_log.Call, fault: Fault) -> Said:
+        if fault.status is not None:
+            return refusal(fault.status, "injected_error", "as the test wants it")
+        request = parse(Operation(call.kind.value), call.order_id, call.body)
+        return self.books.judge(entry, request)
+
+
+async def _left_within(seconds: float, gone: asyncio.Event) -> bool:
+    """Waits; True at once when the caller hangs up."""
+    try:
+        await asyncio.wait_for(gone.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True

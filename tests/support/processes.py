@@ -1,0 +1,144 @@
+"""`app.py` as real processes: started with an environment of their own, watched through their logs, signalled."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from signal import SIGTERM, Signals
+from types import TracebackType
+from typing import Any, Final, Self
+
+from sandbox.processes import Child, Command
+from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+
+REPOSITORY: Final = Path(__file__).parents[2]
+QUICK_GROUP: Final = {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300, "fetch.wait.max.ms": 20}
+"""librdkafka properties for a group that notices the death of a member soon."""
+
+
+def bare_environment(settings: Mapping[str, object]) -> dict[str, str]:
+    """What a process needs to run, and our settings by their names without the prefix, in lower case."""
+    ours = {f"CASHBACK_{name.upper()}": str(value) for name, value in settings.items()}
+    return {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8"} | ours
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, str(REPOSITORY / "app.py"), *arguments]
+
+
+def run_app(
+    *arguments: str, folder: Path, settings: Mapping[str, object] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end, in a folder where no `.env` of the developer's lies."""
+    return subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env=bare_environment(settings or {}),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+
+
+class App:
+    """One running `app.py`."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self.pid = child.pid
+
+    @property
+    def output(self) -> str:
+        """Everything that it has written so far, to either stream."""
+        return self._child.command.log.read_text("utf-8")
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """Its log lines so far; the last one only if it's whole."""
+        whole, _, _ = self.output.rpartition("\n")
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
+
+    @property
+    def alive(self) -> bool:
+        return self._child.alive
+
+    def has_logged(self, event: str, **fields: object) -> bool:
+        wanted = {"event": event, **fields}
+        return any(wanted.items() <= line.items() for line in self.log)
+
+    def count(self, event: str, **fields: object) -> int:
+        wanted = {"event": event, **fields}
+        return sum(wanted.items() <= line.items() for line in self.log)
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Fails at once if the process ends meanwhile, with what it wrote."""
+
+        def met() -> bool:
+            if condition():
+                return True
+            assert self.alive, f"ended with {self._child.exit_code} before {what}:\n{self.output[-4000:]}"
+            return False
+
+        wait_until(met, what)
+
+    def wait_for(self, event: str, **fields: object) -> None:
+        self.wait_until(lambda: self.has_logged(event, **fields), f"log line {event!r} {fields or ''}")
+
+    def signal(self, number: Signals) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self) -> int:
+        """Its exit code; negative if a signal killed it."""
+        wait_until(lambda: not self.alive, f"the end of process {self.pid}")
+        code = self._child.exit_code
+        assert code is not None
+        self._child.stop()
+        return code
+
+    def terminate(self) -> int:
+        self.signal(SIGTERM)
+        return self.wait()
+
+    def kill(self) -> None:
+        """At once, and reaped."""
+        self._child.stop(0)
+
+
+class Apps:
+    """Starts processes, and ends those that still run when the test is over. For the main thread."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
+        self.folder = folder
+        self.settings = dict(settings)
+        self._stack = ExitStack()
+        self._started = 0
+
+    def start(self, *arguments: str, **settings: object) -> App:
+        """Settings given here go over the common ones."""
+        self._started += 1
+        child = Child.start(
+            Command(
+                name=f"app.py {arguments[0]}",
+                argv=command(*arguments),
+                log=self.folder / f"app-{self._started}.log",
+                env=bare_environment(self.settings | settings),
+                cwd=self.folder,
+            )
+        )
+        self._stack.callback(child.stop, 0)
+        return App(child)
+
+    def run(self, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+        return run_app(*arguments, folder=self.folder, settings=self.settings | settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()

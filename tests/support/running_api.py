@@ -1,0 +1,204 @@
+"""The API on a real server, over a database that was told records and whose projections have caught up."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any, Final
+
+import httpx
+import psycopg
+import uvicorn
+from fastapi import FastAPI
+
+from adapters.kafka.intake import Intake, Limits
+from adapters.kafka.records import Record
+from adapters.kafka.republisher import KafkaRepublisher
+from adapters.postgres.feeds import PostgresFeed, write_intended_calls, write_orders
+from adapters.postgres.ledger import PostgresLedger
+from adapters.postgres.pool import Database
+from adapters.postgres.queries import PostgresQueries
+from adapters.postgres.replays import PostgresReplays
+from adapters.postgres.store import OrderApplication
+from adapters.replay import ReplayService
+from adapters.web.app import create_app
+from projections import orders, third_party
+from projections.delivery import DeliveryPolicy, Dispatcher
+from projections.ports import Answer, Attempt, Call, Claim, Outcome, ThirdParty
+from projections.retrying import RetryPolicy
+from projections.runner import Projection
+from tests.support.messages import NOW_NS, TOPIC
+
+DEADLINE_SECONDS: Final = 60.0
+NO_BROKER: Final = "127.0.0.1:1"
+
+
+def tell(database_url: str, *records: Record, limits: Limits | None = None) -> None:
+    """Decides about the records and stores what follows; the projections see it too."""
+    store = OrderApplication(database_url)
+    try:
+        intake = Intake(store, limits=limits, clock_ns=lambda: NOW_NS)
+        intake.assign({record.partition for record in records})
+        intake.handle(records)
+    finally:
+        store.close()
+    project(database_url)
+
+
+def project(database_url: str) -> None:
+    """Until both projections have seen everything."""
+    store = OrderApplication(database_url)
+    rows = PostgresFeed(database_url, orders.NAME, write_orders)
+    calls = PostgresFeed(database_url, third_party.NAME, write_intended_calls)
+    try:
+        while Projection(orders.NAME, rows, orders.OrderRows(store.load)).step():
+            pass
+        while Projection(third_party.NAME, calls, third_party.intended_calls).step():
+            pass
+    finally:
+        rows.close()
+        calls.close()
+        store.close()
+
+
+def sql(database_url: str, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        cursor = connection.execute(statement, parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+class RecordingThirdParty:
+    """Remembers the calls; says yes unless `answer` says something else."""
+
+    def __init__(self, answer: Callable[[Call], Answer | None] = lambda _: None) -> None:
+        self.calls: list[Call] = []
+        self._answer = answer
+
+    async def send(self, call: Call) -> Answer:
+        self.calls.append(call)
+        return self._answer(call) or Answer(Outcome.DELIVERED, 200, "{}")
+
+
+class _Nobody:
+    def attempt_ended(self, attempt: Attempt) -> None: ...
+    def order_parked(self, claim: Claim, reason: str) -> None: ...
+    def push_state(self, state: str) -> None: ...
+
+
+def deliver(database_url: str, third: ThirdParty | None = None) -> None:
+    """Runs a dispatcher until every order is settled or parked."""
+    asyncio.run(_deliver(database_url, third or RecordingThirdParty()))
+
+
+async def _deliver(database_url: str, third: ThirdParty) -> None:
+    policy = DeliveryPolicy(concurrency=8, retry=RetryPolicy(2, 0.001, 0.001))
+    stop = asyncio.Event()
+    async with PostgresLedger(database_url, lease_seconds=60.0) as ledger:
+        running = asyncio.create_task(Dispatcher(ledger, third, policy, _Nobody()).run(stop))
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while sql(
+                database_url,
+                "SELECT 1 FROM delivery WHERE parked_at IS NULL"
+                " AND (settled_version < head_version OR lease_token IS NOT NULL) LIMIT 1",
+            ):
+                assert not running.done()
+                await asyncio.sleep(0.02)
+        stop.set()
+        await running
+
+
+def refuse(*order_ids: int) -> Callable[[Call], Answer | None]:
+    return lambda call: Answer(Outcome.REFUSED, 422, "no") if call.order_id in order_ids else None
+
+
+class FakeHealth:
+    """Says what it is told to."""
+
+    def __init__(self) -> None:
+        self.is_live = True
+        self.is_ready = True
+
+    def live(self) -> bool:
+        return self.is_live
+
+    def ready(self) -> tuple[bool, dict[str, object]]:
+        return self.is_ready, {"parts": {"api": "listening" if self.is_ready else "waiting for the database"}}
+
+
+def metrics_text() -> tuple[bytes, str]:
+    return b"up 1\n", "text/plain; version=1.0.0"
+
+
+class Api:
+    """A client of a running API."""
+
+    def __init__(self, client: httpx.Client, health: FakeHealth) -> None:
+        self.client = client
+        self.health = health
+
+    def get(self, path: str, **more: Any) -> httpx.Response:
+        return self.client.get(path, **more)
+
+    def replay(self, order_id: int, mode: str, *, dry_run: bool = False) -> httpx.Response:
+        body = {"mode": mode, "dryRun": dry_run} | ({} if dry_run else {"reason": "a test"})
+        return self.client.post(f"/api/orders/{order_id}/replay", json=body)
+
+
+@contextmanager
+def running_api(
+    database_url: str,
+    *,
+    bootstrap: str = NO_BROKER,
+    topics: Sequence[str] = (TOPIC,),
+    token: str | None = None,
+    database_timeout_seconds: float = 10.0,
+) -> Iterator[Api]:
+    """The API as the service wires it."""
+    health = FakeHealth()
+
+    async def make(stack: AsyncExitStack) -> FastAPI:
+        database = await stack.enter_async_context(Database(database_url, timeout_seconds=database_timeout_seconds))
+        republisher = KafkaRepublisher(bootstrap, {}, request_timeout_seconds=5.0, message_timeout_seconds=5.0)
+        replays = ReplayService(PostgresReplays(database), republisher, topics=topics, key_retention_hours=24.0)
+        return create_app(
+            queries=PostgresQueries(database),
+            replays=replays,
+            health=health,
+            metrics_text=metrics_text,
+            api_token=token,
+        )
+
+    with serving(make) as url, httpx.Client(base_url=url, timeout=DEADLINE_SECONDS, trust_env=False) as client:
+        if token is not None:
+            client.headers["Authorization"] = f"Bearer {token}"
+        yield Api(client, health)
+
+
+@contextmanager
+def serving(make: Callable[[AsyncExitStack], Any]) -> Iterator[str]:
+    """Serves what `make` makes on an event loop of its own; gives the URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    ready = threading.Event()
+    servers: list[uvicorn.Server] = []
+
+    async def serve() -> None:
+        async with AsyncExitStack() as stack:
+            app = await make(stack)
+            config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
+            servers.append(uvicorn.Server(config))
+            serving = asyncio.create_task(servers[0].serve(sockets=[listener]))
+            ready.set()
+            await serving
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="api", daemon=True)
+    thread.start()
+    try:
+        assert ready.wait(DEADLINE_SECONDS)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        for server in servers:
+            server.should_exit = True
+        thread.join(DEADLINE_SECONDS)
+        listener.close()
+        assert not thread.is_alive()

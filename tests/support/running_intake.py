@@ -1,0 +1,105 @@
+"""Intake over Kafka on a thread of its own, in this process."""
+
+import threading
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from adapters.kafka.cluster import TopicIds
+from adapters.kafka.consumer import KafkaIntake
+from adapters.kafka.intake import Intake, Limits, Outcome
+from domain.decision import DEFAULT_POLICY, Policy
+from domain.ports import OrderStore, Partition
+from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+from tests.support.processes import QUICK_GROUP
+
+
+class Watch:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.states: list[str] = []
+        self.stopped: dict[str, str] = {}
+        self.positions: Mapping[Partition, int | None] = {}
+        self.records = 0
+
+    @property
+    def state(self) -> str:
+        return self.states[-1] if self.states else ""
+
+    def batch_stored(self, outcome: Outcome, seconds: float) -> None:
+        self.records += outcome.records
+
+    def positions_changed(self, positions: Mapping[Partition, int | None], ends: Mapping[Partition, int]) -> None:
+        self.positions = dict(positions)
+
+    def intake_state(self, state: str) -> None:
+        self.states.append(state)
+
+    def partition_stopped(self, partition: str, why: str) -> None:
+        self.stopped[partition] = why
+
+
+class RunningIntake:
+    """Starts as it is made; ends with the `with` block, which fails if the thread died of an error."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        topics: Iterable[str],
+        store: OrderStore,
+        *,
+        group: str = "test",
+        topic_ids: TopicIds | None = None,
+        config: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        policy: Policy = DEFAULT_POLICY,
+    ) -> None:
+        self.watch = Watch()
+        self.intake = KafkaIntake(
+            Intake(store, limits=limits, policy=policy),
+            bootstrap=bootstrap,
+            topics=topics,
+            group=group,
+            config=QUICK_GROUP | dict(config or {}),
+            batch_size=50,
+            observer=self.watch,
+            topic_ids=topic_ids or TopicIds(bootstrap, {}),
+        )
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="intake under test")
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.intake.run(self._stop)
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the test can see it
+            self._error = error
+
+    def wait_for_records(self, number: int) -> None:
+        wait_until(lambda: self._error is not None or self.watch.records >= number, f"{number} records stored")
+        self.check()
+
+    def wait_for_state(self, state: str) -> None:
+        wait_until(lambda: self._error is not None or self.watch.state == state, f"the state {state!r}")
+        self.check()
+
+    def wait_for_partitions(self, number: int) -> None:
+        wait_until(lambda: self._error is not None or len(self.watch.positions) == number, f"{number} partitions")
+        self.check()
+
+    def check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join(DEADLINE_SECONDS)
+        assert not self._thread.is_alive(), "intake doesn't end"
+        self.check()
