@@ -144,7 +144,7 @@ class EmbeddedBroker:
                     stop_signals=(),
                 )
             )
-            if _answers(self._child, port, cluster):
+            if answers(self._child, port, cluster, READY_SECONDS):
                 return f"{LOOPBACK}:{port}"
             if PORT_TAKEN not in self._child.log_tail():
                 self._child.check()
@@ -160,12 +160,12 @@ def installation() -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / "bin" / "tansu"
 
 
-def _answers(child: Child, port: int, cluster: str) -> bool:
+def answers(child: Child, port: int, cluster: str, within_seconds: float) -> bool:
     """Waits until the broker of our cluster id does; False if the child has ended before.
 
     On a taken port the child ends, with exit code 0, while somebody else's server may answer there.
     """
-    deadline = time.monotonic() + READY_SECONDS
+    deadline = time.monotonic() + within_seconds
     while child.alive:
         if _listens(port):
             # A client made anew each time: one that was refused waits 100 ms and more before it tries again.
@@ -174,7 +174,7 @@ def _answers(child: Child, port: int, cluster: str) -> bool:
                 if client.list_topics(timeout=REQUEST_SECONDS).cluster_id == cluster:
                     return True
         if time.monotonic() > deadline:
-            raise PartError(child.command.name, f"no answer within {READY_SECONDS:.0f} s", child.log_tail())
+            raise PartError(child.command.name, f"no answer within {within_seconds:.0f} s", child.log_tail())
         time.sleep(POLL_INTERVAL_SECONDS)
     return False
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from typing import Final, Protocol
 
 from rich.console import Console, RenderableType
@@ -32,6 +33,9 @@ class Screen:
     """Standard output; complaints go to standard error."""
 
     def __init__(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="replace")  # not every terminal takes every character
         self._is_terminal = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._console = Console() if self._is_terminal else Console(width=PLAIN_COLUMNS, no_color=True)
 

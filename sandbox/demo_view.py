@@ -76,7 +76,7 @@ def where(scene: Scene) -> list[str]:
         f"order   curl -s{token} {scene.addresses.api_url}/api/orders/{scene.first_order_id}",
         f"books   curl -s {scene.addresses.third_party_url}/_sandbox/totals",
         f"logs    {scene.folder}",
-        "end     Ctrl-C ends everything" + (", and so does the last call" if scene.ends_alone else ""),
+        f"end     {'by itself; ' if scene.ends_alone else ''}Ctrl-C ends everything",
     ]
 
 

@@ -31,8 +31,8 @@ class Record:
         return next((value for key, value in self.headers if key == name), None)
 
 
-# confluent-kafka 2.16 answers such headers with a broken list and an error left pending. The interpreter notices that
-# when the call comes from C, as here (a SystemError), but not always when it comes from Python: then it may crash.
+# confluent-kafka 2.16 answers such headers with a broken list, and leaves an error pending. The interpreter notices
+# if it makes the call from C, as here (a SystemError), but not always if from Python: then it may crash.
 _headers_of: Callable[[Message], Any] = methodcaller("headers")
 
 

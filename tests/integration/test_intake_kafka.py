@@ -9,8 +9,7 @@ from typing import Any, get_args
 
 import psycopg
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from adapters.kafka.cluster import TopicIds
 from adapters.kafka.decoder import Reason
@@ -25,7 +24,7 @@ from domain.order import Order
 from domain.ports import Batch, Partition, StoreUnavailable
 from sandbox.broker import EmbeddedBroker
 from sandbox.lifecycles import OrderMessage, lifecycles, outcome
-from tests.integration.waiting import wait_until
+from tests.integration.waiting import DEADLINE_SECONDS, wait_until
 from tests.support.memory_store import MemoryStore
 from tests.support.messages import NOON_NS, payload_of, product, value_of
 from tests.support.odd_headers import publish_with_headers
@@ -203,8 +202,10 @@ def test_committed_offsets_say_nothing_about_where_reading_goes_on(
 def set_back(bootstrap: str, which: str, topic: str, partitions: int) -> None:
     """The group's committed offsets, to the beginning."""
     beginning = [TopicPartition(topic, number, 0) for number in range(partitions)]
-    request = ConsumerGroupTopicPartitions(which, beginning)
-    AdminClient({"bootstrap.servers": bootstrap}).alter_consumer_group_offsets([request])[which].result()
+    member = Consumer({"bootstrap.servers": bootstrap, "group.id": which})
+    member.commit(offsets=beginning, asynchronous=False)
+    assert [each.offset for each in member.committed(beginning, timeout=DEADLINE_SECONDS)] == [0] * partitions
+    member.close()
 
 
 class RenamedTopic(TopicIds):

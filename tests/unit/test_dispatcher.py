@@ -247,19 +247,41 @@ class TestRefusedCredentials:
 
         run(main)
 
+    def test_orders_at_work_send_no_further_call_once_another_is_refused_our_credentials(self) -> None:
+        """Their calls under way end; the next ones wait with all the others."""
+
+        async def main() -> None:
+            world = World()
+            world.ledger.add(*lifecycle(1), call(2, 1))
+            sent_at: list[tuple[int, int, float]] = []
+
+            def plan(sent: Call) -> Fault:
+                sent_at.append((sent.order_id, sent.version, now()))
+                refused = sent.order_id == 2 and now() < 1
+                return Fault(before_seconds=0.5, status=401) if refused else Fault(before_seconds=1)
+
+            world.third_party.plan = plan
+            await world.deliver_all()
+            assert [each[:2] for each in sent_at[:2]] == [(1, 1), (2, 1)]
+            assert all(at >= 1.5 for _, _, at in sent_at[2:])
+            assert world.third_party.violations == []
+
+        run(main)
+
     def test_a_probe_that_is_refused_for_its_own_sake_ends_the_hold(self) -> None:
         """Who says no to the call has taken the credentials."""
 
         async def main() -> None:
             world = World()
-            world.ledger.add(call(1, 1), *lifecycle(2))
-            world.third_party.plan = first(1, Fault(status=401))
-            running = world.start(concurrency=1)
+            world.ledger.add(call(1, 1))
+            world.third_party.plan = first(1, Fault(status=403))
+            running = world.start()
             await world.until(lambda: len(world.third_party.sent) == 1)
-            world.third_party.plan = only(1, Fault(status=422))
+            for order_id in range(2, 9):
+                world.ledger.add(call(order_id, 1))
+            world.third_party.plan = lambda sent: Fault(status=422) if sent.order_id < 8 else Fault(before_seconds=9)
             await world.until(lambda: world.ledger.is_settled)
             await running.stop()
-            assert world.ledger.cursors[1].parked_reason == "refused with status 422"
-            assert world.ledger.cursors[2].settled_version == 3
+            assert now() < 1 + 9 + 0.2
 
         run(main)
