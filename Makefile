@@ -21,7 +21,7 @@ demo: setup ## the whole story on this machine: database, broker, third party, o
 	@exec $(PY) app.py demo $(ARGS)
 
 test: setup ## all tests
-	@exec $(PY) -m pytest -n $(WORKERS) $(ARGS)
+	@HYPOTHESIS_PROFILE=full exec $(PY) -m pytest -n $(WORKERS) $(ARGS)
 
 test-quick: setup ## the tests that need no servers of their own
 	@exec $(PY) -m pytest -n $(WORKERS) -m "not slow" $(ARGS)

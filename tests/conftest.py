@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from adapters.postgres.migrate import migrate
+from sandbox.apache_kafka import ApacheKafka, missing
 from sandbox.broker import EmbeddedBroker, create_topic
 from sandbox.postgres import EmbeddedPostgres, create_database, drop_database
 
@@ -60,6 +61,19 @@ def database_url(postgres_server: str, _template: str) -> Iterator[str]:
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
     """A Kafka-compatible broker; `broker.bootstrap` is its address."""
     with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    """Apache Kafka itself, for what the embedded broker can't do. Where the machine lacks what it needs, its tests
+    are skipped and say why; in CI that is a failure."""
+    lacking = missing()
+    if lacking is not None:
+        if os.environ.get("CI"):
+            pytest.fail(f"Apache Kafka must be tested in CI: {lacking}")
+        pytest.skip(f"no Apache Kafka: {lacking}")
+    with ApacheKafka(tmp_path_factory.mktemp("kafka")) as running:
         yield running
 
 
