@@ -164,8 +164,13 @@ def third_party(
 
 @app.command()
 def demo(  # noqa: PLR0913 - each is an option of the command
-    orders: Annotated[int | None, typer.Option(min=1, help="How many; for ever unless given.")] = None,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="Orders per second.")] = None,
+    orders: Annotated[
+        int | None, typer.Option(min=1, help="How many; unless given 1000 with --exit, else for ever.")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Orders per second; unless given as fast as it goes with --exit, else 10."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed makes the same orders.")] = None,
     kafka: Annotated[Broker, typer.Option(help="The broker to start.")] = Broker.EMBEDDED,
     *,

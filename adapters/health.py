@@ -29,9 +29,13 @@ class Health:
         if before != state:
             (log.info if state in READY else log.warning)("state", part=name, state=state)
 
-    def partition_stopped(self, partition: str, why: str) -> None:
+    def partition_stopped(self, partition: str, why: str | None) -> None:
+        """Notes that a partition stands still; None: it is no concern of this process any more."""
         with self._lock:
-            self._stopped_partitions[partition] = why
+            if why is None:
+                self._stopped_partitions.pop(partition, None)
+            else:
+                self._stopped_partitions[partition] = why
 
     def died(self, part: str) -> None:
         """A part ended by an error of ours: only a restart helps."""

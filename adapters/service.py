@@ -72,7 +72,7 @@ class _Observer:
     def intake_state(self, state: str) -> None:
         self.health.part("intake", state)
 
-    def partition_stopped(self, partition: str, why: str) -> None:
+    def partition_stopped(self, partition: str, why: str | None) -> None:
         self.health.partition_stopped(partition, why)
         self.metrics.partitions_stopped(len(self.health.stopped_partitions))
 

@@ -6,7 +6,9 @@ orders are reconciled: an interruption leaves with 128 plus the signal's number,
 
 import secrets
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import psycopg
@@ -14,6 +16,7 @@ import psycopg
 from adapters.settings import read_settings
 from domain.errors import CashbackError
 from domain.ports import StoreUnavailable
+from sandbox.broker import Broker, EmbeddedBroker
 from sandbox.demo_folder import DemoFolder
 from sandbox.demo_numbers import Sampler
 from sandbox.demo_report import books_table, last_quarantined, reconcile, sentences
@@ -24,10 +27,12 @@ from sandbox.demo_stack import Addresses, DemoStack
 from sandbox.demo_view import Scene
 from sandbox.lifecycles import first_order_id_at
 from sandbox.processes import PartError, Supervisor
+from sandbox.reconciliation import read_violations
 
 DEFAULT_RATE: Final = 10.0
 DEFAULT_ORDERS: Final = 1000
 """With --exit and no --orders."""
+BROKERS: Final[Mapping[str, Callable[[Path], Broker]]] = {"embedded": EmbeddedBroker}
 TICK_SECONDS: Final = 0.2
 STALLED_SECONDS: Final = 60.0
 """With --exit, on top of the longest wait that the service itself may take: nothing moved for so long."""
@@ -71,7 +76,7 @@ def run_demo(options: Options) -> int:
 
     Raises CashbackError for what its user can mend; by then everything is stopped.
     """
-    if options.broker != "embedded":
+    if options.broker not in BROKERS:
         raise NotAvailable(
             f"--kafka {options.broker} is not available in this version;"
             " CASHBACK_KAFKA_BOOTSTRAP names a cluster that is there already"
@@ -106,6 +111,7 @@ class _Demo:
         self._started = time.monotonic()
         self._settings = read_settings()
         self._wishes = options.wishes()
+        self._make_broker = BROKERS[options.broker]
         self._folder = DemoFolder()
 
     def run(self) -> int:
@@ -117,7 +123,15 @@ class _Demo:
         try:
             with Supervisor() as supervisor:
                 try:
-                    return self._play(DemoStack(self._wishes, self._settings, self._folder.path, supervisor, tell))
+                    stack = DemoStack(
+                        self._wishes,
+                        self._settings,
+                        self._folder.path,
+                        make_broker=self._make_broker,
+                        supervisor=supervisor,
+                        tell=tell,
+                    )
+                    return self._play(stack)
                 finally:
                     stopping_since = time.monotonic()
                     tell("stopping …")
@@ -128,10 +142,16 @@ class _Demo:
         if self._reset:
             stack.reset()
         addresses = stack.start()
+        if self._leave:
+            read_violations(addresses.third_party_url)  # better now than after the run: can we compare at all?
         is_ours_alone = not stack.external
         quarantined_before = 0 if is_ours_alone else last_quarantined(addresses.database_url)
-        if not self._watch(stack, addresses):
+        if self._watch(stack, addresses):
+            self._screen.tell(f"all delivered {time.monotonic() - self._started:.1f} s after the start")
+        else:
             self._screen.tell(f"nothing moved for {self._stalled_seconds:.0f} s: giving up")
+        if not is_ours_alone:
+            self._screen.tell("comparing this run's orders: what others did is not ours to judge")
         report = reconcile(
             addresses,
             self._wishes,

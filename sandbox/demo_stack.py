@@ -17,7 +17,7 @@ from adapters.kafka.cluster import check_reachable
 from adapters.postgres.migrate import migrate
 from adapters.settings import PREFIX, Settings
 from domain.errors import CashbackError
-from sandbox.broker import EmbeddedBroker, create_topic
+from sandbox.broker import Broker, create_topic
 from sandbox.demo_program import Program
 from sandbox.demo_settings import Wishes, environment, service_settings
 from sandbox.postgres import EmbeddedPostgres
@@ -53,11 +53,18 @@ class Addresses:
 class DemoStack:
     """The parts. Everything is added to the supervisor before it is started, the last to be stopped first.
 
-    `tell` gets a line about each part that is ready.
+    `make_broker` gets the folder; `tell` gets a line about each part that is ready.
     """
 
-    def __init__(
-        self, wishes: Wishes, settings: Settings, folder: Path, supervisor: Supervisor, tell: Callable[[str], None]
+    def __init__(  # noqa: PLR0913  # what it is made of, and who looks after it
+        self,
+        wishes: Wishes,
+        settings: Settings,
+        folder: Path,
+        *,
+        make_broker: Callable[[Path], Broker],
+        supervisor: Supervisor,
+        tell: Callable[[str], None],
     ) -> None:
         self._wishes = wishes
         self._settings = settings
@@ -66,16 +73,19 @@ class DemoStack:
             {"database_url", "kafka_bootstrap", "third_party_url"} & settings.model_fields_set
         )
         """The settings that name a server which was there before."""
-        # The database and the third party's books belong together: with another partner each is another one.
-        partner = settings.third_party_url if "third_party_url" in self.external else ""
+        # The database and the third party's books belong together: with a server of the user's each is another one.
+        self._partners = _Partners(
+            database=settings.third_party_url if "third_party_url" in self.external else "",
+            books=settings.database_url.get_secret_value() if "database_url" in self.external else "",
+        )
+        self._folder = folder
         self._postgres: EmbeddedPostgres | None = None
         if "database_url" not in self.external:
-            self._postgres = supervisor.add(EmbeddedPostgres(folder / f"postgres{_mark(partner)}"))
-        self._broker: EmbeddedBroker | None = None
+            self._postgres = supervisor.add(EmbeddedPostgres(folder / _name("postgres", self._partners.database)))
+        self._broker: Broker | None = None
         if "kafka_bootstrap" not in self.external:
-            self._broker = supervisor.add(EmbeddedBroker(folder))
-        partner = settings.database_url.get_secret_value() if "database_url" in self.external else ""
-        self._journal = folder / f"third-party{_mark(partner)}.journal"
+            self._broker = supervisor.add(make_broker(folder))
+        self._journal = folder / f"{_name('third-party', self._partners.books)}.journal"
         self._third_party: Program | None = None
         if "third_party_url" not in self.external:
             self._third_party = supervisor.add(
@@ -102,11 +112,18 @@ class DemoStack:
         """Forgets earlier runs. Raises CantReset."""
         if self._postgres is None:
             raise CantReset(f"--reset: the database was not made here ({PREFIX}DATABASE_URL is set), so it stays")
-        self._postgres.reset()
-        self._journal.unlink(missing_ok=True)
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._postgres is not None:
+            self._postgres.reset()
+        if self._third_party is not None:
+            self._journal.unlink(missing_ok=True)
 
     def start(self) -> Addresses:
         """Returns when the service listens. Raises PartError, or a CashbackError that names what is wrong."""
+        if self._partners.are_new(self._folder):
+            self._forget()
         if self._third_party is not None:
             self._third_party.start(environment(self._settings))  # needs nobody: gets ready beside the others
         bootstrap = self._start_broker()
@@ -194,8 +211,27 @@ class DemoStack:
         self._tell(f"{part:12} ready in {time.monotonic() - started:4.1f} s  {where}".rstrip())
 
 
-def _mark(partner: str) -> str:
-    return f"-{sha256(partner.encode()).hexdigest()[:8]}" if partner else ""
+@dataclass(frozen=True)
+class _Partners:
+    """The user's server that our database, or our third party's books, are used with; empty if it's ours too."""
+
+    database: str
+    books: str
+
+    def are_new(self, folder: Path) -> bool:
+        """Whether what lies in the folder was used with others before; notes these."""
+        if not self.database and not self.books:
+            return False
+        noted = folder / "external.partners"
+        digest = sha256(f"{self.database} {self.books}".encode()).hexdigest()
+        if noted.exists() and noted.read_text() == digest:
+            return False
+        noted.write_text(digest)
+        return True
+
+
+def _name(name: str, partner: str) -> str:
+    return f"{name}-external" if partner else name
 
 
 def _usual_port_or_any() -> int:

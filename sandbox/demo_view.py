@@ -64,6 +64,9 @@ def line(numbers: Numbers, uptime_seconds: float) -> str:
         parts.append(
             f"held {state.held}, parked {state.parked}, quarantined {state.quarantined}, doubtful {state.doubtful}"
         )
+    if numbers.latency is not None:
+        p50, p99 = numbers.latency.from_decision
+        parts.append(f"decision to answer p50 {p50:.0f} ms, p99 {p99:.0f} ms")
     if numbers.silent:
         parts.append(f"no answer from: {', '.join(sorted(numbers.silent))}")
     return "  ".join(parts)
@@ -167,7 +170,9 @@ def _places(scene: Scene) -> list[Text]:
 
 
 def _counts(counter: Counter[str]) -> str:
-    return "  ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counter.most_common())
+    """Each name stays on one line with its count."""
+    counts = (f"{name} {count:,}".replace("_", " ") for name, count in counter.most_common())
+    return "  ".join(count.replace(" ", "\N{NO-BREAK SPACE}") for count in counts)
 
 
 def _failed(calls: Counter[str]) -> int:

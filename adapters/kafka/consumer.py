@@ -48,7 +48,8 @@ class Observer(Protocol):
     def intake_state(self, state: str) -> None:
         """`reading`, or in a few words what it waits for."""
 
-    def partition_stopped(self, partition: str, why: str) -> None: ...
+    def partition_stopped(self, partition: str, why: str | None) -> None:
+        """It stands still until a person has seen to it; None: it's not ours any more."""
 
 
 class KafkaIntake:
@@ -74,6 +75,7 @@ class KafkaIntake:
         self._consumer_config = consumer_config(bootstrap, group, config)
         self._incremental = is_incremental(self._consumer_config)
         self._unplaced: set[tuple[str, int]] = set()
+        self._stopped: set[tuple[str, int]] = set()
         self._placed: dict[tuple[str, int], Partition] = {}
         self._retries = 0
         self._retry_at = 0.0
@@ -164,6 +166,9 @@ class KafkaIntake:
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         revoked = {(each.topic, each.partition) for each in partitions}
         self._unplaced -= revoked
+        for key in revoked & self._stopped:
+            self._stopped.remove(key)
+            self._observer.partition_stopped(_name(key), None)
         self._stop_fetching(consumer, revoked)
         log.info("partitions revoked", partitions=len(partitions))
 
@@ -174,11 +179,13 @@ class KafkaIntake:
     def _stop_fetching(self, consumer: Consumer, which: Iterable[tuple[str, int]]) -> None:
         gone = {key: self._placed.pop(key) for key in list(which) if key in self._placed}
         self._intake.revoke(gone.values())
-        if not self._incremental:
-            consumer.assign(self._offsets(self._placed.values()))
-        else:
+        if self._incremental:
             # Even if it's nothing: else the client would unassign what was revoked and has no place, and fail.
             consumer.incremental_unassign([TopicPartition(topic, number) for topic, number in gone])
+        elif self._placed:
+            consumer.assign(self._offsets(self._placed.values()))
+        else:
+            consumer.unassign()  # which `assign([])` is not: after it a revocation never ends
 
     def _displace(self, consumer: Consumer, state: str, topics: Container[str] | None = None) -> None:
         """Stops fetching everything, or some topics, to ask again where to go on: later each time this fails."""
@@ -262,7 +269,8 @@ class KafkaIntake:
             self._unplaced.add(_key(message))
             self._wait("waiting for a new topic")
             return
-        name = f"{partition.topic}/{partition.number}"
+        self._stopped.add(_key(message))
+        name = _name(_key(message))
         self._observer.partition_stopped(name, "our position is outside the log: messages may be lost")
         log.error(
             "partition stopped: our position is outside the log, messages may be lost",
@@ -279,3 +287,7 @@ class KafkaIntake:
 
 def _key(message: Message) -> tuple[str, int]:
     return message.topic() or "", message.partition() or 0
+
+
+def _name(key: tuple[str, int]) -> str:
+    return f"{key[0]}/{key[1]}"

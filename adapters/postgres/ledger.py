@@ -1,11 +1,11 @@
-"""The effect ledger on PostgreSQL (projections/ports.py): two statements for however many orders."""
+"""The effect ledger on PostgreSQL (projections/ports.py): a few statements for however many orders."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import groupby
 from typing import Any, Final, Self
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -50,6 +50,7 @@ class PostgresLedger:
         )
         self._due = asyncio.Event()
         self._listener: asyncio.Task[None] | None = None
+        self._connecting = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         await self._pool.open()
@@ -58,28 +59,24 @@ class PostgresLedger:
 
     async def __aexit__(self, *_: object) -> None:
         if self._listener is not None:
-            self._listener.cancel()
+            async with self._connecting:  # a connection given up half-way would stay open, and hold up the server
+                self._listener.cancel()
             await asyncio.gather(self._listener, return_exceptions=True)
         await self._pool.close()
 
     async def claim(self, limit: int) -> tuple[list[Claim], float | None]:
         token = uuid4()
         self._due.clear()
-        parameters = {
-            "limit": limit,
-            "token": token,
-            "lease_seconds": self._lease_seconds,
-            "calls": CALLS_PER_CLAIM,
-        }
+        taking = {"limit": limit, "token": token, "lease_seconds": self._lease_seconds}
         async with self._translated() as connection:
             cursor = connection.cursor(binary=True)
-            await cursor.execute(_SQL["claim"], parameters, prepare=True)
-            rows = await cursor.fetchall()
-            claims = []
-            for (order_id, settled_version, attempts), calls in groupby(rows, key=lambda row: row[:3]):
-                queue = tuple(Call(order_id, row[3], EffectKind(row[4]), row[5], row[6]) for row in calls)
-                claims.append(Claim(order_id, token, settled_version, attempts, queue))
-            if len(claims) >= limit:
+            await cursor.execute(_SQL["claim"], taking, prepare=True)
+            order_ids = [order_id for (order_id,) in await cursor.fetchall()]
+            if order_ids:
+                reading = {"order_ids": order_ids, "token": token, "calls": CALLS_PER_CLAIM}
+                await cursor.execute(_SQL["claimed_calls"], reading, prepare=True)
+            claims = _claims(token, await cursor.fetchall()) if order_ids else []
+            if len(order_ids) >= limit:
                 return claims, 0.0
             await cursor.execute(_SQL["next_due"], prepare=True)
             row = await cursor.fetchone()
@@ -102,12 +99,13 @@ class PostgresLedger:
     async def _listen(self) -> None:
         while True:
             with suppress(psycopg.Error, OSError):
-                connection = await psycopg.AsyncConnection.connect(
-                    self._database_url,
-                    autocommit=True,
-                    connect_timeout=int(CONNECT_TIMEOUT_SECONDS),
-                    application_name="cashback-delivery-wakeup",
-                )
+                async with self._connecting:
+                    connection = await psycopg.AsyncConnection.connect(
+                        self._database_url,
+                        autocommit=True,
+                        connect_timeout=int(CONNECT_TIMEOUT_SECONDS),
+                        application_name="cashback-delivery-wakeup",
+                    )
                 async with connection:
                     await connection.execute("LISTEN cashback_due")
                     async for _ in connection.notifies():
@@ -125,6 +123,14 @@ class PostgresLedger:
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
     await connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'")
+
+
+def _claims(token: UUID, rows: Sequence[tuple[Any, ...]]) -> list[Claim]:
+    claims = []
+    for (order_id, settled_version, attempts), calls in groupby(rows, key=lambda row: row[:3]):
+        queue = tuple(Call(order_id, row[3], EffectKind(row[4]), row[5], row[6]) for row in calls)
+        claims.append(Claim(order_id, token, settled_version, attempts, queue))
+    return claims
 
 
 def _settle_columns(settlements: Sequence[Settlement]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What people ask about orders, calls and messages. Reads only; every answer has a limit."""
 
+import asyncio
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -165,8 +166,8 @@ class PostgresQueries:
         async with self._database.snapshot() as connection:
             cursor = connection.cursor(binary=True)
             await cursor.execute(_SQL["stream"], (stream_id(order_id),))
-            events = [_mapper.to_domain_event(StoredEvent(*row)) async for row in cursor]
-            if not events:
+            stream = await cursor.fetchall()
+            if not stream:
                 return None
             await cursor.execute(_SQL["delivery"], (order_id,))
             delivery = await cursor.fetchone()
@@ -178,6 +179,7 @@ class PostgresQueries:
             quarantined = [QuarantineRow(*row) async for row in cursor]
             await cursor.execute(_SQL["replays_of_order"], (order_id, MAX_SHOWN_REPLAYS))
             replays = [ReplayRow(row[0], Mode(row[1]), *row[2:]) async for row in cursor]
+        events = await asyncio.to_thread(events_of, stream)  # a long stream would hold up the event loop
         return OrderRecord(
             events, DeliveryRow(*delivery) if delivery else None, calls, attempts, quarantined, replays
         )
@@ -218,6 +220,11 @@ class PostgresQueries:
         async with self._database.connection() as connection:
             cursor = await connection.execute(_SQL[name].replace("/* conditions */", conditions), parameters)
             return await cursor.fetchall()
+
+
+def events_of(stream: Sequence[tuple[Any, ...]]) -> list[OrderEvent]:
+    """From the rows of the statement `stream`."""
+    return [_mapper.to_domain_event(StoredEvent(*row)) for row in stream]
 
 
 def _order(row: tuple[Any, ...]) -> OrderRow:

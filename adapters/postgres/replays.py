@@ -1,14 +1,13 @@
 """What replays read and change in PostgreSQL."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from eventsourcing.persistence import StoredEvent
-
-from adapters.postgres.codec import EventMapper
 from adapters.postgres.pool import Connection, Database
+from adapters.postgres.queries import events_of
 from adapters.postgres.sql import statements
 from domain.effects import EffectKind
 from domain.events import OrderEvent
@@ -17,7 +16,6 @@ from projections.ports import Call
 from projections.replay import CallState, LedgerEntry, Mode, Redelivery, redelivery
 
 _SQL: Final = statements("replays") | {"stream": statements("queries")["stream"]}
-_mapper = EventMapper()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,8 @@ class PostgresReplays:
         async with self._database.connection() as connection:
             cursor = connection.cursor(binary=True)
             await cursor.execute(_SQL["stream"], (stream_id(order_id),))
-            return [_mapper.to_domain_event(StoredEvent(*row)) async for row in cursor]
+            stream = await cursor.fetchall()
+        return await asyncio.to_thread(events_of, stream)
 
     async def preview(self, order_id: int, key_retention: timedelta) -> Redelivery | None:
         """What a redelivery would do now; None if the order has no events."""

@@ -31,7 +31,7 @@ from domain.ports import Advance, Batch, Fenced, Partition, Quarantined, StaleOr
 CONNECT_TIMEOUT_SECONDS: Final = 10
 POOL_TIMEOUT_SECONDS: Final = 3.0
 """How long to wait for a connection before the store counts as unavailable; it is made in the background."""
-IDLE_IN_TRANSACTION_SECONDS: Final = 10
+IDLE_IN_TRANSACTION_SECONDS: Final = 5
 """A process that stands still in the middle of a batch (stopped, or its network gone) is cut off after this: it
 holds the lock that all writers need."""
 LOCK_TIMEOUT_SECONDS: Final = 30

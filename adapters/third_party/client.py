@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final, Self
 
 import aiohttp
@@ -28,7 +29,8 @@ _CONFLICT: Final = 409
 class ThirdPartyClient:
     """For one event loop. Use as an async context manager.
 
-    Redirects are not followed, and proxies of the environment are not used: a call goes to the base URL or nowhere.
+    Redirects are not followed, proxies and passwords of the environment are not used, cookies are not kept: a call
+    goes to the base URL or nowhere, and depends on no other call.
     """
 
     def __init__(self, base_url: str, *, token: str | None, timeout_seconds: float, concurrency: int) -> None:
@@ -43,9 +45,10 @@ class ThirdPartyClient:
         self._client = httpx.AsyncClient(
             base_url=base_url,
             headers=headers,
-            timeout=httpx.Timeout(timeout_seconds),
+            timeout=None,  # noqa: S113 - `send` has one over everything
             follow_redirects=False,
             trust_env=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # none is kept
             transport=AiohttpTransport(client=lambda: _session(concurrency), trust_env=False),
         )
 
@@ -72,7 +75,7 @@ class ThirdPartyClient:
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
             # The transport calls a cut connection a time-out while connecting; its cause tells the truth.
             cause = error.__cause__ or error
-            if isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+            if isinstance(cause, aiohttp.ClientConnectorError):
                 return Answer(Outcome.FAILED, None, f"no connection: {type(cause).__name__}")
             return Answer(Outcome.IN_DOUBT, None, f"the connection broke: {type(cause).__name__}")
         return classify(response.status_code, body, response.headers.get("Retry-After"), datetime.now(UTC))

@@ -1,8 +1,10 @@
 """Replays over a real PostgreSQL, a real broker and a real server: what the dry run says is what is done."""
 
+import random
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,7 +17,7 @@ from adapters.kafka.records import Record
 from domain.exact_json import loads
 from domain.messages import Kind
 from domain.ports import Partition
-from projections.ports import Call
+from projections.ports import Answer, Call, Outcome
 from sandbox.broker import EmbeddedBroker
 from tests.support.messages import ORDER_ID, SECOND_NS, record_of
 from tests.support.running_api import (
@@ -177,8 +179,6 @@ class TestRedeliver:
         third = RecordingThirdParty()
         deliver(database_url, third)
         assert [call.version for call in third.calls] == [1, 2, 3]
-        tell(database_url, record_of(Kind.COMPLETED, offset=9, at_ns=9 * SECOND_NS))
-        tell(database_url, record_of(Kind.CREATED, order_id=OTHER_ID, offset=10))
         assert api.get(f"/api/orders/{ORDER_ID}").json()["delivery"]["state"] == "idle"
 
     def test_calls_that_come_after_a_replay_are_sent_after_it(self, database_url: str, api: Api) -> None:
@@ -229,7 +229,34 @@ class TestRedeliver:
         tell(database_url, *LIFECYCLE)
         sql(database_url, "UPDATE delivery SET lease_token = %s, next_attempt_at = now() - interval '1 s'", uuid4())
         accepted(api, "redeliver")
-        assert sql(database_url, "SELECT lease_token, next_attempt_at <= now() FROM delivery") == [(None, True)]
+        due = "next_attempt_at <= now() + interval '1 s'"
+        assert sql(database_url, f"SELECT lease_token, {due} FROM delivery") == [(None, True)]
+
+    def test_replays_in_the_midst_of_the_work_leave_nothing_unsent(self, database_url: str, api: Api) -> None:
+        """Two dispatchers at work, calls that fail, orders set back again and again: in the end all is settled."""
+        ids = range(1, 11)
+        steps = tuple(enumerate((Kind.CREATED, Kind.UPDATED, Kind.COMPLETED)))
+        tell(
+            database_url,
+            *(record_of(kind, order_id=each, offset=10 * each + n, at_ns=n) for each in ids for n, kind in steps),
+        )
+        dice = random.Random(7)
+
+        def fail_now_and_then(_: Call) -> Answer | None:
+            return Answer(Outcome.FAILED, 503, "") if dice.random() < 0.1 else None
+
+        with ThreadPoolExecutor(2) as pool:
+            working = [
+                pool.submit(deliver, database_url, RecordingThirdParty(fail_now_and_then), lease_seconds=1.5)
+                for _ in range(2)
+            ]
+            for _ in range(60):
+                assert api.replay(dice.choice(ids), "redeliver").status_code == 202
+            for each in working:
+                each.result()
+        deliver(database_url)
+        assert sql(database_url, "SELECT DISTINCT state FROM effect") == [("delivered",)]
+        assert sql(database_url, "SELECT count(*) FROM delivery WHERE settled_version = head_version") == [(10,)]
 
     def test_an_order_without_calls_has_nothing_to_send(self, database_url: str, api: Api) -> None:
         """Its only message is held."""
@@ -250,8 +277,8 @@ class TestRepublish:
     def test_messages_come_again_in_order_as_they_were_received(
         self, database_url: str, broker: EmbeddedBroker, topics: tuple[str, str], api: Api
     ) -> None:
-        """Held, accepted and rejected ones, each once, byte for byte with their headers, unknown members included, on
-        the partition where Java's default partitioner puts them."""
+        """Held, accepted and rejected ones, each once, byte for byte with their headers, unknown members included,
+        on the partition where Java's default partitioner puts them."""
         created = record_of(
             Kind.CREATED, offset=1, weird={"deep": [1.10, None, "é"]}, headers=(("ce_id", b"1"), ("x", None))
         )
@@ -330,7 +357,7 @@ class TestRepublish:
     def test_without_kafka_nothing_is_done(self, database_url: str) -> None:
         """A 503, for the dry run too: nobody can tell the partitions."""
         tell(database_url, LIFECYCLE[0])
-        with running_api(database_url) as api:
+        with running_api(database_url, kafka_timeout_seconds=1.0) as api:
             for dry_run in (True, False):
                 refused = api.replay(ORDER_ID, "republish", dry_run=dry_run)
                 assert (refused.status_code, refused.headers["Content-Type"]) == (503, "application/problem+json")

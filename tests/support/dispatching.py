@@ -70,8 +70,8 @@ class World:
         self.third_party = FakeThirdParty(timeout_seconds=policy.call_timeout_seconds)
         self.watcher = Watcher()
 
-    def start(self, *, seed: int = 1, drain_seconds: float = 20.0, **changes: float) -> Running:
-        policy = replace(self.policy, **changes)  # type: ignore[arg-type]  # all of them are numbers
+    def start(self, *, seed: int = 1, concurrency: int | None = None, drain_seconds: float = 20.0) -> Running:
+        policy = replace(self.policy, concurrency=concurrency or self.policy.concurrency)
         dispatcher = Dispatcher(
             self.ledger, self.third_party, policy, self.watcher, monotonic=now, dice=random.Random(seed)
         )
@@ -79,12 +79,12 @@ class World:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(LONG_SECONDS):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - it's virtual time that is polled
                 await asyncio.sleep(0.05)
 
-    async def deliver_all(self, **changes: float) -> None:
+    async def deliver_all(self) -> None:
         """With one dispatcher, until nothing waits any more."""
-        running = self.start(**changes)
+        running = self.start()
         await self.until(lambda: self.ledger.is_settled)
         await running.stop()
 

@@ -50,7 +50,7 @@ class FakeThirdParty:
         """Every attempt, from its beginning on."""
         self.under_way = 0
         self.most_under_way = 0
-        self._timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds
 
     @property
     def applied(self) -> list[tuple[int, str]]:
@@ -78,7 +78,7 @@ class FakeThirdParty:
         gone = asyncio.Event()
         serving = asyncio.ensure_future(self._serve(call, fault, gone))
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout(self.timeout_seconds):
                 said = await asyncio.shield(serving)
         except TimeoutError:
             return Answer(Outcome.IN_DOUBT, None, "no answer in time")

@@ -19,6 +19,11 @@ QUICK_GROUP: Final = {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300, 
 """librdkafka properties for a group that notices the death of a member soon."""
 
 
+def quick_group(**more: object) -> str:
+    """QUICK_GROUP as CASHBACK_KAFKA_CONFIG takes it."""
+    return json.dumps(QUICK_GROUP | more)
+
+
 def bare_environment(settings: Mapping[str, object]) -> dict[str, str]:
     """What a process needs to run, and our settings by their names without the prefix, in lower case."""
     ours = {f"CASHBACK_{name.upper()}": str(value) for name, value in settings.items()}
@@ -135,10 +140,13 @@ class Apps:
     def run(self, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
         return run_app(*arguments, folder=self.folder, settings=self.settings | settings)
 
+    def close(self) -> None:
+        self._stack.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        self.close()

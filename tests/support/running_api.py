@@ -86,26 +86,32 @@ class _Nobody:
     def push_state(self, state: str) -> None: ...
 
 
-def deliver(database_url: str, third: ThirdParty | None = None) -> None:
-    """Runs a dispatcher until every order is settled or parked."""
-    asyncio.run(_deliver(database_url, third or RecordingThirdParty()))
+def deliver(database_url: str, third: ThirdParty | None = None, *, lease_seconds: float = 60.0) -> None:
+    """Runs a dispatcher until every order is settled or parked; 20 failures in a row park one."""
+    asyncio.run(_deliver(database_url, third or RecordingThirdParty(), lease_seconds))
 
 
-async def _deliver(database_url: str, third: ThirdParty) -> None:
-    policy = DeliveryPolicy(concurrency=8, retry=RetryPolicy(2, 0.001, 0.001))
+async def _deliver(database_url: str, third: ThirdParty, lease_seconds: float) -> None:
+    policy = DeliveryPolicy(
+        concurrency=8, call_timeout_seconds=0.1, lease_seconds=lease_seconds, retry=RetryPolicy(20, 0.001, 0.001)
+    )
     stop = asyncio.Event()
-    async with PostgresLedger(database_url, lease_seconds=60.0) as ledger:
+    async with PostgresLedger(database_url, lease_seconds=lease_seconds) as ledger:
         running = asyncio.create_task(Dispatcher(ledger, third, policy, _Nobody()).run(stop))
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while sql(
-                database_url,
-                "SELECT 1 FROM delivery WHERE parked_at IS NULL"
-                " AND (settled_version < head_version OR lease_token IS NOT NULL) LIMIT 1",
-            ):
+            while _has_work(database_url):
                 assert not running.done()
                 await asyncio.sleep(0.02)
         stop.set()
         await running
+
+
+def _has_work(database_url: str) -> bool:
+    statement = (
+        "SELECT 1 FROM delivery WHERE parked_at IS NULL"
+        " AND (settled_version < head_version OR lease_token IS NOT NULL) LIMIT 1"
+    )
+    return bool(sql(database_url, statement))
 
 
 def refuse(*order_ids: int) -> Callable[[Call], Answer | None]:
@@ -153,13 +159,19 @@ def running_api(
     topics: Sequence[str] = (TOPIC,),
     token: str | None = None,
     database_timeout_seconds: float = 10.0,
+    kafka_timeout_seconds: float = 10.0,
 ) -> Iterator[Api]:
     """The API as the service wires it."""
     health = FakeHealth()
 
     async def make(stack: AsyncExitStack) -> FastAPI:
         database = await stack.enter_async_context(Database(database_url, timeout_seconds=database_timeout_seconds))
-        republisher = KafkaRepublisher(bootstrap, {}, request_timeout_seconds=5.0, message_timeout_seconds=5.0)
+        republisher = KafkaRepublisher(
+            bootstrap,
+            {},
+            request_timeout_seconds=kafka_timeout_seconds,
+            message_timeout_seconds=kafka_timeout_seconds,
+        )
         replays = ReplayService(PostgresReplays(database), republisher, topics=topics, key_retention_hours=24.0)
         return create_app(
             queries=PostgresQueries(database),

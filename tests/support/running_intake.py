@@ -1,5 +1,6 @@
 """Intake over Kafka on a thread of its own, in this process."""
 
+import secrets
 import threading
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -11,6 +12,7 @@ from adapters.kafka.intake import Intake, Limits, Outcome
 from domain.decision import DEFAULT_POLICY, Policy
 from domain.ports import OrderStore, Partition
 from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+from tests.support.memory_store import MemoryStore
 from tests.support.processes import QUICK_GROUP
 
 
@@ -36,8 +38,11 @@ class Watch:
     def intake_state(self, state: str) -> None:
         self.states.append(state)
 
-    def partition_stopped(self, partition: str, why: str) -> None:
-        self.stopped[partition] = why
+    def partition_stopped(self, partition: str, why: str | None) -> None:
+        if why is None:
+            del self.stopped[partition]
+        else:
+            self.stopped[partition] = why
 
 
 class RunningIntake:
@@ -103,3 +108,15 @@ class RunningIntake:
         self._thread.join(DEADLINE_SECONDS)
         assert not self._thread.is_alive(), "intake doesn't end"
         self.check()
+
+
+def new_group() -> str:
+    return f"group-{secrets.token_hex(4)}"
+
+
+def undisturbed(bootstrap: str, topic: str, messages: int) -> MemoryStore:
+    """What one reader makes of the topic that reads it from its beginning to its end."""
+    store = MemoryStore()
+    with RunningIntake(bootstrap, [topic], store, group=new_group()) as running:
+        running.wait_for_records(messages)
+    return store

@@ -136,6 +136,13 @@ def test_a_repeat_elsewhere_is_doubtful_only_where_its_order_matters(
     assert history.order.doubts == doubts
 
 
+def test_a_repeat_elsewhere_adds_to_the_doubts_that_there_are() -> None:
+    """A conflict isn't forgotten over it."""
+    history = History(*LIFECYCLE, updated(at_ns=1, offset=9, cashback="4", content="other"))
+    history.tell(LIFECYCLE[1].model_copy(update={"partition": 1}))
+    assert history.order.doubts == {Doubt.CONFLICT, Doubt.UNCERTAIN_ORDER}
+
+
 def test_a_lone_end_on_two_partitions_is_no_doubt() -> None:
     """Without updates there is nothing that the end could have overtaken."""
     end = completed(at_ns=1, offset=1)

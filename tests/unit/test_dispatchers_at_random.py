@@ -1,8 +1,8 @@
 """Several dispatchers over one ledger, with everything going wrong at once, in any order that Hypothesis finds.
 
 What holds always: every call takes effect exactly once, in its order's order, whatever fails, stalls or dies.
-Two calls of one order overlap only if a dispatcher stood still between its look at the lease and its call, for longer
-than the lease lasts: nobody can prevent that from this side of the wire, the key makes it harmless.
+Two calls of one order overlap only if a dispatcher stood still between its look at the lease and its call, for
+longer than the lease lasts: nobody can prevent that from this side of the wire, the key makes it harmless.
 """
 
 import asyncio
@@ -38,7 +38,9 @@ class Weather:
         if now() > FAULTY_SECONDS:
             return FINE
         seconds = self.dice.choice((0, 0.01, 0.5, 3.0, 9.0))
-        stall_seconds = self.dice.uniform(0, 2 * LEASE_SECONDS) if self._stalls and self.dice.random() < 0.1 else 0.0
+        stall_seconds = (
+            self.dice.uniform(0, 2 * LEASE_SECONDS) if self._stalls and self.dice.random() < 0.1 else 0.0
+        )
         faults = (
             Fault(before_seconds=seconds),
             Fault(before_seconds=seconds),

@@ -10,6 +10,7 @@ from domain.errors import BadInstant, CashbackError
 from domain.instants import format_instant, parse_instant
 
 MAX_NS = 2**63 - 1
+FORM = "not an RFC 3339 date-time with at most nine fractional digits"
 DAY_NS = 86_400_000_000_000
 
 
@@ -46,25 +47,25 @@ def test_a_date_time_is_read_to_the_nanosecond(text: str, expected_ns: int) -> N
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "RFC 3339"),
-        ("2025-02-28", "RFC 3339"),
-        ("2025-02-28T13:36:06", "RFC 3339"),
-        ("2025-02-28T13:36Z", "RFC 3339"),
-        ("2025-02-28T13:36:06.Z", "RFC 3339"),
-        ("2025-02-28T13:36:06.0267328371Z", "RFC 3339"),
-        ("2025-02-28T13:36:06,5Z", "RFC 3339"),
-        ("2025-02-28T13:36:06+0300", "RFC 3339"),
-        ("2025-02-28T13:36:06+03", "RFC 3339"),
-        ("2025-2-28T13:36:06Z", "RFC 3339"),
-        ("25-02-28T13:36:06Z", "RFC 3339"),
-        ("+2025-02-28T13:36:06Z", "RFC 3339"),
-        ("2025-02-28T13:36:06Z ", "RFC 3339"),
-        ("2025-02-28T13:36:06Z\n", "RFC 3339"),
-        (" 2025-02-28T13:36:06Z", "RFC 3339"),
-        ("٢٠٢٥-02-28T13:36:06Z", "RFC 3339"),  # digits, but not ASCII
-        ("2025-02-28X13:36:06Z", "RFC 3339"),
-        ("1740749766", "RFC 3339"),
-        ("2025-02-28T13:36:06" + "Z" * 60, "RFC 3339"),
+        ("", FORM),
+        ("2025-02-28", FORM),
+        ("2025-02-28T13:36:06", FORM),
+        ("2025-02-28T13:36Z", FORM),
+        ("2025-02-28T13:36:06.Z", FORM),
+        ("2025-02-28T13:36:06.0267328371Z", FORM),
+        ("2025-02-28T13:36:06,5Z", FORM),
+        ("2025-02-28T13:36:06+0300", FORM),
+        ("2025-02-28T13:36:06+03", FORM),
+        ("2025-2-28T13:36:06Z", FORM),
+        ("25-02-28T13:36:06Z", FORM),
+        ("+2025-02-28T13:36:06Z", FORM),
+        ("2025-02-28T13:36:06Z ", FORM),
+        ("2025-02-28T13:36:06Z\n", FORM),
+        (" 2025-02-28T13:36:06Z", FORM),
+        ("٢٠٢٥-02-28T13:36:06Z", FORM),  # digits, but not ASCII
+        ("2025-02-28X13:36:06Z", FORM),
+        ("1740749766", FORM),
+        ("2025-02-28T13:36:06" + "Z" * 60, FORM),
         ("2025-02-29T00:00:00Z", "no such day"),
         ("1900-02-29T00:00:00Z", "no such day"),
         ("2025-04-31T00:00:00Z", "no such day"),
@@ -72,25 +73,24 @@ def test_a_date_time_is_read_to_the_nanosecond(text: str, expected_ns: int) -> N
         ("2025-13-01T00:00:00Z", "no such day"),
         ("2025-01-00T00:00:00Z", "no such day"),
         ("0000-01-01T00:00:00Z", "no such day"),
-        ("2025-02-28T24:00:00Z", "no such time"),
-        ("2025-02-28T23:60:00Z", "no such time"),
-        ("2025-02-28T23:59:61Z", "no such time"),
-        ("2025-02-28T13:36:06+24:00", "no such offset"),
-        ("2025-02-28T13:36:06-00:60", "no such offset"),
-        ("2262-04-11T23:47:16.854775808Z", "outside"),
-        ("1677-09-21T00:12:43.145224192Z", "outside"),
-        ("9999-12-31T23:59:59Z", "outside"),
-        ("0001-01-01T00:00:00Z", "outside"),
+        ("2025-02-28T24:00:00Z", "no such time of day"),
+        ("2025-02-28T23:60:00Z", "no such time of day"),
+        ("2025-02-28T23:59:61Z", "no such time of day"),
+        ("2025-02-28T13:36:06+24:00", "no such offset from UTC"),
+        ("2025-02-28T13:36:06-00:60", "no such offset from UTC"),
+        ("2262-04-11T23:47:16.854775808Z", "outside the years 1678 to 2261"),
+        ("1677-09-21T00:12:43.145224192Z", "outside the years 1678 to 2261"),
+        ("9999-12-31T23:59:59Z", "outside the years 1678 to 2261"),
+        ("0001-01-01T00:00:00Z", "outside the years 1678 to 2261"),
     ],
 )
 def test_anything_else_is_refused_with_a_reason(text: str, why: str) -> None:
     """BadInstant carries the text, bounded, and what is wrong with it."""
-    with pytest.raises(BadInstant, match=why) as caught:
+    with pytest.raises(BadInstant) as caught:
         parse_instant(text)
     assert isinstance(caught.value, CashbackError)
-    assert why in caught.value.why
-    assert caught.value.text == text[:64]
-    assert caught.value.text in str(caught.value) or repr(caught.value.text) in str(caught.value)
+    assert (caught.value.why, caught.value.text) == (why, text[:64])
+    assert str(caught.value) == f"{why}: {text[:64]!r}"
 
 
 @pytest.mark.parametrize(

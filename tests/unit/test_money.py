@@ -81,7 +81,9 @@ def test_a_number_within_the_limits_is_kept_as_it_is(number: Decimal | int) -> N
 )
 def test_a_number_just_outside_the_limits_is_refused(number: Decimal | int) -> None:
     """Too many digits, too far from the point, or no number at all: BadAmount, one of our own errors."""
-    with pytest.raises(BadAmount) as caught:
+    is_number = isinstance(number, int) or number.is_finite()
+    with pytest.raises(
+        BadAmount, match="^more than 38 digits, or .* 30 places" if is_number else "^not a finite"
+    ) as caught:
         check_amount(number)
     assert isinstance(caught.value, CashbackError)
-    assert str(caught.value)

@@ -249,6 +249,15 @@ def test_a_stamped_message_waits_for_unstamped_ones_that_are_still_missing() -> 
     assert kinds_of(history.tell(updated(at_ns=1, offset=1))) == ["cashback-updated", "cashback-completed"]
 
 
+def test_a_held_message_may_be_superseded_in_its_turn() -> None:
+    """A stamped update waits for an unstamped one that turns out to be younger: it leaves the held ones."""
+    history = told(created(), updated(at_ns=100, sequence=3), updated(at_ns=5000, partition=1))
+    superseded = history.events[-1]
+    assert superseded.TOPIC == "update-superseded"
+    assert superseded.held_version == 2
+    assert history.order.held == ()
+
+
 def test_unstamped_messages_do_not_count_once_stamps_have_begun() -> None:
     """The numbers are the publisher's own now: a stray message without one uses none up."""
     history = told(*STAMPED[:2], updated(at_ns=5, partition=1))

@@ -5,10 +5,11 @@ from decimal import Decimal
 
 import pytest
 
-from domain.decision import DEFAULT_POLICY, Policy
+from domain.decision import DEFAULT_POLICY, Policy, order_key
 from domain.events import CashbackUpdated, Doubt, MessageRejected, OrderEvent, Refusal, UpdateSuperseded
 from domain.lifecycle import Status
-from domain.messages import Message, Place
+from domain.messages import Kind, Message, Place
+from domain.order import Standing
 from tests.support.messages import (
     NOON_NS,
     ORDER_ID,
@@ -245,6 +246,40 @@ def test_two_replayed_copies_are_uncertain_within_the_tolerance() -> None:
     history = told(created(), updated(at_ns=20, offset=1, replay="r"), updated(at_ns=10, offset=2, replay="r"))
     assert isinstance(last(history), UpdateSuperseded)
     assert history.order.doubts == UNCERTAIN
+
+
+def test_standings_of_one_instant_are_sorted_by_kind_then_place_then_content() -> None:
+    """CREATED < UPDATED < the end, so that a story told in this order is a legal one; the time comes before all."""
+
+    def standing(kind: Kind, at_ns: int = 5, lane: str = "a", offset: int = 1, digest: str = "d") -> Standing:
+        return Standing(kind, Place(lane, offset), at_ns, digest, 0)
+
+    in_order = [
+        standing(Kind.COMPLETED, at_ns=4),
+        Standing(Kind.CREATED, None, 5, "d", 0),
+        standing(Kind.CREATED),
+        standing(Kind.UPDATED),
+        standing(Kind.UPDATED, digest="e"),
+        standing(Kind.UPDATED, offset=2),
+        standing(Kind.UPDATED, lane="b", offset=0),
+        standing(Kind.CANCELLED),
+        standing(Kind.COMPLETED, digest="e"),
+        standing(Kind.CANCELLED, digest="f"),
+        standing(Kind.CREATED, at_ns=6),
+    ]
+    assert sorted(in_order[::-1], key=order_key) == in_order
+
+
+@pytest.mark.parametrize("create_first", [True, False])
+def test_two_replayed_copies_of_one_instant_have_one_order(*, create_first: bool) -> None:
+    """Only their content tells them apart: the same one wins whichever comes first, and a person is asked."""
+    one, other = (updated(at_ns=9, transaction=name, cashback=name, replay="r") for name in ("1", "2"))
+    outcomes = set()
+    for copies in ([one, other], [other, one]):
+        history = told(created(), *copies) if create_first else told(*copies, created())
+        outcomes.add(history.outcome)
+        assert history.order.doubts == UNCERTAIN
+    assert len(outcomes) == 1
 
 
 def test_the_doubts_of_an_order_add_up() -> None:

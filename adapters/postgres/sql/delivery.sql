@@ -1,24 +1,28 @@
 -- name: claim
--- Takes due orders that nobody else is taking, until the lease ends, with their next calls in order.
+-- Takes due orders that nobody else is taking, until the lease ends.
 WITH due AS (
     SELECT order_id FROM delivery
     WHERE settled_version < head_version AND parked_at IS NULL AND next_attempt_at <= now()
     ORDER BY next_attempt_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
-), claimed AS (
-    UPDATE delivery AS d
-    SET lease_token = %(token)s, next_attempt_at = now() + %(lease_seconds)s * interval '1 second'
-    FROM due WHERE d.order_id = due.order_id
-    RETURNING d.order_id, d.settled_version, d.attempts
 )
-SELECT c.order_id, c.settled_version, c.attempts, e.version, e.kind, e.idempotency_key, e.body
-FROM claimed AS c
+UPDATE delivery AS d
+SET lease_token = %(token)s, next_attempt_at = now() + %(lease_seconds)s * interval '1 second'
+FROM due WHERE d.order_id = due.order_id
+RETURNING d.order_id
+
+-- name: claimed_calls
+-- The next calls of the orders just taken. A statement of its own: the one that took them may have waited for a row,
+-- and would find the row as it is now, but the calls as they were before.
+SELECT d.order_id, d.settled_version, d.attempts, e.version, e.kind, e.idempotency_key, e.body
+FROM delivery AS d
 CROSS JOIN LATERAL (
     SELECT version, kind, idempotency_key, body FROM effect
-    WHERE order_id = c.order_id AND version > c.settled_version AND state NOT IN ('delivered', 'skipped')
+    WHERE order_id = d.order_id AND version > d.settled_version AND state NOT IN ('delivered', 'skipped')
     ORDER BY version LIMIT %(calls)s
 ) AS e
-ORDER BY c.order_id, e.version
+WHERE d.order_id = ANY(%(order_ids)s) AND d.lease_token = %(token)s
+ORDER BY d.order_id, e.version
 
 -- name: next_due
 -- In how many seconds the next call will be due; nothing if none waits.

@@ -27,14 +27,16 @@ UPDATE effect SET state = 'due', settled_at = NULL WHERE order_id = %s AND versi
 -- already would never be claimed.
 -- A lease that still runs keeps its time, so that nobody else calls meanwhile. Its token goes if the cursor really
 -- goes back: what the holder settles then would count as sent a call that must come after the earlier ones.
+-- The order becomes due a moment after we commit: a claim that began before would see the new cursor with the old
+-- states of the calls, and pass over those that are to be sent again.
 UPDATE delivery
 SET settled_version = least(settled_version, %(first)s - 1),
     head_version = %(last)s,
     attempts = 0,
     parked_at = NULL,
     parked_reason = NULL,
-    next_attempt_at = CASE WHEN lease_token IS NOT NULL AND next_attempt_at > clock_timestamp()
-                           THEN next_attempt_at ELSE now() END,
+    next_attempt_at = greatest(CASE WHEN lease_token IS NOT NULL THEN next_attempt_at END,
+                               clock_timestamp() + interval '250 ms'),
     lease_token = CASE WHEN next_attempt_at > clock_timestamp() AND settled_version < %(first)s
                        THEN lease_token END
 WHERE order_id = %(order_id)s

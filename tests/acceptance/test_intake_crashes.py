@@ -1,0 +1,232 @@
+"""Intake as real processes that are killed, stopped, and thrown out of their group: the store never shows it.
+
+CASHBACK_TEST_SEED chooses the messages and the moments (the machine has a say in those as well).
+"""
+
+import os
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from signal import SIGCONT, SIGINT, SIGSTOP, SIGTERM, Signals
+from typing import Final
+
+import psycopg
+import pytest
+
+from adapters.kafka.publisher import Outgoing
+from adapters.postgres.migrate import migrate
+from adapters.postgres.store import OrderApplication
+from sandbox.broker import EmbeddedBroker
+from sandbox.postgres import create_database, drop_database
+from tests.support.processes import App, Apps, quick_group
+from tests.support.running_intake import RunningIntake, new_group
+from tests.support.stored import Stored, first_difference, messages_read, stored
+from tests.support.streams import bad_stream, publish
+
+pytestmark = pytest.mark.slow
+
+SEED: Final = int(os.environ.get("CASHBACK_TEST_SEED", "1"))
+BATCH_SIZE: Final = 20
+Moment = Callable[[App], None]
+
+
+class Scene:
+    """A topic, a store, and the processes between them."""
+
+    def __init__(self, apps: Apps, bootstrap: str, topic: str, database_url: str) -> None:
+        self.apps = apps
+        self.topic = topic
+        self.rng = random.Random(SEED)
+        self.published = 0
+        self._bootstrap = bootstrap
+        self._database_url = database_url
+
+    def start(self) -> App:
+        return self.apps.start("serve", "--only", "intake")
+
+    def publish(self, messages: Sequence[Outgoing]) -> None:
+        publish(self._bootstrap, messages)
+        self.published += len(messages)
+
+    def wait_until_read(self, app: App) -> None:
+        app.wait_until(self.is_read, f"all of {self.published} messages read")
+
+    def is_read(self) -> bool:
+        return messages_read(self._database_url, self.topic) >= self.published
+
+    def stop_in_transaction(self, app: App) -> bool:
+        """Stops the process while it holds an open transaction; False if nothing was left to read meanwhile."""
+        with psycopg.connect(self._database_url, autocommit=True) as connection:
+            while not self.is_read():
+                app.signal(SIGSTOP)
+                if _has_open_transaction(connection):
+                    return True
+                app.signal(SIGCONT)
+                time.sleep(self.rng.uniform(0, 0.01))
+        return False
+
+
+def _has_open_transaction(connection: psycopg.Connection) -> bool:
+    """Asked twice: what a process that stands still left to the server is not open for long."""
+    question = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = 'cashback-store' AND state LIKE 'idle in transaction%'"
+    )
+    return all(connection.execute(question).fetchone() != (0,) for _ in range(2))
+
+
+@pytest.fixture
+def scene(broker: EmbeddedBroker, topic: Callable[..., str], database_url: str, tmp_path: Path) -> Iterator[Scene]:
+    name = topic()
+    settings = {
+        "database_url": database_url,
+        "kafka_bootstrap": broker.bootstrap,
+        "kafka_topic": name,
+        "kafka_group": new_group(),
+        "kafka_config": quick_group(),
+        "intake_batch_size": BATCH_SIZE,
+    }
+    with Apps(tmp_path, settings) as apps:
+        yield Scene(apps, broker.bootstrap, name, database_url)
+
+
+@pytest.fixture
+def undisturbed(scene: Scene, broker: EmbeddedBroker, postgres_server: str) -> Iterator[Callable[[], Stored]]:
+    """What one reader makes of the topic that reads it in peace, into a database of its own."""
+    url = create_database(postgres_server, f"cashback_undisturbed_{secrets.token_hex(4)}")
+    migrate(url)
+
+    def read() -> Stored:
+        store = OrderApplication(url)
+        with RunningIntake(broker.bootstrap, [scene.topic], store, group=new_group()) as running:
+            running.wait_for_records(scene.published)
+        store.close()
+        return stored(url)
+
+    yield read
+    drop_database(url)
+
+
+def pieces(messages: Sequence[Outgoing], number: int) -> Iterator[Sequence[Outgoing]]:
+    for piece in range(number):
+        yield messages[len(messages) * piece // number : len(messages) * (piece + 1) // number]
+
+
+def test_a_process_killed_at_any_moment_leaves_what_an_undisturbed_one_would(
+    scene: Scene, undisturbed: Callable[[], Stored], database_url: str
+) -> None:
+    """Twenty kills: as it starts, as it joins its group, between batches, and inside the transaction of one."""
+    in_transaction: list[bool] = []
+
+    def starting(_: App) -> None:
+        time.sleep(scene.rng.uniform(0, 0.8))
+
+    def joining(app: App) -> None:
+        app.wait_for("started")
+        time.sleep(scene.rng.uniform(0, 1.2))
+
+    def reading(app: App) -> None:
+        app.wait_for("reading")
+        time.sleep(scene.rng.uniform(0, 0.2))
+
+    def storing(app: App) -> None:
+        app.wait_for("partitions assigned")
+        in_transaction.append(scene.stop_in_transaction(app))
+
+    moments: list[Moment] = [*[starting] * 5, *[joining] * 4, *[reading] * 4, *[storing] * 7]
+    scene.rng.shuffle(moments)
+    chunks = pieces(bad_stream(scene.topic, 3000, seed=SEED), len(moments) + 1)
+    for moment in moments:
+        scene.publish(next(chunks))
+        app = scene.start()
+        moment(app)
+        app.kill()
+    assert any(in_transaction), "no kill hit an open transaction: the test shows less than it says"
+
+    scene.publish(next(chunks))
+    app = scene.start()
+    scene.wait_until_read(app)
+    assert app.terminate() == 0
+    assert first_difference(undisturbed(), stored(database_url)) is None
+
+
+def test_processes_that_join_leave_and_die_share_the_work_without_a_trace(
+    scene: Scene, undisturbed: Callable[[], Stored], database_url: str
+) -> None:
+    """Up to three in one group, with messages arriving all the while."""
+    chunks = pieces(bad_stream(scene.topic, 2000, seed=SEED + 1), 6)
+    scene.publish(next(chunks))
+    first, second = scene.start(), scene.start()
+    first.wait_for("reading")
+    scene.publish(next(chunks))
+    second.wait_for("reading")
+    third = scene.start()
+    scene.publish(next(chunks))
+    third.wait_for("started")
+    first.kill()
+    scene.publish(next(chunks))
+    third.wait_for("reading")
+    scene.publish(next(chunks))
+    assert second.terminate() == 0
+    fourth = scene.start()
+    scene.publish(next(chunks))
+    fourth.wait_for("reading")
+    scene.wait_until_read(third)
+    assert (third.terminate(), fourth.terminate()) == (0, 0)
+    assert first_difference(undisturbed(), stored(database_url)) is None
+
+
+@pytest.mark.parametrize("inside_transaction", [True, False])
+def test_a_process_that_stood_still_while_others_took_over_writes_nothing_more(
+    scene: Scene, undisturbed: Callable[[], Stored], database_url: str, *, inside_transaction: bool
+) -> None:
+    """It wakes up with a batch in hand that is not its own any more; nor does it keep the others from working,
+    though it held the lock that all writers need."""
+    chunks = pieces(bad_stream(scene.topic, 2400, seed=SEED + 2), 3)
+    zombie = scene.start()
+    zombie.wait_for("reading")
+    scene.publish(next(chunks))
+    if inside_transaction:
+        assert scene.stop_in_transaction(zombie)
+    else:
+        zombie.signal(SIGSTOP)
+    successor = scene.start()
+    scene.publish(next(chunks))
+    scene.wait_until_read(successor)
+
+    zombie.signal(SIGCONT)
+    zombie.wait_until(lambda: _knows_better(zombie), "it learns that it was away")
+    scene.publish(next(chunks))
+    scene.wait_until_read(successor)
+    assert (zombie.terminate(), successor.terminate()) == (0, 0)
+    assert first_difference(undisturbed(), stored(database_url)) is None
+
+
+def _knows_better(zombie: App) -> bool:
+    return any(
+        line["event"].startswith(("another consumer moved", "partitions lost", "the event store can't take"))
+        for line in zombie.log
+    )
+
+
+@pytest.mark.parametrize("number", [SIGTERM, SIGINT])
+def test_a_process_told_to_stop_ends_its_batch_and_leaves_the_rest_to_others(
+    scene: Scene, undisturbed: Callable[[], Stored], database_url: str, number: Signals
+) -> None:
+    """Under load, with exit code 0; it leaves its group, so that the next one starts at once."""
+    scene.publish(bad_stream(scene.topic, 2000, seed=SEED + 3))
+    leaver = scene.start()
+    leaver.wait_until(lambda: messages_read(database_url, scene.topic) > 0, "the first batches")
+    leaver.signal(number)
+    assert leaver.wait() == 0
+    assert not scene.is_read()
+    problems = [line for line in leaver.log if line["level"] in {"warning", "error"}]
+    assert [line for line in problems if line.get("state") != "waiting for partitions"] == []
+    assert leaver.has_logged("stopped", exit_code=0)
+
+    successor = scene.start()
+    scene.wait_until_read(successor)
+    assert successor.terminate() == 0
+    assert first_difference(undisturbed(), stored(database_url)) is None

@@ -1,0 +1,381 @@
+"""What every effect ledger must do, on PostgreSQL as well as in memory."""
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+
+from domain.ports import StoreUnavailable
+from projections.ports import Answer, Attempt, Claim, Ledger, Outcome, Settlement
+from tests.support.fake_ledger import CALLS_PER_CLAIM, call, lifecycle
+from tests.support.ledgers import LEASE_SECONDS, InMemory, LedgerWorld, OnPostgres, Recorded, Standing
+
+SLACK_SECONDS = 50.0
+"""A slow machine may take so long between two statements."""
+PATIENT_SECONDS = 60.0
+
+
+@pytest.fixture(params=["memory", pytest.param("postgres", marks=pytest.mark.slow)])
+def world(request: pytest.FixtureRequest) -> LedgerWorld:
+    return InMemory() if request.param == "memory" else OnPostgres(request.getfixturevalue("database_url"))
+
+
+def attempt(claim: Claim, number: int, outcome: Outcome, status: int | None = None) -> Attempt:
+    return Attempt(claim.calls[number], datetime.now(UTC), 12, Answer(outcome, status, "said"))
+
+
+def delivered(claim: Claim, calls: int = CALLS_PER_CLAIM) -> Settlement:
+    """Its first calls, one attempt each."""
+    done = claim.calls[:calls]
+    attempts = tuple(attempt(claim, number, Outcome.DELIVERED, 200) for number in range(len(done)))
+    return Settlement(claim, attempts, done[-1].version, spent_attempts=0, wait_seconds=0.0)
+
+
+def failed(claim: Claim, wait_seconds: float = 0.0, outcome: Outcome = Outcome.FAILED) -> Settlement:
+    """Its first call."""
+    attempts = (attempt(claim, 0, outcome, 503),)
+    return Settlement(claim, attempts, claim.settled_version, claim.attempts + 1, wait_seconds)
+
+
+def parked(claim: Claim, reason: str = "refused") -> Settlement:
+    attempts = (attempt(claim, 0, Outcome.REFUSED, 422),)
+    return Settlement(claim, attempts, claim.settled_version, claim.attempts + 1, 0.0, reason)
+
+
+async def claim_one(ledger: Ledger) -> Claim:
+    [claim], _ = await ledger.claim(10)
+    return claim
+
+
+class TestClaiming:
+    def test_where_nothing_is_due_nothing_is_claimed(self, world: LedgerWorld) -> None:
+        """And nobody knows of anything to come."""
+
+        async def scenario(ledger: Ledger) -> None:
+            assert await ledger.claim(10) == ([], None)
+
+        world.run(scenario)
+
+    def test_a_claim_has_the_next_calls_of_an_order_in_their_order(self, world: LedgerWorld) -> None:
+        """As they were noted, with key and body; a limited number of them."""
+        calls = [call(7, version) for version in (1, 2, 4, 7, 8, 9)]
+        world.add(*calls)
+
+        async def scenario(ledger: Ledger) -> None:
+            claim = await claim_one(ledger)
+            assert (claim.order_id, claim.settled_version, claim.attempts) == (7, 0, 0)
+            assert claim.calls == tuple(calls[:CALLS_PER_CLAIM])
+            assert await ledger.settle([delivered(claim, 2)]) == 0
+            again = await claim_one(ledger)
+            assert (again.settled_version, again.calls) == (2, tuple(calls[2:]))
+            assert again.token != claim.token
+
+        world.run(scenario)
+
+    def test_a_claimed_order_is_nobody_elses_until_the_lease_ends(self, world: LedgerWorld) -> None:
+        """Then it may be claimed again, as it was."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            first = await claim_one(ledger)
+            claims, due_in_seconds = await ledger.claim(10)
+            assert claims == []
+            assert due_in_seconds is not None
+            assert LEASE_SECONDS - SLACK_SECONDS < due_in_seconds <= LEASE_SECONDS
+            world.elapse(LEASE_SECONDS)
+            second = await claim_one(ledger)
+            assert (second.calls, second.attempts) == (first.calls, first.attempts)
+            assert second.token != first.token
+
+        world.run(scenario)
+
+    def test_no_more_orders_are_claimed_than_asked_for(self, world: LedgerWorld) -> None:
+        """Those that have waited longest come first."""
+        for order_id in (5, 3, 9, 1, 7):
+            world.add(*lifecycle(order_id))
+            world.elapse(1)
+
+        async def scenario(ledger: Ledger) -> None:
+            taken = [sorted(claim.order_id for claim in (await ledger.claim(2))[0]) for _ in range(4)]
+            assert taken == [[3, 5], [1, 9], [7], []]
+
+        world.run(scenario)
+
+    def test_many_who_claim_at_once_never_get_the_same_order(self, world: LedgerWorld) -> None:
+        """And together they get all."""
+        for order_id in range(1, 61):
+            world.add(*lifecycle(order_id))
+
+        async def scenario(ledger: Ledger) -> None:
+            taken: list[int] = []
+
+            async def claim_some() -> None:
+                while claims := (await ledger.claim(3))[0]:
+                    taken.extend(claim.order_id for claim in claims)
+
+            await asyncio.gather(*(claim_some() for _ in range(8)))
+            # Whoever found only orders in the hands of others has left: the rest is still there.
+            await claim_some()
+            assert Counter(taken) == Counter(range(1, 61))
+
+        world.run(scenario)
+
+
+class TestSettling:
+    def test_a_delivered_order_is_done(self, world: LedgerWorld) -> None:
+        """Nothing of it is due any more, and every attempt is in the record."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            assert await ledger.settle([delivered(await claim_one(ledger))]) == 0
+            assert await ledger.claim(10) == ([], None)
+
+        world.run(scenario)
+        assert world.standing(7) == Standing(3, 0, None, is_leased=False)
+        assert world.attempts() == [Recorded(7, version, "delivered", 200, 12) for version in (1, 2, 3)]
+
+    def test_a_failed_call_waits_for_its_time(self, world: LedgerWorld) -> None:
+        """The next claim knows how many attempts were spent."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            await ledger.settle([failed(await claim_one(ledger), wait_seconds=1000)])
+            claims, due_in_seconds = await ledger.claim(10)
+            assert claims == []
+            assert due_in_seconds is not None
+            assert 1000 - SLACK_SECONDS < due_in_seconds <= 1000
+            world.elapse(1000)
+            claim = await claim_one(ledger)
+            assert (claim.attempts, len(claim.calls)) == (1, 3)
+
+        world.run(scenario)
+        assert world.attempts() == [Recorded(7, 1, "failed", 503, 12)]
+
+    def test_a_claim_that_was_not_used_is_given_back(self, world: LedgerWorld) -> None:
+        """At once, as it was."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            claim = await claim_one(ledger)
+            await ledger.settle([Settlement(claim, (), claim.settled_version, claim.attempts, 0.0)])
+            assert (await claim_one(ledger)).calls == claim.calls
+
+        world.run(scenario)
+        assert world.attempts() == []
+
+    def test_a_parked_order_stands_still(self, world: LedgerWorld) -> None:
+        """However long, and also when more calls come; the others flow."""
+        world.add(*lifecycle(7), *lifecycle(8))
+
+        async def scenario(ledger: Ledger) -> None:
+            claims, _ = await ledger.claim(10)
+            await ledger.settle([parked(each) if each.order_id == 7 else delivered(each) for each in claims])
+            world.add(call(7, 4), call(8, 4))
+            world.elapse(10**6)
+            assert (await claim_one(ledger)).order_id == 8
+
+        world.run(scenario)
+        assert world.standing(7) == Standing(0, 1, "refused", is_leased=False)
+
+    def test_a_lease_that_was_lost_changes_nothing_but_the_record(self, world: LedgerWorld) -> None:
+        """Not the cursor, not the other's lease, whatever came of the calls."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            slow = await claim_one(ledger)
+            world.elapse(LEASE_SECONDS)
+            quick = await claim_one(ledger)
+            assert await ledger.settle([parked(slow)]) == 1
+            assert world.standing(7) == Standing(0, 0, None, is_leased=True)
+            assert await ledger.settle([delivered(quick)]) == 0
+            assert await ledger.settle([failed(slow)]) == 1
+
+        world.run(scenario)
+        assert world.standing(7) == Standing(3, 0, None, is_leased=False)
+        assert Counter(each.outcome for each in world.attempts()) == {"delivered": 3, "refused": 1, "failed": 1}
+
+    @pytest.mark.parametrize("slow_first", [True, False])
+    def test_of_two_claims_of_one_order_settled_together_only_the_last_counts(
+        self, world: LedgerWorld, *, slow_first: bool
+    ) -> None:
+        """After an outage longer than the lease a dispatcher has both in hand."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            slow = await claim_one(ledger)
+            world.elapse(LEASE_SECONDS)
+            settlements = [parked(slow), delivered(await claim_one(ledger))]
+            assert await ledger.settle(settlements if slow_first else settlements[::-1]) == 1
+
+        world.run(scenario)
+        assert world.standing(7) == Standing(3, 0, None, is_leased=False)
+        assert len(world.attempts()) == 4
+
+    def test_many_are_settled_at_once(self, world: LedgerWorld) -> None:
+        """Each with its own result."""
+        for order_id in range(1, 31):
+            world.add(*lifecycle(order_id))
+        ways = (delivered, failed, parked)
+
+        async def scenario(ledger: Ledger) -> None:
+            claims, _ = await ledger.claim(100)
+            assert await ledger.settle([ways[claim.order_id % 3](claim) for claim in claims]) == 0
+
+        world.run(scenario)
+        expected = (
+            Standing(3, 0, None, is_leased=False),
+            Standing(0, 1, None, is_leased=False),
+            Standing(0, 1, "refused", is_leased=False),
+        )
+        assert [world.standing(order_id) for order_id in range(1, 31)] == [expected[n % 3] for n in range(1, 31)]
+
+
+class TestNewCalls:
+    def test_an_order_that_stood_idle_is_due_at_once(self, world: LedgerWorld) -> None:
+        """With what is new."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            await ledger.settle([delivered(await claim_one(ledger))])
+            world.add(call(7, 4))
+            assert (await claim_one(ledger)).calls == (call(7, 4),)
+
+        world.run(scenario)
+
+    def test_an_order_at_work_is_due_when_it_is_settled(self, world: LedgerWorld) -> None:
+        """Not before, and without waiting for the lease to end."""
+        world.add(call(7, 1))
+
+        async def scenario(ledger: Ledger) -> None:
+            claim = await claim_one(ledger)
+            world.add(call(7, 2))
+            assert (await ledger.claim(10))[0] == []
+            await ledger.settle([delivered(claim)])
+            assert (await claim_one(ledger)).calls == (call(7, 2),)
+
+        world.run(scenario)
+
+    def test_an_order_that_waits_keeps_its_time(self, world: LedgerWorld) -> None:
+        """New calls don't make an order come sooner that is to be left alone."""
+        world.add(call(7, 1))
+
+        async def scenario(ledger: Ledger) -> None:
+            await ledger.settle([failed(await claim_one(ledger), wait_seconds=1000)])
+            world.add(call(7, 2))
+            assert (await ledger.claim(10))[0] == []
+            world.elapse(1000)
+            assert (await claim_one(ledger)).calls == (call(7, 1), call(7, 2))
+
+        world.run(scenario)
+
+    def test_a_call_that_is_noted_twice_is_there_once(self, world: LedgerWorld) -> None:
+        """A projection may read events again; what was delivered stays delivered."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            await ledger.settle([delivered(await claim_one(ledger))])
+            world.add(*lifecycle(7))
+            assert await ledger.claim(10) == ([], None)
+
+        world.run(scenario)
+
+    def test_waiting_ends_when_calls_become_due(self, world: LedgerWorld) -> None:
+        """Long before its time."""
+
+        async def scenario(ledger: Ledger) -> None:
+            await ledger.claim(10)
+            waiting = asyncio.create_task(ledger.wait(10 * PATIENT_SECONDS))
+            async with asyncio.timeout(PATIENT_SECONDS):
+                version = 0
+                while not waiting.done():
+                    version += 1  # again, as the first may come before anybody listens
+                    world.add(call(7, version))
+                    await asyncio.wait([waiting], timeout=0.1)
+
+        world.run(scenario)
+
+    def test_waiting_ends_by_itself(self, world: LedgerWorld) -> None:
+        """Without an error."""
+
+        async def scenario(ledger: Ledger) -> None:
+            await asyncio.wait_for(ledger.wait(0.01), PATIENT_SECONDS)
+
+        world.run(scenario)
+
+
+class TestSettingBack:
+    def test_an_order_whose_cursor_is_set_back_sends_its_calls_again(self, world: LedgerWorld) -> None:
+        """From that call on, with the same keys and bodies, at once."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            await ledger.settle([delivered(await claim_one(ledger))])
+            world.set_back(7, 2)
+            claim = await claim_one(ledger)
+            assert (claim.settled_version, claim.calls) == (1, tuple(lifecycle(7)[1:]))
+            await ledger.settle([delivered(claim)])
+
+        world.run(scenario)
+        assert world.standing(7) == Standing(3, 0, None, is_leased=False)
+
+    def test_a_cursor_that_is_set_back_during_a_call_stays_set_back(self, world: LedgerWorld) -> None:
+        """The holder's lease is lost, but until it ends nobody else calls."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            await ledger.settle([delivered(await claim_one(ledger))])
+            world.add(call(7, 4))
+            at_work = await claim_one(ledger)
+            world.set_back(7, 1)
+            assert (await ledger.claim(10))[0] == []
+            assert await ledger.settle([delivered(at_work)]) == 1
+            assert (await ledger.claim(10))[0] == []
+            world.elapse(LEASE_SECONDS)
+            assert (await claim_one(ledger)).calls == (*lifecycle(7), call(7, 4))
+
+        world.run(scenario)
+
+    def test_a_parked_order_that_is_set_back_goes_on(self, world: LedgerWorld) -> None:
+        """With all its attempts."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            await ledger.settle([parked(await claim_one(ledger))])
+            world.set_back(7, 1)
+            claim = await claim_one(ledger)
+            assert (claim.attempts, len(claim.calls)) == (0, 3)
+
+        world.run(scenario)
+
+    def test_a_lease_on_calls_that_are_to_be_sent_anyway_stays(self, world: LedgerWorld) -> None:
+        """Nothing goes back, so what the holder settles counts."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            claim = await claim_one(ledger)
+            world.set_back(7, 1)
+            assert await ledger.settle([delivered(claim)]) == 0
+
+        world.run(scenario)
+        assert world.standing(7) == Standing(3, 0, None, is_leased=False)
+
+
+class TestOutages:
+    def test_an_outage_is_told_as_one_and_loses_nothing(self, world: LedgerWorld) -> None:
+        """What couldn't be settled can be settled later."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            claim = await claim_one(ledger)
+            world.outage(begins=True)
+            with pytest.raises(StoreUnavailable):
+                await ledger.settle([delivered(claim)])
+            with pytest.raises(StoreUnavailable):
+                await ledger.claim(10)
+            world.outage(begins=False)
+            assert await ledger.settle([delivered(claim)]) == 0
+
+        world.run(scenario)
+        assert world.standing(7) == Standing(3, 0, None, is_leased=False)
+        assert len(world.attempts()) == 3

@@ -1,0 +1,148 @@
+"""Ledgers for one suite of tests: told of calls as the projection tells them, with a time that can be moved on."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+
+import psycopg
+
+from adapters.postgres.feeds import write_intended_calls
+from adapters.postgres.ledger import PostgresLedger
+from adapters.postgres.sql import statements
+from domain.effects import Effect
+from domain.identifiers import stream_id
+from projections.ports import Call, Ledger
+from projections.third_party import IntendedCall
+from tests.support.fake_ledger import FakeLedger
+
+LEASE_SECONDS: Final = 60.0
+
+T = TypeVar("T")
+Scenario = Callable[[Ledger], Awaitable[T]]
+
+
+class Standing(NamedTuple):
+    """Where an order's delivery stands."""
+
+    settled_version: int
+    attempts: int
+    parked_reason: str | None
+    is_leased: bool
+
+
+class Recorded(NamedTuple):
+    """An attempt in the record."""
+
+    order_id: int
+    version: int
+    outcome: str
+    status: int | None
+    duration_ms: int
+
+
+class LedgerWorld(Protocol):
+    def run(self, scenario: Scenario[T]) -> T: ...
+    def add(self, *calls: Call) -> None: ...
+    def elapse(self, seconds: float) -> None: ...
+    def set_back(self, order_id: int, first_version: int) -> None: ...
+    def outage(self, *, begins: bool) -> None: ...
+    def standing(self, order_id: int) -> Standing: ...
+    def attempts(self) -> list[Recorded]:
+        """In the order in which they were settled."""
+
+
+class InMemory:
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._ledger = FakeLedger(lambda: self._now, lease_seconds=LEASE_SECONDS)
+
+    def run(self, scenario: Scenario[T]) -> T:
+        async def main() -> T:
+            return await scenario(self._ledger)
+
+        return asyncio.run(main())
+
+    def add(self, *calls: Call) -> None:
+        self._ledger.add(*calls)
+
+    def elapse(self, seconds: float) -> None:
+        self._now += seconds
+
+    def set_back(self, order_id: int, first_version: int) -> None:
+        self._ledger.set_back(order_id, first_version)
+
+    def outage(self, *, begins: bool) -> None:
+        self._ledger.is_down = begins
+
+    def standing(self, order_id: int) -> Standing:
+        cursor = self._ledger.cursors[order_id]
+        return Standing(cursor.settled_version, cursor.attempts, cursor.parked_reason, cursor.lease is not None)
+
+    def attempts(self) -> list[Recorded]:
+        return [
+            Recorded(
+                each.call.order_id, each.call.version, each.answer.outcome, each.answer.status, each.duration_ms
+            )
+            for each in self._ledger.attempts
+        ]
+
+
+class OnPostgres:
+    """Time is moved on by moving what is due later: the server's own clock stays."""
+
+    def __init__(self, database_url: str) -> None:
+        self._url = database_url
+
+    def run(self, scenario: Scenario[T]) -> T:
+        async def main() -> T:
+            async with PostgresLedger(self._url, lease_seconds=LEASE_SECONDS) as ledger:
+                return await scenario(ledger)
+
+        return asyncio.run(main())
+
+    def add(self, *calls: Call) -> None:
+        intended = [
+            IntendedCall(
+                each.order_id, each.version, Effect(each.kind, stream_id(each.order_id), each.version), each.body
+            )
+            for each in calls
+        ]
+        with psycopg.connect(self._url) as connection:
+            write_intended_calls(connection, intended)
+
+    def elapse(self, seconds: float) -> None:
+        self.sql("UPDATE delivery SET next_attempt_at = next_attempt_at - %s * interval '1 s'", seconds)
+
+    def set_back(self, order_id: int, first_version: int) -> None:
+        """With the statements of a redelivery, and after the moment that it may take."""
+        found = self.sql("SELECT version FROM effect WHERE order_id = %s", order_id)
+        versions = sorted(version for (version,) in found if version >= first_version)
+        replays = statements("replays")
+        with psycopg.connect(self._url) as connection:
+            connection.execute(replays["make_due"], (order_id, versions))
+            cursor = {"order_id": order_id, "first": versions[0], "last": versions[-1]}
+            connection.execute(replays["set_back"], cursor)
+        self.elapse(1)
+
+    def outage(self, *, begins: bool) -> None:
+        old, new = ("attempt", "attempt_away") if begins else ("attempt_away", "attempt")
+        self.sql(f"ALTER TABLE {old} RENAME TO {new}")
+        old, new = ("delivery", "delivery_away") if begins else ("delivery_away", "delivery")
+        self.sql(f"ALTER TABLE {old} RENAME TO {new}")
+
+    def standing(self, order_id: int) -> Standing:
+        [row] = self.sql(
+            "SELECT settled_version, attempts, parked_reason, lease_token IS NOT NULL FROM delivery"
+            " WHERE order_id = %s",
+            order_id,
+        )
+        return Standing(*row)
+
+    def attempts(self) -> list[Recorded]:
+        rows = self.sql("SELECT order_id, version, outcome, status, duration_ms FROM attempt ORDER BY id")
+        return [Recorded(*row) for row in rows]
+
+    def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            cursor = connection.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
