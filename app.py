@@ -3,6 +3,12 @@
 Each command imports what it needs when it runs: `rebuild` never even loads what could call the third party.
 """
 
+import signal
+
+if __name__ == "__main__":
+    # A Ctrl-C while Python is still importing just ends us, without a trace; `main` turns to Python's own way.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import asyncio
 import sys
 from collections.abc import Callable
@@ -200,7 +206,10 @@ def demo(  # noqa: PLR0913 - each is an option of the command
 def main(command: Callable[[], Any] = app) -> None:
     """Runs a command; what we can explain is told in one line, without a trace."""
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         command()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     except BadSetting as error:
         _fail(error, EXIT_BAD_SETTING)
     except CashbackError as error:

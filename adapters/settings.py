@@ -1,8 +1,12 @@
 """The settings, from the environment or a `.env` file; every name starts with `CASHBACK_`."""
 
 import json
+import re
 from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
@@ -15,26 +19,45 @@ class BadSetting(CashbackError):
     """A setting can't be used. The message names it, what it got and what it wants."""
 
 
+_TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # what Kafka takes
+
+
 def _topics(value: str) -> str:
     names = [name.strip() for name in value.split(",")]
-    if not all(names) or len(set(names)) != len(names):
+    if not all(_TOPIC.fullmatch(name) for name in names) or len(set(names)) != len(names):
         raise ValueError("must be one topic name, or several different ones separated by commas")
     return ",".join(names)
 
 
 def _database_url(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+    """What libpq says of a malformed URL would show the password, or the piece of it that it takes for a host."""
+    url = value.get_secret_value()
+    if not url.startswith(("postgresql://", "postgres://")):
         raise ValueError("must start with postgresql://")
+    try:
+        ports = str(conninfo_to_dict(url).get("port", "")).split(",")
+    except psycopg.Error:
+        ports = ["unreadable"]
+    authority, _, path = url.partition("://")[2].partition("?")[0].partition("/")
+    if authority.count("@") > 1 or "@" in path or not all(port.isdigit() or not port for port in ports):
+        raise ValueError("must be a postgresql:// URL; special characters in its password must be percent-encoded")
     return value
 
 
 def _http_url(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("must start with http:// or https://")
+    if not value.startswith(("http://", "https://")) or not urlsplit(value).hostname:
+        raise ValueError("must start with http:// or https:// and name a host")
     return value.rstrip("/")
 
 
+def _token(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
+        raise ValueError("must be of visible ASCII characters, without spaces and line ends")
+    return value
+
+
 _Text = Annotated[str, Field(min_length=1)]
+_Token = Annotated[SecretStr, AfterValidator(_token)]
 _Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -59,7 +82,7 @@ class Settings(BaseSettings):
     third_party_url: Annotated[str, AfterValidator(_http_url)] = Field(
         "http://localhost:8090", description="base URL of the third party"
     )
-    third_party_token: SecretStr | None = Field(None, description="bearer token for the third party")
+    third_party_token: _Token | None = Field(None, description="bearer token for the third party")
     third_party_timeout_seconds: _Seconds = Field(10.0, description="how long one call may take")
     third_party_key_retention_hours: Annotated[float, Field(gt=0, le=8_760)] = Field(
         24.0, description="how long the third party remembers an `Idempotency-Key`"
@@ -96,7 +119,7 @@ class Settings(BaseSettings):
     )
     api_host: _Text = Field("127.0.0.1", description="where the API listens")
     api_port: Annotated[int, Field(ge=0, le=65_535)] = Field(8080, description="its port; 0 takes a free one")
-    api_token: SecretStr | None = Field(None, description="bearer token that the API asks for")
+    api_token: _Token | None = Field(None, description="bearer token that the API asks for")
     probes_port: Annotated[int, Field(ge=0, le=65_535)] | None = Field(
         None,
         description="port of the probes and metrics in a process without the role `api`; none unless given",
@@ -126,17 +149,20 @@ class Settings(BaseSettings):
 
 
 _SECRET: Final = {"database_url", "third_party_token", "api_token", "kafka_config"}
+_KAFKA_CONFIG: Final = "must be a JSON object of texts, numbers, true and false"
 
 
 def read_settings(env_file: str | None = ".env") -> Settings:
     """The settings. Raises BadSetting for the first that can't be used."""
     try:
         return Settings(_env_file=env_file)
+    except (OSError, UnicodeError) as error:
+        raise BadSetting(f"the file {env_file} can't be read: {type(error).__name__}") from None
     except ValidationError as error:
         raise BadSetting(_first_fault(error)) from None  # the cause would show secrets
     except SettingsError as error:
         name = next((field for field in Settings.model_fields if f'"{field}"' in str(error)), "")
-        raise BadSetting(f"{PREFIX}{name.upper()} can't be read: must be a JSON object") from None
+        raise BadSetting(f"{PREFIX}{name.upper()}: {_KAFKA_CONFIG}") from None
 
 
 def _first_fault(error: ValidationError) -> str:
@@ -145,5 +171,7 @@ def _first_fault(error: ValidationError) -> str:
     if not fault["loc"]:
         return message
     field = str(fault["loc"][0])
+    if field == "kafka_config":
+        message = _KAFKA_CONFIG
     got = "" if field in _SECRET else f" is {json.dumps(fault['input'], default=str)}"
     return f"{PREFIX}{field.upper()}{got}: {message[0].lower()}{message[1:]}"

@@ -146,6 +146,10 @@ class ApacheKafka:
         if self._child is not None:
             self._child.check()
 
+    def reset(self) -> None:
+        assert self._child is None, "still running"
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def __enter__(self) -> Self:
         self.start()
         return self

@@ -67,6 +67,10 @@ class Broker(Protocol):
         """Raise PartError if it has ended on its own."""
         ...
 
+    def reset(self) -> None:
+        """Forget what is kept from earlier starts. Only while it is stopped."""
+        ...
+
 
 class EmbeddedBroker:
     """One `tansu`; `folder` gets its log. A new start, after `stop`, knows nothing of the topics before."""
@@ -118,6 +122,9 @@ class EmbeddedBroker:
     def check(self) -> None:
         if self._child is not None:
             self._child.check()
+
+    def reset(self) -> None:
+        """It keeps nothing."""
 
     def __enter__(self) -> Self:
         self.start()

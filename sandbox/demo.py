@@ -16,6 +16,7 @@ import psycopg
 from adapters.settings import read_settings
 from domain.errors import CashbackError
 from domain.ports import StoreUnavailable
+from sandbox.apache_kafka import ApacheKafka
 from sandbox.broker import Broker, EmbeddedBroker
 from sandbox.demo_folder import DemoFolder
 from sandbox.demo_numbers import Sampler
@@ -32,14 +33,13 @@ from sandbox.reconciliation import read_violations
 DEFAULT_RATE: Final = 10.0
 DEFAULT_ORDERS: Final = 1000
 """With --exit and no --orders."""
-BROKERS: Final[Mapping[str, Callable[[Path], Broker]]] = {"embedded": EmbeddedBroker}
+BROKERS: Final[Mapping[str, Callable[[Path], Broker]]] = {
+    "embedded": EmbeddedBroker,
+    "apache": lambda folder: ApacheKafka(folder / "kafka"),
+}
 TICK_SECONDS: Final = 0.2
 STALLED_SECONDS: Final = 60.0
 """With --exit, on top of the longest wait that the service itself may take: nothing moved for so long."""
-
-
-class NotAvailable(CashbackError):
-    """An option that this version can't fulfil."""
 
 
 class CantGoOn(CashbackError):
@@ -76,11 +76,6 @@ def run_demo(options: Options) -> int:
 
     Raises CashbackError for what its user can mend; by then everything is stopped.
     """
-    if options.broker not in BROKERS:
-        raise NotAvailable(
-            f"--kafka {options.broker} is not available in this version;"
-            " CASHBACK_KAFKA_BOOTSTRAP names a cluster that is there already"
-        )
     signals = Signals()
     signals.install()
     screen = Screen()

@@ -117,6 +117,8 @@ class DemoStack:
     def _forget(self) -> None:
         if self._postgres is not None:
             self._postgres.reset()
+        if self._broker is not None:
+            self._broker.reset()
         if self._third_party is not None:
             self._journal.unlink(missing_ok=True)
 
@@ -156,6 +158,7 @@ class DemoStack:
         started = time.monotonic()
         settings = self._settings
         if self._broker is not None:
+            self._tell(f"{'broker':12} starting {self._broker.name}")
             bootstrap = self._broker.start()
         else:
             bootstrap = settings.kafka_bootstrap

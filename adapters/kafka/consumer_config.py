@@ -22,6 +22,7 @@ _FIXED: Final[dict[str, Any]] = {
     "auto.offset.reset": "error",
     "enable.partition.eof": False,
 }
+_SILENT: Final = 0  # librdkafka's log level: whether a broker answers is not asked here
 
 
 def consumer_config(bootstrap: str, group: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def consumer_config(bootstrap: str, group: str, config: Mapping[str, Any]) -> di
 
 def check_consumer_config(bootstrap: str, group: str, config: Mapping[str, Any]) -> None:
     """Raises BadSetting if librdkafka doesn't take the properties."""
-    made(Consumer, consumer_config(bootstrap, group, config)).close()
+    made(Consumer, consumer_config(bootstrap, group, config) | {"log_level": _SILENT}).close()
 
 
 def is_incremental(config: Mapping[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """Creates or upgrades the schema: numbered files, forward only, each run once, one process at a time."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import Final, NamedTuple
 
@@ -20,7 +21,7 @@ class Migration(NamedTuple):
 
 
 class DatabaseUnreachable(CashbackError):
-    """PostgreSQL can't be reached, or doesn't let us in."""
+    """PostgreSQL can't be reached, doesn't let us in, or refuses what we ask for."""
 
 
 class SchemaTooNew(CashbackError):
@@ -78,12 +79,17 @@ def check_database(database_url: str) -> None:
         _check_schema(connection)
 
 
-def _connect(database_url: str) -> psycopg.Connection:
+@contextmanager
+def _connect(database_url: str) -> Iterator[psycopg.Connection]:
+    """One transaction. Raises DatabaseUnreachable, and so do the questions asked in it."""
+    what = "can't reach PostgreSQL"
     try:
-        return psycopg.connect(database_url, connect_timeout=_CONNECT_TIMEOUT_SECONDS)
+        with psycopg.connect(database_url, connect_timeout=_CONNECT_TIMEOUT_SECONDS) as connection:
+            what = "PostgreSQL refuses"
+            yield connection
     except psycopg.Error as error:
         first_line = str(error).strip().partition("\n")[0]
-        raise DatabaseUnreachable(f"can't reach PostgreSQL: {first_line}") from error
+        raise DatabaseUnreachable(f"{what}: {first_line}") from error
 
 
 def _check_schema(connection: psycopg.Connection) -> None:

@@ -12,8 +12,8 @@ FROM due WHERE d.order_id = due.order_id
 RETURNING d.order_id
 
 -- name: claimed_calls
--- The next calls of the orders just taken. A statement of its own: the one that took them may have waited for a row,
--- and would find the row as it is now, but the calls as they were before.
+-- The next calls of the orders just taken. A statement of its own: the one that takes them finds each order as it is
+-- at that moment, but would find the calls as they were when it began.
 SELECT d.order_id, d.settled_version, d.attempts, e.version, e.kind, e.idempotency_key, e.body
 FROM delivery AS d
 CROSS JOIN LATERAL (
