@@ -69,13 +69,9 @@ class Metrics:
             self._quarantined.labels(reason).inc(count)
 
     def positions_changed(self, positions: Mapping[Partition, int | None], ends: Mapping[Partition, int]) -> None:
-        self._positions.clear()
-        self._lag.clear()
-        for partition, position in positions.items():
-            labels = (partition.topic, str(partition.number))
-            self._positions.labels(*labels).set(position or 0)
-            if partition in ends:
-                self._lag.labels(*labels).set(max(0, ends[partition] - (position or 0)))
+        known = {partition: end for partition, end in ends.items() if partition in positions}
+        _replace(self._positions, {each: position or 0 for each, position in positions.items()})
+        _replace(self._lag, {each: max(0, end - (positions[each] or 0)) for each, end in known.items()})
 
     def partitions_stopped(self, count: int) -> None:
         self._stopped.set(count)
@@ -97,3 +93,14 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
         return Histogram(name, text, labels, buckets=_BATCH_BUCKETS, registry=self.registry)
+
+
+def _replace(gauge: Gauge, values: Mapping[Partition, int]) -> None:
+    """Never empty in between: somebody may be reading it just now."""
+    shown = {(partition.topic, str(partition.number)): value for partition, value in values.items()}
+    for labels, value in shown.items():
+        gauge.labels(*labels).set(value)
+    for sample in next(iter(gauge.collect())).samples:
+        labels = sample.labels["topic"], sample.labels["partition"]
+        if labels not in shown:
+            gauge.remove(*labels)

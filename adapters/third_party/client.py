@@ -3,7 +3,6 @@
 import asyncio
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final, Self
 
 import aiohttp
@@ -29,43 +28,35 @@ _CONFLICT: Final = 409
 class ThirdPartyClient:
     """For one event loop. Use as an async context manager.
 
-    Redirects are not followed, proxies and passwords of the environment are not used, cookies are not kept: a call
-    goes to the base URL or nowhere, and depends on no other call.
+    A call is one request on httpx's transport, without httpx's client above it: nothing follows redirects, keeps
+    cookies, looks for proxies and passwords in the environment, or sends again. (It also takes a third less time.)
     """
 
     def __init__(self, base_url: str, *, token: str | None, timeout_seconds: float, concurrency: int) -> None:
+        self._base_url = base_url
         self._timeout_seconds = timeout_seconds
-        headers = {
+        self._headers = {
             "Content-Type": "application/json",
             "User-Agent": "order-cashback-integration",
             "Accept-Encoding": "identity",  # a packed answer could be small on the way and huge in memory
         }
         if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
-        self._client = httpx.AsyncClient(
-            base_url=base_url,
-            headers=headers,
-            timeout=None,  # noqa: S113 - `send` has one over everything
-            follow_redirects=False,
-            trust_env=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # none is kept
-            transport=AiohttpTransport(client=lambda: _session(concurrency), trust_env=False),
-        )
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._transport = AiohttpTransport(client=lambda: _session(concurrency))
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def send(self, call: Call) -> Answer:
         method, path = path_of(call.kind, call.order_id)
-        request = self._client.build_request(
-            method, path, content=call.body, headers={"Idempotency-Key": str(call.key)}
-        )
+        headers = {**self._headers, "Idempotency-Key": str(call.key)}
+        request = httpx.Request(method, self._base_url + path, headers=headers, content=call.body)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                response = await self._client.send(request, stream=True)
+                response = await self._transport.handle_async_request(request)
                 try:
                     body = await _bounded_body(response)
                 finally:
@@ -85,7 +76,7 @@ def _session(concurrency: int) -> aiohttp.ClientSession:
     """aiohttp does the work for httpx: its pool is several times faster (docs/adr/0006)."""
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=concurrency, keepalive_timeout=KEEP_ALIVE_SECONDS),
-        cookie_jar=aiohttp.DummyCookieJar(),
+        cookie_jar=aiohttp.DummyCookieJar(),  # it would keep them by itself
     )
     # aiohttp sends a PUT again by itself when a kept connection breaks: an attempt that nobody would know of. There
     # is no public switch; a test counts what the other side sees (tests/integration/test_third_party_client.py).

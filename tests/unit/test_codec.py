@@ -121,6 +121,19 @@ def test_a_sample_of_version_1_is_read_as_it_was_meant(topic: str) -> None:
     assert str(getattr(found, "cashback", None)) == str(getattr(expected, "cashback", None))
 
 
+def test_what_was_not_written_has_the_default_that_it_had_when_it_was_written() -> None:
+    """A default may never change: stored events rely on it."""
+    found = mapper.to_domain_event(sample("message-held.v1"))
+    assert (found.held_version, found.doubt) == (None, None)
+    said = found.message
+    assert (said.sequence, said.store_no, said.buyer_id, said.cashback, said.timestamp_ms) == (None,) * 5
+    assert (said.is_negative, said.headers) == (False, ())
+    created = mapper.to_domain_event(sample("cashback-created.v1")).message
+    assert (created.reason, created.replay) == (None, None)
+    rejected = MessageRejected(**about(END_MESSAGE, 1, refusal=Refusal.LATE))
+    assert rejected.against_version is None
+
+
 @pytest.mark.parametrize("topic", list(type_of_topic))
 def test_an_event_is_stored_under_its_fixed_name(topic: str) -> None:
     """The name doesn't follow the class when that moves or is renamed."""

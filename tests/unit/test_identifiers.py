@@ -44,7 +44,7 @@ def test_streams_lie_in_the_order_of_their_orders(one: int, other: int) -> None:
     assert (stream_id(one) < stream_id(other)) == (one < other)
 
 
-@pytest.mark.parametrize("order_id", [0, -1, MAX_ORDER_ID + 1, -(2**63)])
+@pytest.mark.parametrize("order_id", [0, -1, 2**63, -(2**63)])
 def test_what_is_no_order_id_has_no_stream(order_id: int) -> None:
     """Just outside 1 … 2⁶³−1 is a ValueError that names the number."""
     with pytest.raises(ValueError, match=str(order_id)):

@@ -1,0 +1,190 @@
+"""The command line: help without any server, and every failure to start told in one line."""
+
+import json
+import socket
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import psycopg
+import pytest
+import typer
+
+from adapters.postgres.migrate import migrations
+from app import app
+from sandbox.broker import EmbeddedBroker
+from sandbox.ports import LOOPBACK, free_port
+from tests.support.processes import Apps, run_app
+
+pytestmark = pytest.mark.slow
+
+COMMANDS: Final = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]  # a group has commands
+NEED_THE_DATABASE: Final = (
+    ("serve", "--only", "intake"),
+    ("serve", "--only", "push"),
+    ("migrate",),
+    ("rebuild",),
+    ("replay", "1", "--mode", "redeliver"),
+)
+SECRET: Final = "s3cr3t"
+
+
+def refusal(folder: Path, *arguments: str, exit_code: int, **settings: object) -> str:
+    """The one line that a command says before it ends."""
+    result = run_app(*arguments, folder=folder, settings=settings)
+    lines = result.stderr.splitlines()
+    assert (result.returncode, len(lines), result.stdout) == (exit_code, 1, ""), result.stderr
+    assert lines[0].startswith("error: ")
+    assert SECRET not in lines[0]
+    return lines[0]
+
+
+# Help.
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_help_that_needs_no_server(name: str, tmp_path: Path) -> None:
+    """Nor a setting, nor a network."""
+    result = run_app(name, "--help", folder=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f"app.py {name}" in result.stdout
+
+
+def test_without_a_command_the_commands_are_listed(tmp_path: Path) -> None:
+    """All of them."""
+    result = run_app("--help", folder=tmp_path)
+    assert result.returncode == 0
+    assert all(name in result.stdout for name in COMMANDS)
+
+
+# Bad settings: exit code 2.
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_refuses_a_setting_that_cannot_be_used(name: str, tmp_path: Path) -> None:
+    """Before it opens anything."""
+    if name == "demo":
+        pytest.skip("sets all that it needs itself")
+    arguments = {"replay": ("replay", "1", "--mode", "redeliver")}.get(name, (name,))
+    said = refusal(tmp_path, *arguments, exit_code=2, api_port="many")
+    assert said == (
+        'error: CASHBACK_API_PORT is "many": input should be a valid integer, unable to parse string as an integer'
+    )
+
+
+@pytest.mark.parametrize("roles", ["", "intake,", "intake,cashier", "INTAKE"])
+def test_roles_that_do_not_exist_are_refused(tmp_path: Path, roles: str) -> None:
+    """And those that do are named."""
+    said = refusal(tmp_path, "serve", "--only", roles, exit_code=2)
+    assert said == f"error: --only is '{roles}': must be some of intake,push,api, comma-separated"
+
+
+@pytest.mark.parametrize(
+    ("properties", "named"),
+    [
+        ({"no.such.thing": SECRET}, '"no.such.thing"'),
+        ({"session.timeout.ms": SECRET}, '"session.timeout.ms"'),
+        ({"session.timeout.ms": 0}, '"session.timeout.ms"'),
+        ({"partition.assignment.strategy": "none"}, "partition.assignment.strategy"),
+        ({"stats_cb": SECRET}, "stats_cb"),
+        ({"sasl.password": SECRET, "security.protocol": "none"}, '"security.protocol"'),
+    ],
+)
+def test_kafka_properties_that_librdkafka_does_not_take_are_named(
+    tmp_path: Path, database_url: str, properties: dict[str, object], named: str
+) -> None:
+    """Without their values, and before a broker is asked."""
+    settings = {"database_url": database_url, "kafka_bootstrap": f"{LOOPBACK}:1"}
+    config = json.dumps(properties)
+    said = refusal(tmp_path, "serve", "--only", "intake", exit_code=2, kafka_config=config, **settings)
+    assert said.startswith("error: CASHBACK_KAFKA_CONFIG can't be used: ")
+    assert named in said
+
+
+def test_the_env_file_counts_and_the_environment_wins(tmp_path: Path) -> None:
+    """The file of the folder where the command is run."""
+    (tmp_path / ".env").write_text("CASHBACK_DATABASE_URL=nonsense\nCASHBACK_LOG_LEVEL=nonsense\n")
+    said = refusal(tmp_path, "migrate", exit_code=2)
+    assert said.startswith("error: CASHBACK_DATABASE_URL: must start with postgresql://")
+    said = refusal(tmp_path, "migrate", exit_code=2, database_url=f"postgresql://u:{SECRET}@{LOOPBACK}:1/d")
+    assert said.startswith('error: CASHBACK_LOG_LEVEL is "nonsense"')
+
+
+# Servers that can't be used: exit code 1.
+
+
+@pytest.mark.parametrize("arguments", NEED_THE_DATABASE)
+def test_a_database_that_cannot_be_reached_is_told(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """With its address, and without the password."""
+    url = f"postgresql://u:{SECRET}@{LOOPBACK}:1/d"
+    said = refusal(tmp_path, *arguments, exit_code=1, database_url=url)
+    assert said.startswith("error: can't reach PostgreSQL: ")
+    assert 'server at "127.0.0.1", port 1 failed: Connection refused' in said
+
+
+def test_a_wrong_password_and_a_missing_database_are_told(tmp_path: Path, database_url: str) -> None:
+    """In PostgreSQL's own words."""
+    server, _, _ = database_url.rpartition("/")
+    user, _, address = server.rpartition("@")
+    wrong = f"{user.rpartition(':')[0]}:{SECRET}@{address}/postgres"
+    assert "password authentication failed" in refusal(tmp_path, "migrate", exit_code=1, database_url=wrong)
+    said = refusal(tmp_path, "migrate", exit_code=1, database_url=f"{server}/nowhere")
+    assert 'database "nowhere" does not exist' in said
+
+
+@pytest.mark.parametrize("arguments", [each for each in NEED_THE_DATABASE if each != ("migrate",)])
+def test_a_database_without_a_schema_asks_for_a_migration(
+    tmp_path: Path, database_url: str, arguments: tuple[str, ...]
+) -> None:
+    """With the command to type."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute("DROP TABLE schema_migration")
+    said = refusal(tmp_path, *arguments, exit_code=1, database_url=database_url)
+    newest = migrations()[-1].number
+    assert said == f"error: the database is at migration 0 of {newest}: run `python app.py migrate` first"
+
+
+@pytest.mark.parametrize("arguments", NEED_THE_DATABASE)
+def test_a_database_of_a_newer_version_is_left_alone(
+    tmp_path: Path, database_url: str, arguments: tuple[str, ...]
+) -> None:
+    """By every command."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute("INSERT INTO schema_migration VALUES (9999, 'from the future')")
+    said = refusal(tmp_path, *arguments, exit_code=1, database_url=database_url)
+    assert "the database has migration 9999, and this version knows" in said
+
+
+def test_brokers_that_cannot_be_reached_are_told_in_bounded_time(tmp_path: Path, database_url: str) -> None:
+    """Both by the service and by the simulator; the time is that of one request."""
+    settings = {"database_url": database_url, "kafka_bootstrap": f"{LOOPBACK}:1"}
+    with Apps(tmp_path, settings) as apps:
+        both = [apps.start("serve", "--only", "intake"), apps.start("simulate", "--orders", "1")]
+        for each in both:
+            assert each.wait() == 1
+            assert each.output.startswith("error: no Kafka broker answers at 127.0.0.1:1: ")
+            assert "Connection refused" in each.output
+            assert each.output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [("serve", "--only", "push"), ("serve", "--only", "api"), ("third-party", "--port", "{port}")]
+)
+def test_a_port_that_is_taken_is_told(tmp_path: Path, database_url: str, arguments: tuple[str, ...]) -> None:
+    """Whichever role wants it."""
+    with closing(socket.create_server((LOOPBACK, 0))) as server:
+        port = server.getsockname()[1]
+        settings = {"database_url": database_url, "api_port": port, "probes_port": port}
+        said = refusal(tmp_path, *(each.format(port=port) for each in arguments), exit_code=1, **settings)
+    assert said.startswith(f"error: can't listen on 127.0.0.1:{port}: Address already in use")
+
+
+# What a running process writes.
+
+BUYER: Final = "buyer-4711"
+
+
+def test_nothing_that_a_process_writes_shows_a_secret_or_a_buyer(
+    tmp_path: Path, database_url: str, broker: EmbeddedBroker
+) -> None:
+    """Through good messages, bad ones, refused calls and an unauthorized third party: JSON lines, and metrics."""

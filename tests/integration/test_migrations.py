@@ -1,0 +1,161 @@
+"""The schema: made once, whoever makes it and however often, and the same after every path."""
+
+import secrets
+import subprocess
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from adapters.postgres.migrate import (
+    DatabaseUnreachable,
+    SchemaTooNew,
+    SchemaTooOld,
+    check_database,
+    migrate,
+    migrations,
+)
+from sandbox.postgres import create_database, drop_database
+from tests.support.processes import REPOSITORY, bare_environment, command
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def empty(postgres_server: str) -> Iterator[str]:
+    """The URL of a database with nothing in it."""
+    url = create_database(postgres_server, f"cashback_empty_{secrets.token_hex(4)}")
+    yield url
+    drop_database(url)
+
+
+def schema(url: str) -> list[tuple[Any, ...]]:
+    """All columns, constraints and indexes, and the rows that migrations put in."""
+    columns = "table_name, column_name, ordinal_position, data_type, column_default, is_nullable, is_identity"
+    questions = [
+        f"SELECT {columns} FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 3",
+        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint ORDER BY 1, 2",
+        "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1, 2",
+        "SELECT relname, reloptions FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1",
+        "SELECT number, name FROM schema_migration ORDER BY 1",
+        "SELECT name, notification_id FROM projection_position ORDER BY 1",
+    ]
+    with psycopg.connect(url) as connection:
+        return [row for question in questions for row in connection.execute(question).fetchall()]
+
+
+def test_migrations_are_numbered_from_one_without_a_gap() -> None:
+    """So that two people who add one at the same time notice it."""
+    assert [migration.number for migration in migrations()] == list(range(1, len(migrations()) + 1))
+
+
+def test_a_second_migration_finds_nothing_to_do(empty: str) -> None:
+    """And changes nothing."""
+    assert migrate(empty) == migrations()
+    once = schema(empty)
+    assert migrate(empty) == []
+    assert schema(empty) == once
+    check_database(empty)
+
+
+def make_version(url: str, number: int) -> None:
+    """As the database was when there were only so many migrations."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "CREATE TABLE schema_migration (number integer PRIMARY KEY, name text NOT NULL,"
+            " applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        for migration in migrations()[:number]:
+            connection.execute(migration.sql)
+            row = migration.number, migration.name
+            connection.execute("INSERT INTO schema_migration VALUES (%s, %s)", row)
+
+
+@pytest.mark.parametrize("number", range(len(migrations())))
+def test_an_older_database_is_brought_up_to_date(empty: str, database_url: str, number: int) -> None:
+    """From every version that there ever was; until then the service asks for it."""
+    make_version(empty, number)
+    with pytest.raises(SchemaTooOld, match=f"{number} of {len(migrations())}: run `python app.py migrate`"):
+        check_database(empty)
+
+    assert migrate(empty) == migrations()[number:]
+    assert schema(empty) == schema(database_url)
+
+
+def test_processes_that_migrate_at_once_do_the_work_once(empty: str, database_url: str) -> None:
+    """All succeed; one of them did it."""
+    running = [
+        subprocess.Popen(
+            command("migrate"),
+            cwd=REPOSITORY,
+            env=bare_environment({"database_url": empty}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    said = [process.communicate(timeout=60)[0].splitlines() for process in running]
+    assert [process.returncode for process in running] == [0] * 4
+    all_of_them = [f"migrated: {migration.number:04d} {migration.name}" for migration in migrations()]
+    assert sorted(said) == sorted([all_of_them, *[["nothing to migrate"]] * 3])
+    assert schema(empty) == schema(database_url)
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(empty: str) -> None:
+    """All of them are one transaction."""
+    with psycopg.connect(empty) as connection:
+        connection.execute("CREATE TABLE effect (id integer)")
+    with pytest.raises(DatabaseUnreachable, match='PostgreSQL refuses: relation "effect" already exists'):
+        migrate(empty)
+    with psycopg.connect(empty) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+    assert tables == [("effect",)]
+
+
+def test_a_check_while_another_migrates_finds_the_old_schema_and_does_not_wait(empty: str) -> None:
+    """A service that starts meanwhile ends with a clear word, and its supervisor starts it again."""
+    with psycopg.connect(empty) as connection:
+        connection.execute("CREATE TABLE schema_migration (number integer PRIMARY KEY, name text NOT NULL)")
+        with pytest.raises(SchemaTooOld, match="at migration 0"):
+            check_database(empty)
+
+
+def test_a_migration_waits_for_the_one_that_runs(empty: str) -> None:
+    """It takes the lock before it looks at what there is."""
+    answers: list[Any] = []
+    with psycopg.connect(empty) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(4223372037)")
+        waiting = threading.Thread(target=lambda: answers.append(migrate(empty)))
+        waiting.start()
+        blocked = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while connection.execute(blocked).fetchone() == (0,):
+            assert waiting.is_alive()
+    waiting.join(60)
+    assert answers == [migrations()]
+
+
+def test_a_database_of_a_newer_version_is_left_alone(database_url: str) -> None:
+    """Neither served nor migrated."""
+    newest = migrations()[-1].number
+    with psycopg.connect(database_url) as connection:
+        connection.execute("INSERT INTO schema_migration VALUES (%s, 'from the future')", (newest + 1,))
+    for refused in (check_database, migrate):
+        with pytest.raises(SchemaTooNew, match=f"has migration {newest + 1}, and this version knows {newest}"):
+            refused(database_url)
+
+
+def test_a_user_without_rights_is_told_so(empty: str) -> None:
+    """In PostgreSQL's words, the first line of them."""
+    name = f"guest_{secrets.token_hex(4)}"
+    with psycopg.connect(empty, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'p'").format(sql.Identifier(name)))
+        try:
+            with pytest.raises(DatabaseUnreachable) as refused:
+                migrate(f"postgresql://{name}:p@{empty.partition('@')[2]}")
+        finally:
+            connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+    assert str(refused.value) == "PostgreSQL refuses: permission denied for schema public"

@@ -1,0 +1,95 @@
+"""Orders' streams for the event store on PostgreSQL, and ways to look at what the projections made of them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+
+from adapters.postgres.feeds import PostgresFeed, write_intended_calls, write_orders
+from adapters.postgres.store import OrderApplication
+from domain.decision import decide
+from domain.events import OrderEvent
+from domain.messages import Kind
+from domain.order import Order, fold
+from domain.ports import Batch
+from projections import orders, third_party
+from projections.orders import OrderRow
+from projections.runner import Projection
+from projections.third_party import IntendedCall
+from tests.support.decoding import read
+from tests.support.messages import NOW_NS, record_of
+
+LIFECYCLE: Final = (Kind.CREATED, Kind.UPDATED, Kind.COMPLETED)
+
+
+def stream(order_id: int, kinds: Sequence[Kind] = LIFECYCLE, *, partition: int = 0) -> list[OrderEvent]:
+    """What is decided about an order's messages, which come in their order."""
+    order, events = Order(order_id), list[OrderEvent]()
+    for number, kind in enumerate(kinds):
+        message = read(record_of(kind, order_id=order_id, at_ns=number, offset=number, partition=partition))
+        decided = decide(order, message, now_ns=NOW_NS)
+        order = fold(order, decided) or order
+        events += decided
+    return events
+
+
+def streams(order_ids: Iterable[int], kinds: Sequence[Kind] = LIFECYCLE) -> list[OrderEvent]:
+    return [event for order_id in order_ids for event in stream(order_id, kinds)]
+
+
+@contextmanager
+def store_at(database_url: str) -> Iterator[OrderApplication]:
+    store = OrderApplication(database_url)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def append(database_url: str, events: Sequence[OrderEvent]) -> None:
+    """In one transaction."""
+    with store_at(database_url) as store:
+        store.commit(Batch(events, [], []))
+
+
+@contextmanager
+def orders_projection(database_url: str) -> Iterator[Projection[OrderRow]]:
+    feed = PostgresFeed(database_url, orders.NAME, write_orders)
+    try:
+        with store_at(database_url) as store:
+            yield Projection(orders.NAME, feed, orders.OrderRows(store.load))
+    finally:
+        feed.close()
+
+
+@contextmanager
+def calls_projection(database_url: str) -> Iterator[Projection[IntendedCall]]:
+    feed = PostgresFeed(database_url, third_party.NAME, write_intended_calls)
+    try:
+        yield Projection(third_party.NAME, feed, third_party.intended_calls)
+    finally:
+        feed.close()
+
+
+def project(database_url: str, limit: int = 2000) -> None:
+    """Until both projections have seen everything."""
+    with orders_projection(database_url) as rows:
+        while rows.step(limit):
+            pass
+    with calls_projection(database_url) as calls:
+        while calls.step(limit):
+            pass
+
+
+def sql(database_url: str, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """Runs one statement, without placeholders unless there are parameters."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        cursor = connection.execute(statement, parameters or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def position(database_url: str, name: str) -> int:
+    [(found,)] = sql(database_url, "SELECT notification_id FROM projection_position WHERE name = %s", name)
+    assert isinstance(found, int)
+    return found

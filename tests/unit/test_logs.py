@@ -1,0 +1,122 @@
+"""Logs: one JSON object a line for machines, lines for people on a terminal."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import pytest
+import structlog
+
+from adapters.logs import configure_logs
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """Logging is the process's: what these tests configure must not stay."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers = handlers
+    root.setLevel(level)
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_away_from_a_terminal_each_line_is_a_json_object() -> None:
+    """With a time in UTC, a level, and the fields by their names."""
+    stream = io.StringIO()
+    configure_logs(stream=stream)
+    structlog.get_logger("a").info("order parked", order_id=7, reason="two\nlines")
+
+    (line,) = lines(stream)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"event": "order parked", "level": "info", "order_id": 7, "reason": "two\nlines"}
+
+
+def test_on_a_terminal_lines_are_for_people() -> None:
+    """Unless JSON is asked for."""
+    stream = Terminal()
+    configure_logs(stream=stream)
+    structlog.get_logger("a").info("order parked", order_id=7)
+    assert not stream.getvalue().startswith("{")
+
+    stream = Terminal()
+    configure_logs(form="json", stream=stream)
+    structlog.get_logger("a").info("order parked", order_id=7)
+    assert lines(stream)[0]["order_id"] == 7
+
+
+def test_lines_for_people_can_be_asked_for_anywhere() -> None:
+    """For a container that somebody looks at."""
+    stream = io.StringIO()
+    configure_logs(form="console", stream=stream)
+    structlog.get_logger("a").info("order parked")
+    assert "order parked" in stream.getvalue()
+    assert not stream.getvalue().startswith("{")
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)],
+)
+def test_nothing_below_the_level_is_logged(
+    level: Literal["debug", "info", "warning", "error"], expected: int
+) -> None:
+    """The level itself is."""
+    stream = io.StringIO()
+    configure_logs(level, stream=stream)
+    log = structlog.get_logger("a")
+    for name in ("debug", "info", "warning", "error"):
+        log.log({"debug": 10, "info": 20, "warning": 30, "error": 40}[name], "said")
+    assert len(lines(stream)) == expected
+
+
+def test_what_libraries_log_comes_in_the_same_form_from_warnings_on() -> None:
+    """Their chatter stays out even where ours is wanted."""
+    stream = io.StringIO()
+    configure_logs("debug", stream=stream)
+    logging.getLogger("librdkafka").info("chatter")
+    logging.getLogger("librdkafka").warning("broker %s is down", 1)
+
+    (line,) = lines(stream)
+    assert (line["event"], line["level"], line["logger"]) == ("broker 1 is down", "warning", "librdkafka")
+
+
+def test_an_exception_is_a_field_of_its_line() -> None:
+    """One line still, so that nothing falls out of its order."""
+    stream = io.StringIO()
+    configure_logs(stream=stream)
+    try:
+        int("no number")
+    except ValueError:
+        structlog.get_logger("a").exception("a part died")
+        logging.getLogger("library").exception("it failed")
+
+    ours, theirs = lines(stream)
+    assert "ValueError: invalid literal" in ours["exception"]
+    assert "ValueError: invalid literal" in theirs["exception"]
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_trace_does_not_show_what_variables_hold(form: Literal["json", "console"]) -> None:
+    """A token is in some variable of most traces."""
+    stream = io.StringIO()
+    configure_logs(form=form, stream=stream)
+    token = str(2**70)  # so that the line of the program doesn't show it
+    try:
+        token.index("?")
+    except ValueError:
+        structlog.get_logger("a").exception("a part died")
+        logging.getLogger("library").exception("it failed")
+    assert stream.getvalue().count("ValueError") == 2
+    assert token not in stream.getvalue()

@@ -1,0 +1,148 @@
+"""Settings: what they may be, and what is said of those that can't be used."""
+
+from pathlib import Path
+
+import pytest
+
+from adapters.settings import PREFIX, BadSetting, Settings, read_settings
+
+SECRET = "s3cr3t"
+ANY_TEXT = {"kafka_bootstrap", "kafka_group", "api_host"}
+"""An empty text counts as none, and every other one is fine until it's used."""
+BAD = [
+    ("kafka_topic", "a,,b", "must be one topic name, or several different ones"),
+    ("kafka_topic", "a,a", "must be one topic name, or several different ones"),
+    ("kafka_topic", "^orders.*", "must be one topic name"),
+    ("kafka_config", "{", "must be a JSON object"),
+    ("kafka_config", f'["{SECRET}"]', "must be a JSON object"),
+    ("kafka_config", f'{{"sasl.password": ["{SECRET}"]}}', "must be a JSON object"),
+    ("database_url", f"mysql://u:{SECRET}@h/d", "must start with postgresql://"),
+    ("database_url", f"postgresql://u:{SECRET}%zz@h/d", "percent-encoded"),
+    ("database_url", f"postgresql://u:a@{SECRET}@h/d", "percent-encoded"),
+    ("database_url", f"postgresql://u:{SECRET}/b@h/d", "percent-encoded"),
+    ("database_url", f"postgresql://u:{SECRET}@[::1/d", "must be a postgresql:// URL"),
+    ("database_url", f"postgresql://h:{SECRET}/d", "must be a postgresql:// URL"),
+    ("third_party_url", "ftp://h", "must start with http:// or https://"),
+    ("third_party_url", "https://", "name a host"),
+    ("third_party_token", f"{SECRET} ", "visible ASCII"),
+    ("third_party_timeout_seconds", "0", "greater than 0"),
+    ("third_party_timeout_seconds", "nan", "less than or equal to 86400"),
+    ("third_party_timeout_seconds", "inf", "less than or equal to 86400"),
+    ("third_party_key_retention_hours", "-1", "greater than 0"),
+    ("push_concurrency", "0", "greater than or equal to 1"),
+    ("push_concurrency", "1.5", "integer"),
+    ("push_max_attempts", "0", "greater than or equal to 1"),
+    ("push_backoff_base_seconds", "0", "greater than 0"),
+    ("push_backoff_max_seconds", "soon", "number"),
+    ("push_lease_seconds", "0", "greater than 0"),
+    ("push_lease_seconds", "20", "more than twice CASHBACK_THIRD_PARTY_TIMEOUT_SECONDS"),
+    ("intake_batch_size", "10001", "less than or equal to 10000"),
+    ("intake_cache_orders", "-1", "greater than or equal to 0"),
+    ("message_max_bytes", "1023", "greater than or equal to 1024"),
+    ("order_max_events", "9", "greater than or equal to 10"),
+    ("clock_tolerance_seconds", "-0.1", "greater than or equal to 0"),
+    ("api_port", "65536", "less than or equal to 65535"),
+    ("api_token", f"{SECRET}\n", "visible ASCII"),
+    ("probes_port", "-1", "greater than or equal to 0"),
+    ("shutdown_timeout_seconds", "0", "greater than 0"),
+    ("log_level", "loud", "'debug', 'info', 'warning' or 'error'"),
+    ("log_format", "xml", "'auto', 'json' or 'console'"),
+]
+GOOD = [
+    ("kafka_topic", "a, b.c,D_e-9"),
+    ("database_url", "postgresql://u:p%40ss@h1:5432,h2/d?sslmode=require"),
+    ("database_url", "postgres:///d?host=/var/run/postgresql"),
+    ("database_url", "postgresql://u:what?ever@h/d"),
+    ("third_party_token", "!~"),
+    ("push_lease_seconds", "20.1"),
+    ("push_concurrency", "4096"),
+    ("message_max_bytes", "1024"),
+    ("clock_tolerance_seconds", "0"),
+    ("api_port", "0"),
+    ("api_port", "65535"),
+    ("kafka_config", '{"ssl.ca.location": "/ca", "fetch.min.bytes": 1, "debug": "all", "check.crcs": true}'),
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither the developer's environment nor a `.env` file has a say."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_all_settings_have_a_default() -> None:
+    """The service starts on a machine where everything listens where it usually does."""
+    assert read_settings().kafka_topics == ("order-cashback-promotion",)
+
+
+@pytest.mark.parametrize(("name", "value", "wanted"), BAD)
+def test_a_setting_that_cannot_be_used_is_named_with_what_it_got_and_what_it_wants(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, wanted: str
+) -> None:
+    """In one line. What is secret is not shown."""
+    monkeypatch.setenv(PREFIX + name.upper(), value)
+    with pytest.raises(BadSetting) as refused:
+        read_settings()
+
+    said = str(refused.value)
+    assert said.startswith(PREFIX + name.upper())
+    assert wanted in said
+    assert "\n" not in said
+    assert SECRET not in said
+    if SECRET not in value and name != "kafka_config":
+        assert value in said
+
+
+def test_there_is_a_bad_value_here_for_every_setting() -> None:
+    """A new setting wants a row above."""
+    assert {name for name, *_ in BAD} | ANY_TEXT == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(("name", "value"), GOOD)
+def test_what_is_just_valid_is_taken(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """The edges belong to the range, and a password may hold anything if it's encoded."""
+    monkeypatch.setenv(PREFIX + name.upper(), value)
+    read_settings()
+
+
+def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log line of ours, or a trace, can't give them away."""
+    for name in ("third_party_token", "api_token"):
+        monkeypatch.setenv(PREFIX + name.upper(), SECRET)
+    monkeypatch.setenv("CASHBACK_DATABASE_URL", f"postgresql://u:{SECRET}@h/d")
+    assert SECRET not in repr(read_settings())
+
+
+def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`CASHBACK_API_TOKEN=` in a compose file is no token."""
+    monkeypatch.setenv("CASHBACK_API_TOKEN", "")
+    assert read_settings().api_token is None
+
+
+def test_the_env_file_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is set for one run goes over what is kept in the file."""
+    (tmp_path / ".env").write_text("CASHBACK_KAFKA_GROUP=file\nCASHBACK_API_PORT=1234\nOTHER=x\n")
+    monkeypatch.setenv("CASHBACK_API_PORT", "4321")
+    settings = read_settings()
+    assert (settings.kafka_group, settings.api_port) == ("file", 4321)
+
+
+def test_an_env_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """And not half read."""
+    (tmp_path / ".env").write_bytes(b"CASHBACK_KAFKA_GROUP=caf\xe9\n")
+    with pytest.raises(BadSetting, match=r"the file \.env can't be read"):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("timeout", "lease", "expected"), [("10", "", 60.0), ("30", "", 90.0), ("10", "25", 25.0), ("20", "", 60.0)]
+)
+def test_a_lease_is_longer_than_the_calls_under_it(
+    monkeypatch: pytest.MonkeyPatch, timeout: str, lease: str, expected: float
+) -> None:
+    """Unless given: a minute, or three time-outs of a call."""
+    monkeypatch.setenv("CASHBACK_THIRD_PARTY_TIMEOUT_SECONDS", timeout)
+    monkeypatch.setenv("CASHBACK_PUSH_LEASE_SECONDS", lease)
+    assert read_settings().lease_seconds == expected
