@@ -12,8 +12,7 @@ import typer
 
 from adapters.postgres.migrate import migrations
 from app import app
-from sandbox.broker import EmbeddedBroker
-from sandbox.ports import LOOPBACK, free_port
+from sandbox.ports import LOOPBACK
 from tests.support.processes import Apps, run_app
 
 pytestmark = pytest.mark.slow
@@ -177,14 +176,3 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path, database_url: str, argumen
         settings = {"database_url": database_url, "api_port": port, "probes_port": port}
         said = refusal(tmp_path, *(each.format(port=port) for each in arguments), exit_code=1, **settings)
     assert said.startswith(f"error: can't listen on 127.0.0.1:{port}: Address already in use")
-
-
-# What a running process writes.
-
-BUYER: Final = "buyer-4711"
-
-
-def test_nothing_that_a_process_writes_shows_a_secret_or_a_buyer(
-    tmp_path: Path, database_url: str, broker: EmbeddedBroker
-) -> None:
-    """Through good messages, bad ones, refused calls and an unauthorized third party: JSON lines, and metrics."""

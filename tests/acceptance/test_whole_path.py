@@ -1,0 +1,156 @@
+"""From a message on the topic to the third party, by the real service: exact, and without a word too many."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import psycopg
+import pytest
+
+from adapters.kafka.publisher import Outgoing
+from domain.exact_json import loads
+from sandbox.broker import EmbeddedBroker
+from sandbox.ports import LOOPBACK, free_port
+from tests.integration.third_party_server import ThirdParty, serving
+from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+from tests.support.processes import Apps, quick_group
+from tests.support.running_intake import new_group
+from tests.support.streams import plain_stream, publish
+
+pytestmark = pytest.mark.slow
+
+ORDER_ID: Final = 2**63 - 1
+DATE: Final = "2025-02-28T14:36:06.026732837+01:00"
+ITEM: Final = (
+    '{"externalProductId": "67867", "quantity": 1.255, "unit": "KG", "originalPrice": 19.99,'
+    ' "discountedPrice": 17.990, "finalTotalPrice": 22.57, "vatRate": 1e1, "brand": "Ovac\\u0131k", "lot": 0.10}'
+)
+BUYER, SECRETS = "buyer-4711", ("s3cr3t-third-party", "s3cr3t-api", "s3cr3t-kafka")
+
+
+def created(order_id: int, item: str = ITEM) -> bytes:
+    return (
+        f'{{"type": "CREATED", "payload": {{"orderId": {order_id}, "storeNo": "54645", "buyerId": "{BUYER}",'
+        f' "orderItemsWithDiscountSummaryItems": [{{"productItem": {item}}}],'
+        f' "transactionId": "5661042b-cc39-4567-a264-265943097139", "transactionDate": "{DATE}"}}}}'
+    ).encode()
+
+
+@pytest.fixture
+def third_party() -> Iterator[ThirdParty]:
+    with serving(token=SECRETS[0]) as running:
+        yield running
+
+
+@pytest.fixture
+def apps(
+    tmp_path: Path, database_url: str, broker: EmbeddedBroker, third_party: ThirdParty, topic: Callable[..., str]
+) -> Iterator[Apps]:
+    settings = {
+        "database_url": database_url,
+        "kafka_bootstrap": broker.bootstrap,
+        "kafka_topic": topic(),
+        "kafka_group": new_group(),
+        "kafka_config": quick_group(),
+        "third_party_url": f"http://{LOOPBACK}:{third_party.port}",
+        "third_party_token": SECRETS[0],
+        "push_backoff_base_seconds": 0.1,
+    }
+    with Apps(tmp_path, settings) as started:
+        yield started
+
+
+def test_amounts_and_dates_reach_the_third_party_digit_for_digit(
+    apps: Apps, broker: EmbeddedBroker, third_party: ThirdParty, database_url: str
+) -> None:
+    """1.255 × 19.99 − 22.57 is 2.51745 exactly; nanoseconds, offsets and unknown members stay as they were written."""
+    publish(broker.bootstrap, [Outgoing(apps.settings["kafka_topic"], b"%d" % ORDER_ID, created(ORDER_ID))])
+    service = apps.start("serve", "--only", "intake,push")
+    service.wait_until(lambda: third_party.show("totals")["calls"] == 1, "the call")
+    assert service.terminate() == 0
+
+    with psycopg.connect(database_url) as connection:
+        ((kept,),) = connection.execute("SELECT body FROM effect").fetchall()
+    (call,) = third_party.show("calls")["calls"]
+    assert loads(kept) == call["body"]
+    body = as_written(kept)
+    assert body.pop("items") == [as_written(ITEM.encode())]
+    assert body == {
+        "orderId": str(ORDER_ID),
+        "storeNo": "54645",
+        "buyerId": BUYER,
+        "transactionId": "5661042b-cc39-4567-a264-265943097139",
+        "transactionDate": DATE,
+        "cashbackAmount": "2.51745",
+    }
+
+
+def as_written(value: bytes) -> Any:
+    """Numbers as the text that stands there."""
+    return json.loads(value, parse_float=str, parse_int=str)
+
+
+def test_four_topics_are_read_by_one_service(
+    apps: Apps, broker: EmbeddedBroker, third_party: ThirdParty, topic: Callable[..., str]
+) -> None:
+    """CASHBACK_KAFKA_TOPIC names all of them; the creates come last, and the third party hears it in order."""
+    kinds = ("CANCELLED", "COMPLETED", "UPDATED", "CREATED")
+    topics = {kind: topic(2) for kind in kinds}
+    messages = plain_stream("", 30)
+    service = apps.start("serve", "--only", "intake,push", kafka_topic=", ".join(topics.values()))
+    service.wait_for("reading")
+    for kind in kinds:
+        of_kind = [each for each in messages if loads(each.value)["type"] == kind]
+        publish(broker.bootstrap, [Outgoing(topics[kind], each.key, each.value, each.headers) for each in of_kind])
+    service.wait_until(lambda: third_party.show("totals")["calls"] == len(messages), "all calls")
+    assert service.terminate() == 0
+    assert third_party.violations() == []
+    totals = third_party.show("totals")
+    assert totals["byStatus"]["PENDING"] == 0
+
+
+def test_nothing_that_a_process_writes_shows_a_secret_or_a_buyer(
+    apps: Apps, broker: EmbeddedBroker, third_party: ThirdParty, database_url: str
+) -> None:
+    """Good messages, bad ones, a parked order, a token that is refused: JSON lines and metrics tell of all that."""
+    topic, port = apps.settings["kafka_topic"], free_port()
+    third_party.faults(rejectOrders=[2])
+    publish(
+        broker.bootstrap,
+        [
+            Outgoing(topic, b"1", created(1)),
+            Outgoing(topic, b"2", created(2)),
+            Outgoing(topic, b"3", created(3, ITEM.replace("22.57", "2257"))),  # a negative cashback
+            Outgoing(topic, b"4", created(4, ITEM.replace("1.255", '"1.255"'))),
+            Outgoing(topic, b"5", created(5)[:-1]),
+            Outgoing(topic, BUYER.encode(), created(6)),
+            Outgoing(topic, b"7", created(7), (("sequence", BUYER.encode()),)),
+        ],
+    )
+    settings = {
+        "api_token": SECRETS[1],
+        "kafka_config": quick_group(**{"sasl.password": SECRETS[2]}),
+        "log_level": "debug",
+        "log_format": "json",
+        "probes_port": port,
+    }
+    service = apps.start("serve", "--only", "intake,push", **settings)
+    service.wait_for("order parked", order_id=2)
+    service.wait_until(lambda: third_party.show("totals")["orders"] == 1, "the credit")
+    metrics = httpx.get(f"http://{LOOPBACK}:{port}/metrics", trust_env=False, timeout=DEADLINE_SECONDS).text
+    readiness = httpx.get(f"http://{LOOPBACK}:{port}/readyz", trust_env=False, timeout=DEADLINE_SECONDS).text
+    assert service.terminate() == 0
+
+    stranger = apps.start("serve", "--only", "intake,push", **settings | {"third_party_token": "wr0ng"})
+    publish(broker.bootstrap, [Outgoing(topic, b"8", created(8))])
+    stranger.wait_until(lambda: "401" in stranger.output, "a word about the refused token")
+    assert stranger.terminate() == 0
+
+    lines = [json.loads(line) for each in (service, stranger) for line in each.output.splitlines()]
+    assert all({"event", "level", "timestamp"} <= line.keys() for line in lines)
+    assert 'cashback_quarantined_messages_total{reason="bad_amount"} 1.0' in metrics
+    password = database_url.partition("://")[2].partition("@")[0].partition(":")[2]
+    for written in (service.output, stranger.output, metrics, readiness):
+        assert [word for word in (BUYER, *SECRETS, "wr0ng", password) if word in written] == []
