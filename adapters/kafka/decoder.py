@@ -4,7 +4,7 @@ The decoder never raises: what it can't read is kept in quarantine, and the part
 """
 
 from dataclasses import dataclass
-from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation, Overflow, Underflow
 from hashlib import blake2b
 from typing import Annotated, Final, Literal
 
@@ -16,12 +16,14 @@ from domain.errors import BadInstant
 from domain.identifiers import MAX_ORDER_ID
 from domain.instants import parse_instant
 from domain.messages import Kind, Message
-from domain.money import MAX_DIGITS, ZERO, check_amount, item_cashback, total
+from domain.money import ZERO, check_amount, item_cashback, total
 
 MAX_TEXT_LENGTH: Final = 256
 """Characters in an id, a store number or a transaction id; a longer one can't be indexed."""
 MAX_REASON_LENGTH: Final = 4096
 MAX_SEQUENCE_DIGITS: Final = 18
+MAX_NESTING: Final = 100
+"""Objects and lists inside one another; whoever reads the body later may have less stack left than we have here."""
 _ITEMS: Final = "orderItemsWithDiscountSummaryItems"
 DEFAULT_MAX_MESSAGE_BYTES: Final = 1024 * 1024
 
@@ -157,6 +159,8 @@ def _envelope(value: bytes | None, max_message_bytes: int) -> tuple[Kind, dict[s
         raise _Refused("not_json", f"the value isn't JSON: {error}") from error
     if not isinstance(envelope, dict):
         raise _Refused("not_json", "the value isn't a JSON object")
+    if value.count(b"{") + value.count(b"[") > MAX_NESTING and _nesting(envelope) > MAX_NESTING:
+        raise _Refused("not_json", f"the value is nested more than {MAX_NESTING} levels deep")
     name = envelope.get("type")
     if not isinstance(name, str) or name not in Kind.__members__:
         raise _Refused("unknown_type", f"type must be one of {', '.join(Kind)}")
@@ -169,6 +173,16 @@ def _envelope(value: bytes | None, max_message_bytes: int) -> tuple[Kind, dict[s
 def _check_headers(headers: Headers) -> None:
     if headers == UNREADABLE_HEADERS:
         raise _Refused("bad_header", "the name of a header isn't UTF-8: no header could be read")
+
+
+def _nesting(value: object) -> int:
+    """How many objects and lists stand inside one another."""
+    levels = 0
+    inside = [value]
+    while inside := [each for each in inside if isinstance(each, dict | list)]:
+        levels += 1
+        inside = [each for outer in inside for each in (outer.values() if isinstance(outer, dict) else outer)]
+    return levels
 
 
 def _check_key(key: bytes | None, order_id: int) -> None:
@@ -229,12 +243,13 @@ def _sequence(header: bytes | None) -> int | None:
 def _canonical_number(text: str) -> Decimal | int:
     """The one form of all literals with this value: `2.50`, `2.5` and `25e-1` are the same number."""
     number = _any_size.normalize(_any_size.create_decimal(text))
-    exponent = number.as_tuple().exponent
-    return int(number) if isinstance(exponent, int) and 0 <= exponent <= MAX_DIGITS else number
+    is_integer = number.adjusted() < _MAX_INTEGER_DIGITS and number == number.to_integral_value()
+    return int(number) if is_integer else number
 
 
+_MAX_INTEGER_DIGITS: Final = 4300  # Python's own limit for reading and writing an int
 # Wide enough for any literal that fits into a message; what is too wide to calculate with is refused by money.py.
-_any_size = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[InvalidOperation])
+_any_size = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[InvalidOperation, Overflow, Underflow])
 _canonical_decoder = msgspec.json.Decoder(float_hook=_canonical_number)
 _canonical_encoder = msgspec.json.Encoder(order="deterministic", decimal_format="number")
 

@@ -161,7 +161,7 @@ def has_ended(database: EmbeddedPostgres) -> bool:
 def test_a_broker_that_comes_back_without_its_topics_is_read_from_their_beginning(
     database_url: str, own_broker: EmbeddedBroker, start_apps: Callable[..., Apps]
 ) -> None:
-    """The topic of that name is another one, with other offsets; a running service sees it, and so does a new one."""
+    """The topic of that name is another one, with other offsets; the running service sees that, and a new one."""
     apps = start_apps(database_url=database_url, kafka_bootstrap=own_broker.bootstrap, kafka_topic=TOPIC)
     bootstrap, probes = own_broker.bootstrap, free_port()
     create_topic(bootstrap, TOPIC, 4)

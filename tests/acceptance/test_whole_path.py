@@ -14,7 +14,7 @@ from domain.exact_json import loads
 from sandbox.broker import EmbeddedBroker
 from sandbox.ports import LOOPBACK, free_port
 from tests.integration.third_party_server import ThirdParty, serving
-from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+from tests.integration.waiting import DEADLINE_SECONDS
 from tests.support.processes import Apps, quick_group
 from tests.support.running_intake import new_group
 from tests.support.streams import plain_stream, publish
@@ -45,13 +45,19 @@ def third_party() -> Iterator[ThirdParty]:
 
 
 @pytest.fixture
+def orders(topic: Callable[..., str]) -> str:
+    """The topic that the service reads unless told otherwise."""
+    return topic()
+
+
+@pytest.fixture
 def apps(
-    tmp_path: Path, database_url: str, broker: EmbeddedBroker, third_party: ThirdParty, topic: Callable[..., str]
+    tmp_path: Path, database_url: str, broker: EmbeddedBroker, third_party: ThirdParty, orders: str
 ) -> Iterator[Apps]:
     settings = {
         "database_url": database_url,
         "kafka_bootstrap": broker.bootstrap,
-        "kafka_topic": topic(),
+        "kafka_topic": orders,
         "kafka_group": new_group(),
         "kafka_config": quick_group(),
         "third_party_url": f"http://{LOOPBACK}:{third_party.port}",
@@ -63,10 +69,10 @@ def apps(
 
 
 def test_amounts_and_dates_reach_the_third_party_digit_for_digit(
-    apps: Apps, broker: EmbeddedBroker, third_party: ThirdParty, database_url: str
+    apps: Apps, broker: EmbeddedBroker, third_party: ThirdParty, database_url: str, orders: str
 ) -> None:
-    """1.255 × 19.99 − 22.57 is 2.51745 exactly; nanoseconds, offsets and unknown members stay as they were written."""
-    publish(broker.bootstrap, [Outgoing(apps.settings["kafka_topic"], b"%d" % ORDER_ID, created(ORDER_ID))])
+    """1.255 × 19.99 − 22.57 is 2.51745 exactly; nanoseconds, offsets and unknown members stay as they were."""
+    publish(broker.bootstrap, [Outgoing(orders, b"%d" % ORDER_ID, created(ORDER_ID))])
     service = apps.start("serve", "--only", "intake,push")
     service.wait_until(lambda: third_party.show("totals")["calls"] == 1, "the call")
     assert service.terminate() == 0
@@ -112,21 +118,21 @@ def test_four_topics_are_read_by_one_service(
 
 
 def test_nothing_that_a_process_writes_shows_a_secret_or_a_buyer(
-    apps: Apps, broker: EmbeddedBroker, third_party: ThirdParty, database_url: str
+    apps: Apps, broker: EmbeddedBroker, third_party: ThirdParty, database_url: str, orders: str
 ) -> None:
     """Good messages, bad ones, a parked order, a token that is refused: JSON lines and metrics tell of all that."""
-    topic, port = apps.settings["kafka_topic"], free_port()
+    port = free_port()
     third_party.faults(rejectOrders=[2])
     publish(
         broker.bootstrap,
         [
-            Outgoing(topic, b"1", created(1)),
-            Outgoing(topic, b"2", created(2)),
-            Outgoing(topic, b"3", created(3, ITEM.replace("22.57", "2257"))),  # a negative cashback
-            Outgoing(topic, b"4", created(4, ITEM.replace("1.255", '"1.255"'))),
-            Outgoing(topic, b"5", created(5)[:-1]),
-            Outgoing(topic, BUYER.encode(), created(6)),
-            Outgoing(topic, b"7", created(7), (("sequence", BUYER.encode()),)),
+            Outgoing(orders, b"1", created(1)),
+            Outgoing(orders, b"2", created(2)),
+            Outgoing(orders, b"3", created(3, ITEM.replace("22.57", "2257"))),  # a negative cashback
+            Outgoing(orders, b"4", created(4, ITEM.replace("1.255", '"1.255"'))),
+            Outgoing(orders, b"5", created(5)[:-1]),
+            Outgoing(orders, BUYER.encode(), created(6)),
+            Outgoing(orders, b"7", created(7), (("sequence", BUYER.encode()),)),
         ],
     )
     settings = {
@@ -144,7 +150,7 @@ def test_nothing_that_a_process_writes_shows_a_secret_or_a_buyer(
     assert service.terminate() == 0
 
     stranger = apps.start("serve", "--only", "intake,push", **settings | {"third_party_token": "wr0ng"})
-    publish(broker.bootstrap, [Outgoing(topic, b"8", created(8))])
+    publish(broker.bootstrap, [Outgoing(orders, b"8", created(8))])
     stranger.wait_until(lambda: "401" in stranger.output, "a word about the refused token")
     assert stranger.terminate() == 0
 

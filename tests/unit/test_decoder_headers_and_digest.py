@@ -15,7 +15,6 @@ from domain.messages import Kind, Message
 from tests.support.decoding import SEED, read, refused
 from tests.support.messages import ORDER_ID, payload_of, product, record, record_of, value_of
 
-NOT_YET = pytest.mark.xfail(reason="the decoder lets through, or stumbles over, what no later reader can read")
 ITEMS = "orderItemsWithDiscountSummaryItems"
 
 
@@ -124,16 +123,16 @@ def with_stranger(literal: str) -> Record:
     [
         "1" * 4300,
         "1" * 4301,
-        pytest.param("1" * 4301 + ".0", marks=NOT_YET),
+        "1" * 4301 + ".0",
         "1" * 4301 + ".5",
         "1e4300",
         "1e999999999",
-        pytest.param("1e99999999999999999999", marks=NOT_YET),
-        pytest.param("-1e99999999999999999999", marks=NOT_YET),
-        pytest.param("1e-99999999999999999999", marks=NOT_YET),
+        "1e99999999999999999999",
+        "-1e99999999999999999999",
+        "1e-99999999999999999999",
         "[" * 50 + "]" * 50,
-        pytest.param("[" * 600 + "]" * 600, marks=NOT_YET),
-        pytest.param('{"a":' * 600 + "1" + "}" * 600, marks=NOT_YET),
+        "[" * 600 + "]" * 600,
+        '{"a":' * 600 + "1" + "}" * 600,
         "[" * 20_000 + "]" * 20_000,
         "[" + "[]," * 2000 + "[]]",
     ],
@@ -164,8 +163,8 @@ def less_stack(frames: int) -> Iterator[None]:
     ("one", "other"),
     [
         ("1e38", "1" + "0" * 38),
-        pytest.param("1e39", "1" + "0" * 39, marks=NOT_YET),
-        pytest.param("1.5e4299", "15" + "0" * 4298, marks=NOT_YET),
+        ("1e39", "1" + "0" * 39),
+        ("1.5e4299", "15" + "0" * 4298),
         ("1e4300", "10e4299"),
     ],
 )
