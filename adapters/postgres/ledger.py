@@ -44,6 +44,7 @@ class PostgresLedger:
             max_size=pool_size,
             open=False,
             timeout=CONNECT_TIMEOUT_SECONDS,
+            reconnect_timeout=CONNECT_TIMEOUT_SECONDS,  # or its pauses would outlast a long outage by minutes
             kwargs={"autocommit": True, "application_name": "cashback-delivery"},
             configure=_configure,
             check=AsyncConnectionPool.check_connection,

@@ -28,7 +28,7 @@ from tests.support.streams import bad_stream, publish
 pytestmark = pytest.mark.slow
 
 SEED: Final = int(os.environ.get("CASHBACK_TEST_SEED", "1"))
-BATCH_SIZE: Final = 20
+BATCH_SIZE: Final = 10
 Moment = Callable[[App], None]
 
 
@@ -137,7 +137,7 @@ def test_a_process_killed_at_any_moment_leaves_what_an_undisturbed_one_would(
 
     moments: list[Moment] = [*[starting] * 5, *[joining] * 4, *[reading] * 4, *[storing] * 7]
     scene.rng.shuffle(moments)
-    chunks = pieces(bad_stream(scene.topic, 3000, seed=SEED), len(moments) + 1)
+    chunks = pieces(bad_stream(scene.topic, 1800, seed=SEED), len(moments) + 1)
     for moment in moments:
         scene.publish(next(chunks))
         app = scene.start()
@@ -156,7 +156,7 @@ def test_processes_that_join_leave_and_die_share_the_work_without_a_trace(
     scene: Scene, undisturbed: Callable[[], Stored], database_url: str
 ) -> None:
     """Up to three in one group, with messages arriving all the while."""
-    chunks = pieces(bad_stream(scene.topic, 2000, seed=SEED + 1), 6)
+    chunks = pieces(bad_stream(scene.topic, 900, seed=SEED + 1), 6)
     scene.publish(next(chunks))
     first, second = scene.start(), scene.start()
     first.wait_for("reading")
@@ -184,7 +184,7 @@ def test_a_process_that_stood_still_while_others_took_over_writes_nothing_more(
 ) -> None:
     """It wakes up with a batch in hand that is not its own any more; nor does it keep the others from working,
     though it held the lock that all writers need."""
-    chunks = pieces(bad_stream(scene.topic, 2400, seed=SEED + 2), 3)
+    chunks = pieces(bad_stream(scene.topic, 1200, seed=SEED + 2), 3)
     zombie = scene.start()
     zombie.wait_for("reading")
     scene.publish(next(chunks))
@@ -216,7 +216,7 @@ def test_a_process_told_to_stop_ends_its_batch_and_leaves_the_rest_to_others(
     scene: Scene, undisturbed: Callable[[], Stored], database_url: str, number: Signals
 ) -> None:
     """Under load, with exit code 0; it leaves its group, so that the next one starts at once."""
-    scene.publish(bad_stream(scene.topic, 2000, seed=SEED + 3))
+    scene.publish(bad_stream(scene.topic, 1500, seed=SEED + 3))
     leaver = scene.start()
     leaver.wait_until(lambda: messages_read(database_url, scene.topic) > 0, "the first batches")
     leaver.signal(number)

@@ -39,4 +39,5 @@ CREATE TABLE quarantine (
     quarantined_at timestamptz NOT NULL DEFAULT now(),
     UNIQUE (topic, topic_id, partition, kafka_offset)
 );
-CREATE INDEX quarantine_open ON quarantine (id) WHERE state = 'open';
+CREATE INDEX quarantine_by_state ON quarantine (state, id);
+CREATE INDEX quarantine_of_order ON quarantine (order_id, id);

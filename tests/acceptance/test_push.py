@@ -1,0 +1,234 @@
+"""The push role as real processes, from the event store to the sandbox third party, whatever happens to them."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from signal import SIGTERM
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from adapters.postgres.migrate import migrate
+from domain.exact_json import loads
+from domain.messages import Kind
+from sandbox.ports import free_port
+from sandbox.postgres import EmbeddedPostgres
+from tests.integration.waiting import DEADLINE_SECONDS
+from tests.support.event_store import append, sql, stream, streams
+from tests.support.processes import App, Apps
+
+pytestmark = pytest.mark.slow
+
+LIFECYCLE: Final = (Kind.CREATED, Kind.UPDATED, Kind.UPDATED, Kind.COMPLETED)
+CONCURRENCY: Final = 8
+PUSH: Final[dict[str, object]] = {
+    "third_party_timeout_seconds": 4,
+    "push_lease_seconds": 10,
+    "push_concurrency": CONCURRENCY,
+    "push_max_attempts": 100,
+    "push_backoff_base_seconds": 0.05,
+    "push_backoff_max_seconds": 0.5,
+    "log_format": "json",
+}
+AWAY: Final = "waiting for the ledger"
+REFUSED: Final = "the third party refuses our credentials: all calls are held"
+
+
+class Sandbox:
+    """The sandbox third party, as a process of its own."""
+
+    def __init__(self, app: App) -> None:
+        app.wait_for("listening")
+        self.url = next(line["url"] for line in app.log if line["event"] == "listening")
+
+    def show(self, what: str) -> Any:
+        answer = httpx.get(f"{self.url}/_sandbox/{what}", trust_env=False, timeout=DEADLINE_SECONDS)
+        return loads(answer.raise_for_status().content)
+
+    def faults(self, **faults: Any) -> None:
+        answer = httpx.put(f"{self.url}/_sandbox/faults", json=faults, trust_env=False, timeout=DEADLINE_SECONDS)
+        answer.raise_for_status()
+
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        return list(self.show("calls")["calls"])
+
+    @property
+    def keys(self) -> Counter[str]:
+        """How often each call was seen."""
+        return Counter(call["key"] for call in self.calls)
+
+    def is_at_work(self) -> bool:
+        return any(call["outcome"] == "in_progress" for call in self.calls)
+
+
+@pytest.fixture
+def apps(tmp_path: Path, database_url: str) -> Iterator[Apps]:
+    apps = Apps(tmp_path, {"database_url": database_url, **PUSH})
+    yield apps
+    apps.close()
+
+
+@pytest.fixture
+def sandbox(apps: Apps) -> Sandbox:
+    return Sandbox(apps.start("third-party", "--port", "0"))
+
+
+def start_push(apps: Apps, sandbox: Sandbox, **settings: object) -> App:
+    return apps.start("serve", "--only", "push", third_party_url=sandbox.url, **settings)
+
+
+def wait_for_calls(sandbox: Sandbox, push: App, number: int) -> None:
+    push.wait_until(lambda: sandbox.show("totals")["calls"] >= number, f"{number} calls")
+
+
+def wait_for_more(push: App, outages: int) -> None:
+    push.wait_until(lambda: push.count("state", state=AWAY) > outages, "the outage is noticed")
+
+
+def undelivered(database_url: str) -> int:
+    """Calls that are asked for and not done; events that aren't calls yet are counted with them."""
+    [(calls, events)] = sql(
+        database_url,
+        "SELECT (SELECT count(*) FROM effect WHERE state <> 'delivered'), (SELECT count(*) FROM stored_events"
+        " WHERE notification_id > (SELECT notification_id FROM projection_position WHERE name = 'third-party'))",
+    )
+    return int(calls) + int(events)
+
+
+def attempts(database_url: str) -> Counter[str]:
+    """How often each call was tried, by key."""
+    joined = "SELECT idempotency_key, count(*) FROM attempt JOIN effect USING (order_id, version) GROUP BY 1"
+    return Counter({str(key): count for key, count in sql(database_url, joined)})
+
+
+def assert_paid_once(sandbox: Sandbox, orders: int) -> None:
+    """Every order is completed with its amount, and the third party has nothing to complain of."""
+    assert sandbox.show("violations") == {"violations": [], "count": 0}
+    found = [
+        (row["orderId"], row["status"], row["credits"], row["cashbackAmount"])
+        for row in sandbox.show("orders")["orders"]
+    ]
+    assert found == [(order_id, "COMPLETED", 1, 6) for order_id in range(1, orders + 1)]
+
+
+def test_processes_that_are_killed_under_load_lose_nothing_and_pay_nothing_twice(
+    apps: Apps, sandbox: Sandbox, database_url: str
+) -> None:
+    """Three of them, one call in five failing, one answer in twenty lost, some killed and others started: all is
+    delivered, and the third party saw every call in order, never two of one order at once."""
+    orders = 200
+    sandbox.faults(errorRate=0.2, lostAnswerRate=0.05, latencyMs=10, seed=1)
+    running = [start_push(apps, sandbox) for _ in range(3)]
+    for part in range(4):
+        append(database_url, streams(range(1 + part * 50, 51 + part * 50), LIFECYCLE))
+        wait_for_calls(sandbox, running[-1], sandbox.show("totals")["calls"] + 100)
+        if part < 3:
+            running.pop(0).kill()
+            running.append(start_push(apps, sandbox))
+    running[-1].wait_until(lambda: undelivered(database_url) == 0, "everything is delivered")
+    assert [app.terminate() for app in running] == [0, 0, 0]
+    assert_paid_once(sandbox, orders)
+    tried, seen = attempts(database_url), sandbox.keys
+    assert tried <= seen, "what is in the record was sent"
+    assert (seen - tried).total() <= 3 * CONCURRENCY * 4, "but for what the killed ones had in hand"
+    assert sql(database_url, "SELECT count(*) FROM delivery WHERE parked_at IS NOT NULL") == [(0,)]
+
+
+def test_a_database_that_is_restarted_costs_no_attempt(tmp_path: Path) -> None:
+    """Twice under load, on the same folder and port; the process goes on by itself."""
+    orders, port = 150, free_port()
+    database = EmbeddedPostgres(tmp_path / "database", durable=False, find_port=lambda: port)
+    url = database.start()
+    apps = Apps(tmp_path, {"database_url": url, **PUSH})
+    try:
+        migrate(url)
+        append(url, streams(range(1, orders + 1), LIFECYCLE))
+        sandbox = Sandbox(apps.start("third-party", "--port", "0"))
+        sandbox.faults(latencyMs=20)
+        push = start_push(apps, sandbox)
+        for calls in (100, 250):
+            wait_for_calls(sandbox, push, calls)
+            before = push.count("state", state=AWAY)
+            database.stop()
+            wait_for_more(push, before)
+            assert database.start() == url
+        push.wait_until(lambda: undelivered(url) == 0, "everything is delivered")
+        assert push.terminate() == 0
+        assert_paid_once(sandbox, orders)
+        assert sql(url, "SELECT DISTINCT outcome FROM attempt") == [("delivered",)]
+        assert sql(url, "SELECT count(*) FROM delivery WHERE attempts > 0 OR parked_at IS NOT NULL") == [(0,)]
+    finally:
+        apps.close()
+        database.stop()
+
+
+def test_a_process_that_is_told_to_stop_ends_its_calls_first(
+    apps: Apps, sandbox: Sandbox, database_url: str
+) -> None:
+    """Their answers are in the record, nobody has to wait for a lease to end, and it leaves with 0."""
+    append(database_url, streams(range(1, 51), LIFECYCLE))
+    sandbox.faults(latencyMs=500)
+    push = start_push(apps, sandbox)
+    push.wait_until(sandbox.is_at_work, "calls are under way")
+    assert push.terminate() == 0
+    calls = sandbox.calls
+    assert {call["outcome"] for call in calls} == {"answered"}
+    assert attempts(database_url) == sandbox.keys
+    assert sql(database_url, "SELECT count(*) FROM delivery WHERE lease_token IS NOT NULL") == [(0,)]
+    assert len(calls) < 50 * len(LIFECYCLE)
+
+
+def test_a_call_that_hangs_does_not_keep_a_process_from_stopping(
+    apps: Apps, sandbox: Sandbox, database_url: str
+) -> None:
+    """It is given up in doubt, and goes out again with the same key when the process is back."""
+    append(database_url, stream(1, LIFECYCLE))
+    sandbox.faults(hangRate=1)
+    patient = {"third_party_timeout_seconds": 600, "push_lease_seconds": 1300}
+    push = start_push(apps, sandbox, **patient, shutdown_timeout_seconds=2)
+    push.wait_until(sandbox.is_at_work, "the call is under way")
+    push.signal(SIGTERM)
+    assert push.wait() == 0
+    assert sql(database_url, "SELECT outcome FROM attempt") == [("in_doubt",)]
+    sandbox.faults(hangRate=0)
+    push = start_push(apps, sandbox)
+    push.wait_until(lambda: undelivered(database_url) == 0, "everything is delivered")
+    assert push.terminate() == 0
+    assert_paid_once(sandbox, 1)
+    assert set(sandbox.keys.values()) == {1, 2}
+
+
+def test_a_wrong_token_holds_everything_and_costs_nothing(apps: Apps, database_url: str) -> None:
+    """It's said loudly; with the right one all goes on."""
+    sandbox = Sandbox(apps.start("third-party", "--port", "0", third_party_token="right"))
+    append(database_url, streams(range(1, 21), LIFECYCLE))
+    push = start_push(apps, sandbox, third_party_token="wrong", push_max_attempts=1)
+    push.wait_until(lambda: push.count(REFUSED) > 8, "the probe is refused, too")
+    assert push.has_logged("state", part="push", state="the third party refuses our credentials")
+    assert push.terminate() == 0
+    assert sql(database_url, "SELECT count(*) FROM delivery WHERE attempts > 0 OR parked_at IS NOT NULL") == [(0,)]
+    push = start_push(apps, sandbox, third_party_token="right", push_max_attempts=1)
+    push.wait_until(lambda: undelivered(database_url) == 0, "everything is delivered")
+    assert push.terminate() == 0
+    assert_paid_once(sandbox, 20)
+
+
+def test_a_call_whose_notification_was_missed_is_found_all_the_same(
+    apps: Apps, sandbox: Sandbox, database_url: str
+) -> None:
+    """The dispatcher looks again by itself: a notification only wakes it."""
+    push = start_push(apps, sandbox)
+    push.wait_for("state", part="push", state="sending")
+    for order_id in (1, 2):
+        append(database_url, stream(order_id, LIFECYCLE))
+        push.wait_until(lambda: undelivered(database_url) == 0, "the order is delivered")
+        # In silence, as if the notification had been lost.
+        sql(database_url, "UPDATE effect SET state = 'due' WHERE order_id = %s", order_id)
+        set_back = "UPDATE delivery SET settled_version = 0, next_attempt_at = now() WHERE order_id = %s"
+        sql(database_url, set_back, order_id)
+        push.wait_until(lambda: undelivered(database_url) == 0, "the order is delivered again")
+    assert push.terminate() == 0
+    assert_paid_once(sandbox, 2)
+    assert set(sandbox.keys.values()) == {2}
