@@ -21,6 +21,8 @@ from tests.support.processes import REPOSITORY, bare_environment, command
 
 pytestmark = pytest.mark.slow
 
+# Whoever runs the tests may ignore these signals (nohup, or `&` in a script), and then so would what we start.
+UNIGNORED = ("env", "--default-signal=INT,HUP")
 # What `make demo` does once .venv is there: `-o` takes the target `setup` for done.
 MAKE = ("make", "--silent", "-C", str(REPOSITORY), "-o", "setup", f"PY={sys.executable}", "demo")
 CALLS_ARE_MADE = re.compile(r"calls [1-9]")
@@ -85,7 +87,7 @@ def start(folder: Path, tmp_path: Path) -> Iterator[Start]:
         with output.open("wb") as file:
             out = file if terminal is None else terminal
             process = subprocess.Popen(
-                argv,
+                [*UNIGNORED, *argv],
                 cwd=tmp_path,  # where no `.env` of the developer's lies
                 env=bare_environment({"demo_folder": folder} | dict(settings or {})) | {"TERM": "xterm"},
                 stdin=subprocess.DEVNULL,

@@ -95,7 +95,7 @@ def test_whatever_the_third_party_writes_can_be_kept(world: OnPostgres, database
 
     async def scenario(ledger: Ledger) -> None:
         [claim], _ = await ledger.claim(1)
-        await ledger.settle([Settlement(claim, (attempt(claim, 0, Outcome.REFUSED, text),), 0, 1, 0.0, text)])
+        await ledger.settle([Settlement(claim, (attempt(claim, 0, Outcome.REFUSED, text),), 0, 1, 0.0, "refused")])
 
     world.run(scenario)
     assert sql(database_url, "SELECT answer FROM attempt") == [(text.replace("\x00", "\ufffd"),)]
@@ -136,9 +136,8 @@ def test_settled_and_parked_orders_cost_a_dispatcher_nothing(large: psycopg.Conn
         return list(nodes((row[0] if isinstance(row[0], list) else json.loads(row[0]))[0]["Plan"]))
 
     found = {"claim": ran("claim", limit=50, token=token, lease_seconds=60)}
-    order_ids = [
-        order_id for (order_id,) in large.execute("SELECT order_id FROM delivery WHERE lease_token = %s", (token,))
-    ]
+    taken = large.execute("SELECT order_id FROM delivery WHERE lease_token = %s", (token,))
+    order_ids = [order_id for (order_id,) in taken]
     assert len(order_ids) == 50
     found["claimed_calls"] = ran("claimed_calls", order_ids=order_ids, token=token, calls=4)
     found["next_due"] = ran("next_due")
