@@ -90,33 +90,48 @@ class Dispatcher:
         """Delivers until `stop` is set; then ends the calls under way, settles them and returns.
 
         A call that takes too long for that is given up, in doubt. Raises what the ledger raises beside
-        StoreUnavailable.
+        StoreUnavailable, after it has set `stop` and drained.
         """
         self._stop = stop
         settler = asyncio.create_task(self._settle_all())
+        claimer = asyncio.create_task(self._claim_all())
+        stopped = asyncio.create_task(stop.wait())
         try:
-            while not stop.is_set() and not settler.done():
-                await self._step()
-            await self._drain(settler, self._monotonic() + drain_seconds, drain_seconds * CALLS_SHARE_OF_DRAIN)
+            await asyncio.wait((settler, claimer, stopped), return_when=asyncio.FIRST_COMPLETED)
+            await self._drain(settler, claimer, drain_seconds)
         finally:
-            for task in (settler, *self._working):
+            tasks = (settler, claimer, stopped, *self._working)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(settler, *self._working, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _drain(self, settler: asyncio.Task[None], deadline: float, calls_seconds: float) -> None:
+    async def _drain(self, settler: asyncio.Task[None], claimer: asyncio.Task[None], drain_seconds: float) -> None:
+        begun = self._monotonic()
+
+        def left_seconds(share: float) -> float:
+            return max(0.0, begun + drain_seconds * share - self._monotonic())
+
+        self._stop.set()
+        # What the claimer still brings is given back unsent.
+        await asyncio.wait((claimer,), timeout=left_seconds(CALLS_SHARE_OF_DRAIN))
         if self._working:
-            _, unanswered = await asyncio.wait(self._working, timeout=calls_seconds)
-            for task in unanswered:
-                task.cancel()  # it notes that its call is in doubt
-            await asyncio.gather(*unanswered, return_exceptions=True)
+            await asyncio.wait(self._working, timeout=left_seconds(CALLS_SHARE_OF_DRAIN))
+        unfinished = [task for task in (claimer, *self._working) if not task.done()]
+        for task in unfinished:
+            task.cancel()  # a call is noted as in doubt
+        await asyncio.gather(*unfinished, return_exceptions=True)
         settled = asyncio.create_task(self._settlements.join())
-        left_seconds = max(0.0, deadline - self._monotonic())
-        await asyncio.wait((settled, settler), timeout=left_seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((settled, settler), timeout=left_seconds(1.0), return_when=asyncio.FIRST_COMPLETED)
         settled.cancel()
-        if settler.done():
-            settler.result()  # it only ends by an error
+        for task in (settler, claimer):
+            if task.done() and not task.cancelled():
+                task.result()  # raises what ended it
         if self._unsettled:
             log.warning("stopped before all was settled; the leases will run out", left=self._unsettled)
+
+    async def _claim_all(self) -> None:
+        while not self._stop.is_set():
+            await self._step()
 
     async def _step(self) -> None:
         """Claims what there is room for, or waits for room, for work, or for the end of an outage."""

@@ -252,8 +252,8 @@ class KafkaIntake:
     # What can go wrong.
 
     def _on_message_error(self, consumer: Consumer, message: Message, error: KafkaError) -> None:
-        if error.fatal():
-            raise KafkaException(error)
+        if error.code() == KafkaError._FATAL:  # noqa: SLF001 - the name that librdkafka gives it
+            raise KafkaException(error)  # this client will never read again
         if error.code() != KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - the name that librdkafka gives it
             log.warning("Kafka reports an error", error=error.str(), name=error.name())
             return

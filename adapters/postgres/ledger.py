@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 from uuid import UUID, uuid4
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from adapters.postgres.sql import statements
 from domain.effects import EffectKind
@@ -19,6 +19,8 @@ CALLS_PER_CLAIM: Final = 4
 """Calls of one order sent one after the other before the ledger is told."""
 CONNECT_TIMEOUT_SECONDS: Final = 10.0
 STATEMENT_TIMEOUT_SECONDS: Final = 30
+ANSWER_TIMEOUT_SECONDS: Final = 45.0
+"""For a claim or a settlement as a whole, on our own clock: a server that is cut off can't end a statement."""
 RELISTEN_SECONDS: Final = 1.0
 
 _SQL = statements("delivery")
@@ -35,9 +37,17 @@ _STATE_AFTER: Final = {
 class PostgresLedger:
     """For one event loop. Use as an async context manager."""
 
-    def __init__(self, database_url: str, *, lease_seconds: float, pool_size: int = 4) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        lease_seconds: float,
+        pool_size: int = 4,
+        answer_timeout_seconds: float = ANSWER_TIMEOUT_SECONDS,
+    ) -> None:
         self._database_url = database_url
         self._lease_seconds = lease_seconds
+        self._answer_timeout_seconds = answer_timeout_seconds
         self._pool = AsyncConnectionPool(
             database_url,
             min_size=1,
@@ -116,9 +126,11 @@ class PostgresLedger:
     @asynccontextmanager
     async def _translated(self) -> AsyncIterator[psycopg.AsyncConnection[tuple[Any, ...]]]:
         try:
-            async with self._pool.connection() as connection:
+            async with asyncio.timeout(self._answer_timeout_seconds), self._pool.connection() as connection:
                 yield connection
-        except (psycopg.Error, PoolTimeout) as error:
+        except TimeoutError as error:
+            raise StoreUnavailable(f"no answer within {self._answer_timeout_seconds:g} s") from error
+        except psycopg.Error as error:
             raise StoreUnavailable(str(error).strip()) from error
 
 

@@ -24,7 +24,7 @@ from tests.support.running_intake import new_group
 from tests.support.stored import messages_read, stored
 from tests.support.streams import outgoing, publish
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TOPIC = "orders"
 

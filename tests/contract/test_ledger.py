@@ -103,21 +103,16 @@ class TestClaiming:
         world.run(scenario)
 
     def test_many_who_claim_at_once_never_get_the_same_order(self, world: LedgerWorld) -> None:
-        """And together they get all."""
-        for order_id in range(1, 61):
-            world.add(*lifecycle(order_id))
+        """And together they get all that they ask for, round after round."""
+        world.add(*(call(order_id, 1) for order_id in range(1, 201)))
 
         async def scenario(ledger: Ledger) -> None:
-            taken: list[int] = []
-
-            async def claim_some() -> None:
-                while claims := (await ledger.claim(3))[0]:
-                    taken.extend(claim.order_id for claim in claims)
-
-            await asyncio.gather(*(claim_some() for _ in range(8)))
-            # Whoever found only orders in the hands of others has left: the rest is still there.
-            await claim_some()
-            assert Counter(taken) == Counter(range(1, 61))
+            for _ in range(20):
+                found = await asyncio.gather(*(ledger.claim(40) for _ in range(4)))
+                rest, _ = await ledger.claim(200)  # those that were in others' hands just then
+                taken = [claim.order_id for claims in (*(claims for claims, _ in found), rest) for claim in claims]
+                assert Counter(taken) == Counter(range(1, 201))
+                world.elapse(LEASE_SECONDS)
 
         world.run(scenario)
 
@@ -240,6 +235,20 @@ class TestNewCalls:
             await ledger.settle([delivered(await claim_one(ledger))])
             world.add(call(7, 4))
             assert (await claim_one(ledger)).calls == (call(7, 4),)
+
+        world.run(scenario)
+
+    def test_an_order_that_stood_idle_gets_in_line(self, world: LedgerWorld) -> None:
+        """Behind those that have been waiting meanwhile."""
+        world.add(call(7, 1))
+
+        async def scenario(ledger: Ledger) -> None:
+            await ledger.settle([delivered(await claim_one(ledger))])
+            world.elapse(10)
+            world.add(call(8, 1))
+            world.elapse(10)
+            world.add(call(7, 2))
+            assert [(await ledger.claim(1))[0][0].order_id for _ in range(2)] == [8, 7]
 
         world.run(scenario)
 

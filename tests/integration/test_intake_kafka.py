@@ -1,14 +1,17 @@
 """Intake over a real broker: where it reads on, and who reads."""
 
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from adapters.kafka.cluster import TopicIds
 from domain.ports import Batch, Partition, StoreUnavailable
-from sandbox.broker import EmbeddedBroker
+from sandbox.apache_kafka import ApacheKafka
+from sandbox.broker import EmbeddedBroker, create_topic
 from tests.integration.waiting import DEADLINE_SECONDS, wait_until
 from tests.support.memory_store import MemoryStore
 from tests.support.running_intake import RunningIntake, new_group, undisturbed
@@ -17,6 +20,7 @@ from tests.support.streams import bad_stream, plain_stream, publish
 pytestmark = pytest.mark.slow
 
 MakeTopic = Callable[..., str]
+NEW_PROTOCOL = {"group.protocol": "consumer"}
 
 
 def streams(store: MemoryStore) -> dict[object, list[dict[str, Any]]]:
@@ -209,3 +213,50 @@ def test_a_consumer_without_partitions_is_ready_to_take_over(broker: EmbeddedBro
         one.wait_for_partitions(1)
         with RunningIntake(broker.bootstrap, [name], MemoryStore(), group=ours) as spare:
             spare.wait_for_state("reading")
+
+
+# What only Apache Kafka can show.
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("orders", [5, 60], ids=["shorter than before", "longer than before"])
+@pytest.mark.parametrize(
+    "config", [{}, {"partition.assignment.strategy": "range"}, NEW_PROTOCOL], ids=["classic", "eager", "KIP-848"]
+)
+def test_a_topic_deleted_and_made_again_while_it_is_read_is_read_whole(
+    apache_kafka: ApacheKafka, config: dict[str, str], orders: int
+) -> None:
+    """Whether our position lies outside the new log or, by chance, within it."""
+    name, bootstrap, store = f"orders-{secrets.token_hex(4)}", apache_kafka.bootstrap, MemoryStore()
+    before = plain_stream(name, 30)
+    after = plain_stream(name, orders, seed=2, first_order_id=1000)
+    admin, ids = AdminClient({"bootstrap.servers": bootstrap}), TopicIds(bootstrap, {})
+    create_topic(bootstrap, name, 2)
+    publish(bootstrap, before)
+    with RunningIntake(bootstrap, [name], store, group=new_group(), config=config) as running:
+        running.wait_for_records(len(before))
+        old_id = ids.of([name])[name]
+        admin.delete_topics([name])[name].result()
+        create_topic(bootstrap, name, 2)
+        wait_until(lambda: ids.of([name])[name] != old_id, "the new topic")
+        publish(bootstrap, after)
+        new_id = ids.of([name])[name]
+        partitions = [Partition(name, new_id, number) for number in range(2)]
+        wait_until(lambda: sum(store.positions(partitions).values()) == len(after), "the new topic read")
+
+    assert sum(len(stream) for stream in store.streams.values()) >= len(before) + len(after)
+    assert running.watch.stopped == {}
+
+
+@pytest.mark.timeout(300)
+def test_a_static_member_that_another_has_replaced_ends_with_an_error(apache_kafka: ApacheKafka) -> None:
+    """Two processes with one `group.instance.id`: the one that is thrown out for good leaves it to a supervisor."""
+    name, bootstrap, ours = f"orders-{secrets.token_hex(4)}", apache_kafka.bootstrap, new_group()
+    create_topic(bootstrap, name, 2)
+    config = {"group.instance.id": "one", "session.timeout.ms": 6000}
+    first = RunningIntake(bootstrap, [name], MemoryStore(), group=ours, config=config)
+    first.wait_for_partitions(2)
+    with RunningIntake(bootstrap, [name], MemoryStore(), group=ours, config=config) as second:
+        second.wait_for_partitions(2)
+        with pytest.raises(KafkaException, match="fenced"):
+            first.wait_for_state("an end")

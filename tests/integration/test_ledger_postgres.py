@@ -1,5 +1,6 @@
 """The effect ledger on PostgreSQL: what people see of each call, and what a claim costs in a large ledger."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -9,8 +10,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.sql import statements
+from domain.ports import StoreUnavailable
 from projections.ports import Answer, Attempt, Claim, Ledger, Outcome, Settlement
+from tests.integration.waiting import DEADLINE_SECONDS
 from tests.support.event_store import sql
 from tests.support.fake_ledger import call, lifecycle
 from tests.support.ledgers import OnPostgres
@@ -99,6 +103,30 @@ def test_whatever_the_third_party_writes_can_be_kept(world: OnPostgres, database
 
     world.run(scenario)
     assert sql(database_url, "SELECT answer FROM attempt") == [(text.replace("\x00", "\ufffd"),)]
+
+
+def test_a_database_that_does_not_answer_is_away(world: OnPostgres, database_url: str) -> None:
+    """By our own clock; and when it answers again, all goes on."""
+    world.add(*lifecycle(7))
+
+    async def main() -> None:
+        async with PostgresLedger(database_url, lease_seconds=1, answer_timeout_seconds=0.5) as ledger:
+            with psycopg.connect(database_url) as blocking:
+                blocking.execute("LOCK TABLE delivery")
+                with pytest.raises(StoreUnavailable):
+                    await ledger.claim(1)
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while not await _claimed(ledger):  # noqa: ASYNC110 - there is nothing to be told by
+                    await asyncio.sleep(0.05)
+
+    asyncio.run(main())
+
+
+async def _claimed(ledger: PostgresLedger) -> list[Claim]:
+    try:
+        return (await ledger.claim(1))[0]
+    except StoreUnavailable:  # a slow machine takes half a second for nothing
+        return []
 
 
 @pytest.fixture

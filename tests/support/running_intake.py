@@ -59,6 +59,7 @@ class RunningIntake:
         config: Mapping[str, Any] | None = None,
         limits: Limits | None = None,
         policy: Policy = DEFAULT_POLICY,
+        batch_size: int = 50,
     ) -> None:
         self.watch = Watch()
         self.intake = KafkaIntake(
@@ -66,14 +67,14 @@ class RunningIntake:
             bootstrap=bootstrap,
             topics=topics,
             group=group,
-            config=QUICK_GROUP | dict(config or {}),
-            batch_size=50,
+            config=_quick(config or {}),
+            batch_size=batch_size,
             observer=self.watch,
             topic_ids=topic_ids or TopicIds(bootstrap, {}),
         )
         self._stop = threading.Event()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="intake under test")
+        self._thread = threading.Thread(target=self._run, name="intake under test", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
@@ -110,6 +111,11 @@ class RunningIntake:
         self.check()
 
 
+def _quick(config: Mapping[str, Any]) -> dict[str, Any]:
+    quick = {} if "group.protocol" in config else QUICK_GROUP  # there the broker says how long a session is
+    return {**quick, "topic.metadata.refresh.interval.ms": 1000, **config}
+
+
 def new_group() -> str:
     return f"group-{secrets.token_hex(4)}"
 
@@ -117,6 +123,6 @@ def new_group() -> str:
 def undisturbed(bootstrap: str, topic: str, messages: int) -> MemoryStore:
     """What one reader makes of the topic that reads it from its beginning to its end."""
     store = MemoryStore()
-    with RunningIntake(bootstrap, [topic], store, group=new_group()) as running:
+    with RunningIntake(bootstrap, [topic], store, group=new_group(), batch_size=1000) as running:
         running.wait_for_records(messages)
     return store

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from domain.effects import EffectKind
-from projections.ports import Outcome, Settlement
+from projections.ports import Claim, Outcome, Settlement
 from tests.support.dispatching import LEASE_SECONDS, POLICY, World
 from tests.support.fake_ledger import FakeLedger, call, lifecycle
 from tests.support.fake_third_party import FINE, HANG, Fault
@@ -148,7 +148,7 @@ class TestOutages:
 
         async def main() -> None:
             world = World(ledger=TakesNoResults(now, lease_seconds=LEASE_SECONDS))
-            for order_id in range(1, 5001):
+            for order_id in range(1, 2601):
                 world.ledger.add(call(order_id, 1))
             running = world.start(concurrency=500)
             await asyncio.sleep(LEASE_SECONDS * 5)
@@ -225,6 +225,60 @@ class TestStopping:
             assert world.versions_sent(1) == [1, 1, 2, 3]
 
         run(main)
+
+    def test_a_ledger_that_hangs_does_not_keep_it_from_stopping(self) -> None:
+        """Neither in a claim nor in a settlement."""
+
+        async def main() -> None:
+            world = World()
+            world.ledger.add(*lifecycle(1))
+            world.third_party.plan = lambda _: Fault(before_seconds=2)
+            running = world.start(drain_seconds=4)
+            await asyncio.sleep(1)
+            world.ledger.pause = lambda: 10**6
+            await asyncio.sleep(5)
+            stopped_at = now()
+            await running.stop()
+            assert now() < stopped_at + 4 + 0.1
+
+        run(main)
+
+    def test_what_is_claimed_while_it_stops_is_given_back(self) -> None:
+        """Unsent, so that nobody has to wait for the end of the lease."""
+
+        async def main() -> None:
+            world = World()
+            world.ledger.add(*lifecycle(1))
+            world.ledger.pause = lambda: 1
+            running = world.start()
+            await asyncio.sleep(0.5)
+            await running.stop()
+            assert world.ledger.claims == 1
+            assert world.third_party.sent == []
+            assert world.ledger.cursors[1].lease is None
+
+        run(main)
+
+    def test_a_mistake_in_claiming_ends_the_dispatcher(self) -> None:
+        """What is under way is still answered and settled."""
+
+        async def main() -> None:
+            world = World(ledger=Forgetful(now))
+            world.ledger.add(*lifecycle(1))
+            world.third_party.plan = lambda _: Fault(before_seconds=2)
+            running = world.start()
+            with pytest.raises(ZeroDivisionError):
+                await asyncio.wait_for(running.task, 60)
+            assert world.outcomes(1) == [Outcome.DELIVERED]
+
+        run(main)
+
+
+class Forgetful(FakeLedger):
+    async def claim(self, limit: int) -> tuple[list[Claim], float | None]:
+        if self.claims:
+            raise ZeroDivisionError
+        return await super().claim(limit)
 
 
 class TakesNoResults(FakeLedger):

@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +22,9 @@ from tests.support.fake_ledger import lifecycle
 from tests.support.fake_third_party import FINE, HANG, Fault
 from tests.support.virtual_time import now, run
 
-ORDERS = 12
+pytestmark = pytest.mark.slow
+
+ORDERS = 8
 DISPATCHERS = 3
 FAULTY_SECONDS = 300.0
 PATIENT = replace(POLICY, retry=RetryPolicy(max_attempts=10**6, base_seconds=0.5, max_seconds=8.0))
@@ -76,7 +79,7 @@ class Weather:
 
 
 def deliver(seed: int, *, stalls: bool, deaths: bool) -> World:
-    """Twelve orders' lifecycles through bad weather; then the sky clears, and all must be delivered."""
+    """Some orders' lifecycles through bad weather; then the sky clears, and all must be delivered."""
     weather = Weather(seed, stalls=stalls)
 
     async def main() -> World:
