@@ -101,6 +101,5 @@ _envelope = msgspec.json.Decoder(_Envelope)
 
 
 def _items(event: OrderEvent) -> list[msgspec.Raw]:
-    """The product items byte for byte. What stands in them is not read: a number that no decimal can hold, in a
-    member that we don't know, has passed intake and must not stop us here."""
+    """The product items byte for byte: what stands in them isn't read, so it can neither change nor stop us."""
     return [item.product for item in _envelope.decode(event.message.body).payload.items]
