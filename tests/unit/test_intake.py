@@ -1,51 +1,21 @@
 """Intake over a store in memory: batches, positions, quarantine, and what happens when others interfere."""
 
-from collections.abc import Mapping
-
 import pytest
 
-from adapters.kafka.decoder import Reason
 from adapters.kafka.intake import Intake, Limits, Outcome
 from adapters.kafka.records import Record
 from domain.decision import Policy
 from domain.events import Doubt
 from domain.messages import Kind
-from domain.order import Order
-from domain.ports import Partition, Quarantined
+from domain.ports import Quarantined
+from tests.support.intakes import LIFECYCLE, P0, P1, counted, counts, intake_of, order_in
 from tests.support.memory_store import MemoryStore, WatchedStore
 from tests.support.messages import NOW_NS, ORDER_ID, partition_of, record, record_of
-
-P0, P1 = partition_of(0), partition_of(1)
-LIFECYCLE = [
-    record_of(Kind.CREATED, offset=0),
-    record_of(Kind.UPDATED, offset=1, at_ns=1),
-    record_of(Kind.COMPLETED, offset=2, at_ns=2),
-]
 
 
 @pytest.fixture
 def store() -> WatchedStore:
     return WatchedStore()
-
-
-def intake_of(
-    store: MemoryStore, *partitions: Partition, limits: Limits | None = None, policy: Policy | None = None
-) -> Intake:
-    intake = Intake(store, limits=limits, policy=policy or Policy(), clock_ns=lambda: NOW_NS)
-    intake.assign(partitions or [P0])
-    return intake
-
-
-def counted(decisions: Mapping[str, int], quarantined: Mapping[Reason, int] | None = None) -> tuple[object, object]:
-    return dict(decisions), dict(quarantined or {})
-
-
-def counts(outcome: Outcome) -> tuple[object, object]:
-    return dict(outcome.decisions), dict(outcome.quarantined)
-
-
-def order_in(store: MemoryStore, order_id: int = ORDER_ID) -> Order:
-    return MemoryStore.load(store, [order_id])[order_id]
 
 
 # Batches and positions.

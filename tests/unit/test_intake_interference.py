@@ -1,51 +1,21 @@
 """Intake when others interfere, and what it remembers between batches."""
 
-from collections.abc import Mapping
 from decimal import Decimal
 
 import pytest
 
-from adapters.kafka.decoder import Reason
-from adapters.kafka.intake import MAX_DECIDING_ROUNDS, Intake, Limits, Outcome
-from domain.decision import Policy
+from adapters.kafka.intake import MAX_DECIDING_ROUNDS, Limits, Outcome
 from domain.identifiers import stream_id
 from domain.messages import Kind
-from domain.order import Order
-from domain.ports import Fenced, Partition, StaleOrder, StoreUnavailable
-from tests.support.memory_store import MemoryStore, WatchedStore
-from tests.support.messages import NOW_NS, ORDER_ID, partition_of, record, record_of
-
-P0, P1 = partition_of(0), partition_of(1)
-LIFECYCLE = [
-    record_of(Kind.CREATED, offset=0),
-    record_of(Kind.UPDATED, offset=1, at_ns=1),
-    record_of(Kind.COMPLETED, offset=2, at_ns=2),
-]
+from domain.ports import Fenced, StaleOrder, StoreUnavailable
+from tests.support.intakes import LIFECYCLE, P0, P1, counted, counts, intake_of, order_in
+from tests.support.memory_store import WatchedStore
+from tests.support.messages import ORDER_ID, record, record_of
 
 
 @pytest.fixture
 def store() -> WatchedStore:
     return WatchedStore()
-
-
-def intake_of(
-    store: MemoryStore, *partitions: Partition, limits: Limits | None = None, policy: Policy | None = None
-) -> Intake:
-    intake = Intake(store, limits=limits, policy=policy or Policy(), clock_ns=lambda: NOW_NS)
-    intake.assign(partitions or [P0])
-    return intake
-
-
-def counted(decisions: Mapping[str, int], quarantined: Mapping[Reason, int] | None = None) -> tuple[object, object]:
-    return dict(decisions), dict(quarantined or {})
-
-
-def counts(outcome: Outcome) -> tuple[object, object]:
-    return dict(outcome.decisions), dict(outcome.quarantined)
-
-
-def order_in(store: MemoryStore, order_id: int = ORDER_ID) -> Order:
-    return MemoryStore.load(store, [order_id])[order_id]
 
 
 # When others interfere.
