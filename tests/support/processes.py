@@ -17,6 +17,7 @@ from tests.integration.waiting import DEADLINE_SECONDS, wait_until
 REPOSITORY: Final = Path(__file__).parents[2]
 QUICK_GROUP: Final = {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300, "fetch.wait.max.ms": 20}
 """librdkafka properties for a group that notices the death of a member soon."""
+OUTPUT_SHOWN: Final = 4000  # characters
 
 
 def quick_group(**more: object) -> str:
@@ -79,15 +80,18 @@ class App:
         return sum(wanted.items() <= line.items() for line in self.log)
 
     def wait_until(self, condition: Callable[[], bool], what: str) -> None:
-        """Fails at once if the process ends meanwhile, with what it wrote."""
+        """Fails at once if the process ends meanwhile. Either failure shows the end of what it wrote."""
 
         def met() -> bool:
             if condition():
                 return True
-            assert self.alive, f"ended with {self._child.exit_code} before {what}:\n{self.output[-4000:]}"
+            assert self.alive, f"ended with {self._child.exit_code} before {what}"
             return False
 
-        wait_until(met, what)
+        try:
+            wait_until(met, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.output[-OUTPUT_SHOWN:]}") from error
 
     def wait_for(self, event: str, **fields: object) -> None:
         self.wait_until(lambda: self.has_logged(event, **fields), f"log line {event!r} {fields or ''}")
