@@ -99,7 +99,7 @@ class OrderRecorder(PostgresApplicationRecorder):
             cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
             _advance(cursor, advances)
             if quarantined:
-                cursor.executemany(_SQL["insert_quarantined"], [_quarantine_row(each) for each in quarantined])
+                cursor.execute(_SQL["insert_quarantined"], _quarantine_columns(quarantined), prepare=True)
             if stored_events:
                 cursor.execute(_SQL["lock_notifications"])
                 cursor.execute(_SQL["notify"])
@@ -203,20 +203,24 @@ def _advance(cursor: Cursor[DictRow], advances: Sequence[Advance]) -> None:
         )
 
 
-def _quarantine_row(quarantined: Quarantined) -> dict[str, Any]:
-    headers = [
+def _quarantine_columns(quarantined: Sequence[Quarantined]) -> dict[str, Any]:
+    return {
+        "topics": [each.partition.topic for each in quarantined],
+        "topic_ids": [each.partition.topic_id for each in quarantined],
+        "partitions": [each.partition.number for each in quarantined],
+        "offsets": [each.offset for each in quarantined],
+        "timestamps_ms": [each.timestamp_ms for each in quarantined],
+        "keys": [each.key for each in quarantined],
+        "values": [each.value for each in quarantined],
+        "headers": [Jsonb(_headers_kept(each), dumps=json.dumps) for each in quarantined],
+        "order_ids": [each.order_id for each in quarantined],
+        "reasons": [each.reason for each in quarantined],
+        "details": [each.detail for each in quarantined],
+    }
+
+
+def _headers_kept(quarantined: Quarantined) -> list[list[str | None]]:
+    """Values in base64: they are any bytes."""
+    return [
         [name, None if value is None else base64.b64encode(value).decode()] for name, value in quarantined.headers
     ]
-    return {
-        "topic": quarantined.partition.topic,
-        "topic_id": quarantined.partition.topic_id,
-        "partition": quarantined.partition.number,
-        "offset": quarantined.offset,
-        "timestamp_ms": quarantined.timestamp_ms,
-        "key": quarantined.key,
-        "value": quarantined.value,
-        "headers": Jsonb(headers, dumps=json.dumps),
-        "order_id": quarantined.order_id,
-        "reason": quarantined.reason,
-        "detail": quarantined.detail,
-    }

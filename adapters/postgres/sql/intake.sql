@@ -34,11 +34,13 @@ WITH wanted AS (
 SELECT 1 FROM moved UNION ALL SELECT 1 FROM made
 
 -- name: insert_quarantined
--- A message that is read twice is kept once.
+-- A message that is read twice is kept once. All in one statement: psycopg sends those of `executemany` as a pipeline,
+-- and PostgreSQL doesn't cut off a process that stands still in the middle of one.
 INSERT INTO quarantine (topic, topic_id, partition, kafka_offset, timestamp_ms, message_key, message_value, headers,
                         order_id, reason, detail)
-VALUES (%(topic)s, %(topic_id)s, %(partition)s, %(offset)s, %(timestamp_ms)s, %(key)s, %(value)s, %(headers)s,
-        %(order_id)s, %(reason)s, %(detail)s)
+SELECT * FROM unnest(%(topics)s::text[], %(topic_ids)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[],
+                     %(timestamps_ms)s::bigint[], %(keys)s::bytea[], %(values)s::bytea[], %(headers)s::jsonb[],
+                     %(order_ids)s::bigint[], %(reasons)s::text[], %(details)s::text[])
 ON CONFLICT DO NOTHING
 
 -- name: select_streams
