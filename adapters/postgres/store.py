@@ -7,7 +7,7 @@ compare-and-set (adapters/postgres/sql/intake.sql).
 import base64
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import Any, Final
@@ -34,6 +34,9 @@ POOL_TIMEOUT_SECONDS: Final = 3.0
 IDLE_IN_TRANSACTION_SECONDS: Final = 5
 """A process that stands still in the middle of a batch (stopped, or its network gone) is cut off after this: it
 holds the lock that all writers need."""
+TRANSACTION_TIMEOUT_SECONDS: Final = 60
+"""The same if it stands still while it sends a statement, which counts as busy. PostgreSQL 16 can't do it."""
+_HAS_TRANSACTION_TIMEOUT: Final = 170_000
 LOCK_TIMEOUT_SECONDS: Final = 30
 """How long a batch waits for the batches of other processes before it is given up, to be tried again."""
 STATEMENT_TIMEOUT_SECONDS: Final = 60
@@ -75,6 +78,16 @@ class OrderDatastore(PostgresDatastore):
             # When it gives up it begins anew at the next request; else its pauses grow as long as the outage.
             reconnect_timeout=POOL_TIMEOUT_SECONDS,
         )
+
+    def after_connect_func(self) -> Callable[[Connection[Any]], None]:
+        configure = super().after_connect_func()
+
+        def after_connect(connection: Connection[Any]) -> None:
+            configure(connection)
+            if connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT:
+                connection.execute(f"SET transaction_timeout = '{TRANSACTION_TIMEOUT_SECONDS}s'")
+
+        return after_connect
 
     def register_type_adapters(self) -> None:
         """The library's composite types serve its database functions, which we don't use: nothing to ask for."""

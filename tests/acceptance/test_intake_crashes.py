@@ -17,9 +17,10 @@ import pytest
 
 from adapters.kafka.publisher import Outgoing
 from adapters.postgres.migrate import migrate
-from adapters.postgres.store import OrderApplication
+from adapters.postgres.store import TRANSACTION_TIMEOUT_SECONDS, OrderApplication, OrderDatastore
 from sandbox.broker import EmbeddedBroker
 from sandbox.postgres import create_database, drop_database
+from tests.integration.waiting import DEADLINE_SECONDS
 from tests.support.processes import App, Apps, quick_group
 from tests.support.running_intake import RunningIntake, new_group
 from tests.support.stored import Stored, first_difference, messages_read, stored
@@ -55,7 +56,9 @@ class Scene:
         app.wait_until(lambda: messages_read(self._database_url, self.topic) > before, "a batch")
 
     def wait_until_read(self, app: App) -> None:
-        app.wait_until(self.is_read, f"all of {self.published} messages read")
+        """As long as a process that stands still may keep the others from storing anything."""
+        seconds = DEADLINE_SECONDS + TRANSACTION_TIMEOUT_SECONDS
+        app.wait_until(self.is_read, f"all of {self.published} messages read", within_seconds=seconds)
 
     def is_read(self) -> bool:
         return messages_read(self._database_url, self.topic) >= self.published
@@ -208,6 +211,16 @@ def test_a_process_that_stood_still_while_others_took_over_writes_nothing_more(
     scene.wait_until_read(successor)
     assert (zombie.terminate(), successor.terminate()) == (0, 0)
     assert first_difference(undisturbed(), stored(database_url)) is None
+
+
+def test_a_connection_that_stands_still_is_cut_off_whatever_it_was_doing(database_url: str) -> None:
+    """Between two statements of a batch within seconds; while it sends one, within the minute."""
+    datastore = OrderDatastore(database_url, pool_size=1)
+    names = ("idle_in_transaction_session_timeout", "transaction_timeout")
+    with datastore.get_connection() as connection:
+        found = [connection.execute("SELECT current_setting(%s) AS value", (name,)).fetchone() for name in names]
+    datastore.close()
+    assert found == [{"value": "5s"}, {"value": "1min"}]
 
 
 def _knows_better(zombie: App) -> bool:

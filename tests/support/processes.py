@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from sandbox.processes import Child, Command
-from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+from tests.integration.waiting import DEADLINE_SECONDS, POLL_INTERVAL_SECONDS, wait_until
 
 REPOSITORY: Final = Path(__file__).parents[2]
 QUICK_GROUP: Final = {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300, "fetch.wait.max.ms": 20}
@@ -79,19 +80,17 @@ class App:
         wanted = {"event": event, **fields}
         return sum(wanted.items() <= line.items() for line in self.log)
 
-    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+    def wait_until(
+        self, condition: Callable[[], bool], what: str, *, within_seconds: float = DEADLINE_SECONDS
+    ) -> None:
         """Fails at once if the process ends meanwhile. Either failure shows the end of what it wrote."""
-
-        def met() -> bool:
-            if condition():
-                return True
-            assert self.alive, f"ended with {self._child.exit_code} before {what}"
-            return False
-
-        try:
-            wait_until(met, what)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.output[-OUTPUT_SHOWN:]}") from error
+        deadline = time.monotonic() + within_seconds
+        while not condition():
+            ended = None if self.alive else f"ended with {self._child.exit_code} before {what}"
+            late = f"not within {within_seconds} s: {what}" if time.monotonic() > deadline else None
+            if ended or late:
+                raise AssertionError(f"{ended or late}\n{self.output[-OUTPUT_SHOWN:]}")
+            time.sleep(POLL_INTERVAL_SECONDS)
 
     def wait_for(self, event: str, **fields: object) -> None:
         self.wait_until(lambda: self.has_logged(event, **fields), f"log line {event!r} {fields or ''}")

@@ -35,7 +35,7 @@ SELECT 1 FROM moved UNION ALL SELECT 1 FROM made
 
 -- name: insert_quarantined
 -- A message that is read twice is kept once. All in one statement: psycopg sends those of `executemany` as a pipeline,
--- and PostgreSQL doesn't cut off a process that stands still in the middle of one.
+-- and a process that stands still in the middle of one doesn't count as idle (see TRANSACTION_TIMEOUT_SECONDS).
 INSERT INTO quarantine (topic, topic_id, partition, kafka_offset, timestamp_ms, message_key, message_value, headers,
                         order_id, reason, detail)
 SELECT * FROM unnest(%(topics)s::text[], %(topic_ids)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[],
