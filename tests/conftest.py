@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
+from confluent_kafka.admin import AdminClient
 from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from adapters.postgres.migrate import migrate
-from sandbox.apache_kafka import ApacheKafka, missing
+from sandbox.apache_kafka import ApacheKafka
 from sandbox.broker import EmbeddedBroker, create_topic
 from sandbox.postgres import EmbeddedPostgres, create_database, drop_database
+from tests.support.clusters import Choice, Cluster, apache_kafka_lacks, given_cluster, must_not_be_missing
 
 # A slow machine is no error: no example has a deadline, and slow generation is let pass.
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -58,32 +60,94 @@ def database_url(postgres_server: str, _template: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
-    """A Kafka-compatible broker; `broker.bootstrap` is its address."""
+def _embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
     with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Apache Kafka itself, for what the embedded broker can't do. Where the machine lacks what it needs, its tests
     are skipped and say why; in CI that is a failure."""
-    lacking = missing()
+    given = given_cluster()
+    if given is not None:
+        yield given
+        return
+    lacking = apache_kafka_lacks()
     if lacking is not None:
-        if os.environ.get("CI"):
+        if must_not_be_missing():
             pytest.fail(f"Apache Kafka must be tested in CI: {lacking}")
         pytest.skip(f"no Apache Kafka: {lacking}")
     with ApacheKafka(tmp_path_factory.mktemp("kafka")) as running:
         yield running
 
 
-@pytest.fixture
-def topic(broker: EmbeddedBroker) -> Callable[..., str]:
-    """Makes a new topic, of 12 partitions unless told otherwise, and answers its name."""
+@pytest.fixture(scope="session")
+def broker(request: pytest.FixtureRequest) -> Cluster:
+    """For what any Kafka can show: the one chosen with `--kafka`, or that CASHBACK_KAFKA_BOOTSTRAP names."""
+    on_apache = given_cluster() or request.config.getoption("--kafka") == Choice.APACHE
+    cluster: Cluster = request.getfixturevalue("apache_kafka" if on_apache else "_embedded_broker")
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def best_broker(request: pytest.FixtureRequest) -> Cluster:
+    """For what is worth showing on Apache Kafka, and can be shown on the embedded broker where there is none."""
+    embedded = apache_kafka_lacks() is not None and not must_not_be_missing()
+    cluster: Cluster = request.getfixturevalue("_embedded_broker" if embedded else "apache_kafka")
+    return cluster
+
+
+MakeTopic = Callable[..., str]
+
+
+def _topics_on(cluster: Cluster) -> Iterator[MakeTopic]:
+    made: list[str] = []
 
     def make(partitions: int = PARTITIONS) -> str:
         name = f"orders-{secrets.token_hex(4)}"
-        assert create_topic(broker.bootstrap, name, partitions) == partitions
+        assert create_topic(cluster.bootstrap, name, partitions) == partitions
+        made.append(name)
         return name
 
-    return make
+    yield make
+    if made and given_cluster():  # it isn't ours: leave nothing there
+        AdminClient({"bootstrap.servers": cluster.bootstrap}).delete_topics(made)
+
+
+@pytest.fixture
+def topic(broker: Cluster) -> Iterator[MakeTopic]:
+    """Makes a new topic, of 12 partitions unless told otherwise, and answers its name."""
+    yield from _topics_on(broker)
+
+
+@pytest.fixture
+def best_topic(best_broker: Cluster) -> Iterator[MakeTopic]:
+    """The same on `best_broker`."""
+    yield from _topics_on(best_broker)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kafka",
+        choices=list(Choice),
+        default=Choice.EMBEDDED,
+        help="the broker for tests that any can serve; CASHBACK_KAFKA_BOOTSTRAP names a cluster instead",
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    given = given_cluster()
+    chosen = given.bootstrap if given else config.getoption("--kafka")
+    lacking = apache_kafka_lacks()
+    return f"kafka: {chosen}" + (f"; no Apache Kafka ({lacking})" if lacking else "")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names every test that didn't run: pytest's own summary folds them into one line a reason."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped:
+        terminalreporter.section("tests that did not run")
+        for report in skipped:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+            terminalreporter.write_line(f"{report.nodeid}: {str(reason).removeprefix('Skipped: ')}")

@@ -18,9 +18,9 @@ import pytest
 from adapters.kafka.publisher import Outgoing
 from adapters.postgres.migrate import migrate
 from adapters.postgres.store import TRANSACTION_TIMEOUT_SECONDS, OrderApplication, OrderDatastore
-from sandbox.broker import EmbeddedBroker
 from sandbox.postgres import create_database, drop_database
 from tests.integration.waiting import DEADLINE_SECONDS
+from tests.support.clusters import Cluster
 from tests.support.processes import App, Apps, quick_group
 from tests.support.running_intake import RunningIntake, new_group
 from tests.support.stored import Stored, first_difference, messages_read, stored
@@ -85,29 +85,31 @@ def _has_open_transaction(connection: psycopg.Connection) -> bool:
 
 
 @pytest.fixture
-def scene(broker: EmbeddedBroker, topic: Callable[..., str], database_url: str, tmp_path: Path) -> Iterator[Scene]:
-    name = topic()
+def scene(
+    best_broker: Cluster, best_topic: Callable[..., str], database_url: str, tmp_path: Path
+) -> Iterator[Scene]:
+    name = best_topic()
     settings = {
         "database_url": database_url,
-        "kafka_bootstrap": broker.bootstrap,
+        "kafka_bootstrap": best_broker.bootstrap,
         "kafka_topic": name,
         "kafka_group": new_group(),
         "kafka_config": quick_group(),
         "intake_batch_size": BATCH_SIZE,
     }
     with Apps(tmp_path, settings) as apps:
-        yield Scene(apps, broker.bootstrap, name, database_url)
+        yield Scene(apps, best_broker.bootstrap, name, database_url)
 
 
 @pytest.fixture
-def undisturbed(scene: Scene, broker: EmbeddedBroker, postgres_server: str) -> Iterator[Callable[[], Stored]]:
+def undisturbed(scene: Scene, best_broker: Cluster, postgres_server: str) -> Iterator[Callable[[], Stored]]:
     """What one reader makes of the topic that reads it in peace, into a database of its own."""
     url = create_database(postgres_server, f"cashback_undisturbed_{secrets.token_hex(4)}")
     migrate(url)
 
     def read() -> Stored:
         store = OrderApplication(url)
-        reader = RunningIntake(broker.bootstrap, [scene.topic], store, group=new_group(), batch_size=1000)
+        reader = RunningIntake(best_broker.bootstrap, [scene.topic], store, group=new_group(), batch_size=1000)
         with reader as running:
             running.wait_for_records(scene.published)
         store.close()
