@@ -127,6 +127,12 @@ def best_topic(best_broker: Cluster) -> Iterator[MakeTopic]:
     yield from _topics_on(best_broker)
 
 
+@pytest.fixture
+def make_apache_topic(apache_kafka: Cluster) -> Iterator[MakeTopic]:
+    """The same on Apache Kafka."""
+    yield from _topics_on(apache_kafka)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kafka",

@@ -4,19 +4,17 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGTERM
-from typing import Any, Final
+from typing import Final
 
-import httpx
 import pytest
 
 from adapters.postgres.migrate import migrate
-from domain.exact_json import loads
 from domain.messages import Kind
 from sandbox.ports import free_port
 from sandbox.postgres import EmbeddedPostgres
-from tests.integration.waiting import DEADLINE_SECONDS
 from tests.support.event_store import append, sql, stream, streams
 from tests.support.processes import App, Apps
+from tests.support.sandbox_process import Sandbox, undelivered
 
 pytestmark = pytest.mark.slow
 
@@ -33,34 +31,6 @@ PUSH: Final[dict[str, object]] = {
 }
 AWAY: Final = "waiting for the ledger"
 REFUSED: Final = "the third party refuses our credentials: all calls are held"
-
-
-class Sandbox:
-    """The sandbox third party, as a process of its own."""
-
-    def __init__(self, app: App) -> None:
-        app.wait_for("listening")
-        self.url = next(line["url"] for line in app.log if line["event"] == "listening")
-
-    def show(self, what: str) -> Any:
-        answer = httpx.get(f"{self.url}/_sandbox/{what}", trust_env=False, timeout=DEADLINE_SECONDS)
-        return loads(answer.raise_for_status().content)
-
-    def faults(self, **faults: Any) -> None:
-        answer = httpx.put(f"{self.url}/_sandbox/faults", json=faults, trust_env=False, timeout=DEADLINE_SECONDS)
-        answer.raise_for_status()
-
-    @property
-    def calls(self) -> list[dict[str, Any]]:
-        return list(self.show("calls")["calls"])
-
-    @property
-    def keys(self) -> Counter[str]:
-        """How often each call was seen."""
-        return Counter(call["key"] for call in self.calls)
-
-    def is_at_work(self) -> bool:
-        return any(call["outcome"] == "in_progress" for call in self.calls)
 
 
 @pytest.fixture
@@ -85,16 +55,6 @@ def wait_for_calls(sandbox: Sandbox, push: App, number: int) -> None:
 
 def wait_for_more(push: App, outages: int) -> None:
     push.wait_until(lambda: push.count("state", state=AWAY) > outages, "the outage is noticed")
-
-
-def undelivered(database_url: str) -> int:
-    """Calls that are asked for and not done; events that aren't calls yet are counted with them."""
-    [(calls, events)] = sql(
-        database_url,
-        "SELECT (SELECT count(*) FROM effect WHERE state <> 'delivered'), (SELECT count(*) FROM stored_events"
-        " WHERE notification_id > (SELECT notification_id FROM projection_position WHERE name = 'third-party'))",
-    )
-    return int(calls) + int(events)
 
 
 def attempts(database_url: str) -> Counter[str]:

@@ -1,26 +1,20 @@
 """Intake on Apache Kafka itself: what the embedded broker can't show."""
 
 import json
-import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewPartitions
 
 from adapters.kafka.publisher import Outgoing
-from adapters.postgres.store import OrderApplication
-from domain.order import Order
-from sandbox.apache_kafka import ApacheKafka
-from sandbox.broker import create_topic
-from sandbox.lifecycles import OrderMessage, lifecycles, outcome
-from tests.integration.waiting import wait_until
+from sandbox.lifecycles import lifecycles, outcome
+from tests.support.clusters import Cluster
 from tests.support.messages import NOON_NS
 from tests.support.processes import App, Apps, quick_group
-from tests.support.stored import messages_read
+from tests.support.stored import messages_read, orders_stored
 from tests.support.streams import outgoing, publish
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -30,17 +24,7 @@ GROWTH = (3, 6, 12)
 QUICK_METADATA = {"topic.metadata.refresh.interval.ms": 1000}
 
 
-@pytest.fixture
-def topic(apache_kafka: ApacheKafka) -> Callable[[int], str]:
-    def make(partitions: int) -> str:
-        name = f"orders-{secrets.token_hex(4)}"
-        assert create_topic(apache_kafka.bootstrap, name, partitions) == partitions
-        return name
-
-    return make
-
-
-def settings_for(kafka: ApacheKafka, database_url: str, topic: str, **config: object) -> dict[str, object]:
+def settings_for(kafka: Cluster, database_url: str, topic: str, **config: object) -> dict[str, object]:
     return {
         "database_url": database_url,
         "kafka_bootstrap": kafka.bootstrap,
@@ -52,65 +36,8 @@ def settings_for(kafka: ApacheKafka, database_url: str, topic: str, **config: ob
     }
 
 
-def grow(kafka: ApacheKafka, topic: str, partitions: int) -> None:
-    """Returns when the broker shows the new partitions."""
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-    admin.create_partitions([NewPartitions(topic, partitions)])[topic].result()
-    wait_until(
-        lambda: len(admin.list_topics(topic, timeout=5).topics[topic].partitions) == partitions, "new partitions"
-    )
-
-
-def publish_while_growing(kafka: ApacheKafka, topic: str, messages: Sequence[OrderMessage]) -> None:
-    """A third of the messages on each number of partitions: most orders' messages end up on two or three."""
-    third = len(messages) // 3 + 1
-    for number, partitions in enumerate(GROWTH):
-        if number:
-            grow(kafka, topic, partitions)
-        publish(
-            kafka.bootstrap,
-            [outgoing(topic, each) for each in messages[number * third : (number + 1) * third]],
-        )
-
-
-def orders_in(database_url: str, messages: Sequence[OrderMessage]) -> dict[int, Order]:
-    store = OrderApplication(database_url)
-    try:
-        return dict(store.load({each.order_id for each in messages}))
-    finally:
-        store.close()
-
-
 def wait_for_all(app: App, database_url: str, topic: str, messages: int) -> None:
     app.wait_until(lambda: messages_read(database_url, topic) >= messages, f"{messages} messages read")
-
-
-@pytest.mark.parametrize("stamped", [True, False], ids=["stamped", "unstamped"])
-def test_growing_partitions_under_load_change_no_order(
-    apache_kafka: ApacheKafka, database_url: str, topic: Callable[[int], str], tmp_path: Path, *, stamped: bool
-) -> None:
-    """3 → 6 → 12 partitions with a lag on the old ones and three consumers: stamped, every order ends as it should,
-    without a doubt; unstamped, it ends as it should or a person is asked to look."""
-    name = topic(GROWTH[0])
-    messages = list(lifecycles(7, ORDERS, first_order_id=1, started_at_ns=NOON_NS, stamped=stamped))
-    settings = settings_for(apache_kafka, database_url, name)
-    with Apps(tmp_path, settings) as apps:
-        apps.run("migrate")
-        first = apps.start("serve", "--only", "intake")
-        first.wait_for("reading")
-        publish_while_growing(apache_kafka, name, messages)  # nobody waits for the reader: there is a lag
-        others = [apps.start("serve", "--only", "intake") for _ in range(2)]
-        for app in others:
-            app.wait_for("reading")
-        wait_for_all(first, database_url, name, len(messages))
-        assert [app.terminate() for app in (first, *others)] == [0, 0, 0]
-    expected = outcome(messages)
-    for order_id, order in orders_in(database_url, messages).items():
-        amount = order.terms.cashback if order.terms else None
-        same = (order.status, amount) == expected[order_id]
-        assert same or (not stamped and order.doubts), (order_id, order.status, expected[order_id])
-        assert not order.held
-        assert not (stamped and order.doubts)
 
 
 @pytest.mark.parametrize(
@@ -119,14 +46,14 @@ def test_growing_partitions_under_load_change_no_order(
     ids=["static membership", "KIP-848", "eager"],
 )
 def test_every_kind_of_group_reads_all_and_goes_on_after_a_restart(
-    apache_kafka: ApacheKafka,
+    apache_kafka: Cluster,
     database_url: str,
-    topic: Callable[[int], str],
+    make_apache_topic: Callable[..., str],
     tmp_path: Path,
     config: dict[str, str],
 ) -> None:
     """By configuration alone: static members, the broker-side protocol, and the old eager one."""
-    name = topic(4)
+    name = make_apache_topic(4)
     messages = list(lifecycles(3, 60, first_order_id=1, started_at_ns=NOON_NS))
     half = len(messages) // 2
     settings = settings_for(apache_kafka, database_url, name, **config)
@@ -140,15 +67,18 @@ def test_every_kind_of_group_reads_all_and_goes_on_after_a_restart(
             wait_for_all(app, database_url, name, half if part == messages[:half] else len(messages))
             assert app.terminate() == 0
     expected = outcome(messages)
-    found = {order_id: order.status for order_id, order in orders_in(database_url, messages).items()}
+    found = {
+        order_id: order.status
+        for order_id, order in orders_stored(database_url, {each.order_id for each in messages}).items()
+    }
     assert found == {order_id: status for order_id, (status, _) in expected.items()}
 
 
 def test_a_log_cut_off_below_our_position_stops_that_partition_alone(
-    apache_kafka: ApacheKafka, database_url: str, topic: Callable[[int], str], tmp_path: Path
+    apache_kafka: Cluster, database_url: str, make_apache_topic: Callable[..., str], tmp_path: Path
 ) -> None:
     """Records deleted before we read them are a loss, and said so; the other partition goes on."""
-    name = topic(2)
+    name = make_apache_topic(2)
     admin = AdminClient({"bootstrap.servers": apache_kafka.bootstrap})
     settings = settings_for(apache_kafka, database_url, name)
     messages = [outgoing(name, each) for each in lifecycles(5, 30, first_order_id=1, started_at_ns=NOON_NS)]
@@ -172,10 +102,10 @@ def test_a_log_cut_off_below_our_position_stops_that_partition_alone(
 
 
 def test_the_time_from_a_kill_to_reading_again_is_bounded_by_the_session(
-    apache_kafka: ApacheKafka, database_url: str, topic: Callable[[int], str], tmp_path: Path
+    apache_kafka: Cluster, database_url: str, make_apache_topic: Callable[..., str], tmp_path: Path
 ) -> None:
     """A second member takes over a killed one's partitions, and nothing is decided twice."""
-    name = topic(6)
+    name = make_apache_topic(6)
     messages = list(lifecycles(9, 120, first_order_id=1, started_at_ns=NOON_NS))
     half = len(messages) // 2
     settings = settings_for(apache_kafka, database_url, name)
@@ -191,6 +121,6 @@ def test_the_time_from_a_kill_to_reading_again_is_bounded_by_the_session(
         print(f"all read {time.monotonic() - killed_at:.1f} s after the kill")  # noqa: T201 - shown with -s
         assert apps_running[1].terminate() == 0
     expected = outcome(messages)
-    for order_id, order in orders_in(database_url, messages).items():
+    for order_id, order in orders_stored(database_url, {each.order_id for each in messages}).items():
         assert (order.status, order.terms.cashback if order.terms else None) == expected[order_id]
         assert not order.doubts

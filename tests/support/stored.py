@@ -1,13 +1,16 @@
 """What the store made of a topic: everything but the moment of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 from uuid import UUID
 
 import psycopg
+
+from adapters.postgres.store import OrderApplication
+from domain.order import Order
 
 StoredEvent = tuple[UUID, int, str, str, bytes]
 Position = tuple[str, str, int]
@@ -39,6 +42,15 @@ def messages_read(database_url: str, topic: str) -> int:
     """How many records of the topic are behind the positions."""
     with psycopg.connect(database_url) as connection:
         return sum(offset for (name, _, _), offset in _positions(connection).items() if name == topic)
+
+
+def orders_stored(database_url: str, order_ids: Iterable[int]) -> dict[int, Order]:
+    """Each rebuilt from its stream."""
+    store = OrderApplication(database_url)
+    try:
+        return dict(store.load(order_ids))
+    finally:
+        store.close()
 
 
 def _positions(connection: psycopg.Connection) -> Mapping[Position, int]:

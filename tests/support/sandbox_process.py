@@ -1,0 +1,49 @@
+"""The sandbox third party as a process of its own, and what is still to reach it."""
+
+from collections import Counter
+from typing import Any
+
+import httpx
+
+from domain.exact_json import loads
+from tests.integration.waiting import DEADLINE_SECONDS
+from tests.support.event_store import sql
+from tests.support.processes import App
+
+
+class Sandbox:
+    """`app.py third-party`, asked over HTTP."""
+
+    def __init__(self, app: App) -> None:
+        app.wait_for("listening")
+        self.url = next(line["url"] for line in app.log if line["event"] == "listening")
+
+    def show(self, what: str) -> Any:
+        answer = httpx.get(f"{self.url}/_sandbox/{what}", trust_env=False, timeout=DEADLINE_SECONDS)
+        return loads(answer.raise_for_status().content)
+
+    def faults(self, **faults: Any) -> None:
+        answer = httpx.put(f"{self.url}/_sandbox/faults", json=faults, trust_env=False, timeout=DEADLINE_SECONDS)
+        answer.raise_for_status()
+
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        return list(self.show("calls")["calls"])
+
+    @property
+    def keys(self) -> Counter[str]:
+        """How often each call was seen."""
+        return Counter(call["key"] for call in self.calls)
+
+    def is_at_work(self) -> bool:
+        return any(call["outcome"] == "in_progress" for call in self.calls)
+
+
+def undelivered(database_url: str) -> int:
+    """Calls that are asked for and not done; events that aren't calls yet are counted with them."""
+    [(calls, events)] = sql(
+        database_url,
+        "SELECT (SELECT count(*) FROM effect WHERE state <> 'delivered'), (SELECT count(*) FROM stored_events"
+        " WHERE notification_id > (SELECT notification_id FROM projection_position WHERE name = 'third-party'))",
+    )
+    return int(calls) + int(events)
