@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from adapters.kafka.publisher import Outgoing
@@ -124,3 +125,31 @@ def test_the_time_from_a_kill_to_reading_again_is_bounded_by_the_session(
     for order_id, order in orders_stored(database_url, {each.order_id for each in messages}).items():
         assert (order.status, order.terms.cashback if order.terms else None) == expected[order_id]
         assert not order.doubts
+
+
+def test_lag_and_positions_are_there_to_see(
+    apache_kafka: Cluster, database_url: str, make_apache_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """In our own metrics, and with Kafka's own tools: the group's committed offsets follow what is stored."""
+    name = make_apache_topic(3)
+    messages = [outgoing(name, each) for each in lifecycles(4, 60, first_order_id=1, started_at_ns=NOON_NS)]
+    settings = settings_for(apache_kafka, database_url, name)
+    with Apps(tmp_path, settings) as apps:
+        apps.run("migrate")
+        app = apps.start("serve", "--only", "intake", probes_port=0)
+        app.wait_for("listening")
+        url = next(line["url"] for line in app.log if line["event"] == "listening")
+        publish(apache_kafka.bootstrap, messages)
+        app.wait_until(lambda: sum(_gauge(url, "cashback_intake_position")) == len(messages), "positions are shown")
+        app.wait_until(lambda: _gauge(url, "kafka_consumergroup_lag") == [0, 0, 0], "and that nothing lags")
+        assert app.terminate() == 0
+    group = ConsumerGroupTopicPartitions(str(settings["kafka_group"]))
+    admin = AdminClient({"bootstrap.servers": apache_kafka.bootstrap})
+    [asked] = admin.list_consumer_group_offsets([group]).values()
+    assert sum(each.offset for each in asked.result().topic_partitions) == len(messages)
+
+
+def _gauge(url: str, name: str) -> list[float]:
+    """Its values, whatever the labels."""
+    text = httpx.get(f"{url}/metrics", trust_env=False).raise_for_status().text
+    return [float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(f"{name}{{")]
