@@ -76,6 +76,8 @@ class Message(BaseModel):
     """As received; the bytes of a value stand here as Latin-1 text, one character a byte."""
     body: bytes = Field(exclude=True)
     """As received, and stored beside this record, not in it."""
+    payload_path: tuple[str, ...] = ("payload",)
+    """The members of the body that lead to what was said; none if the body is that itself."""
 
     @property
     def place(self) -> Place | None:

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final, cast
 
-import msgspec
-
 from domain.effects import Effect, EffectKind, effect_of
-from domain.events import Accepted, CashbackCompleted, CashbackCreated, CashbackUpdated, OrderEvent
+from domain.events import Accepted, CashbackCompleted, CashbackCreated, CashbackUpdated
 from domain.exact_json import dumps
 from domain.instants import format_instant
 from projections.feed import Recorded
+from projections.received import product_items
 
 NAME: Final = "third-party"
 
@@ -73,7 +72,7 @@ def _body(kind: EffectKind, event: Accepted) -> bytes:
     if kind is EffectKind.CANCEL and message.reason is not None:
         body["reason"] = message.reason
     if kind in {EffectKind.CREATE, EffectKind.UPDATE}:
-        body["items"] = _items(event)
+        body["items"] = product_items(message)
     return dumps(body)
 
 
@@ -83,23 +82,3 @@ def _stated_date(event: Accepted) -> str:
     if event.stated_at_ns == event.message.happened_at_ns:
         return event.message.transaction_date
     return format_instant(event.stated_at_ns)
-
-
-class _Item(msgspec.Struct):
-    product: msgspec.Raw = msgspec.field(name="productItem")
-
-
-class _Payload(msgspec.Struct):
-    items: list[_Item] = msgspec.field(name="orderItemsWithDiscountSummaryItems")
-
-
-class _Envelope(msgspec.Struct):
-    payload: _Payload
-
-
-_envelope = msgspec.json.Decoder(_Envelope)
-
-
-def _items(event: OrderEvent) -> list[msgspec.Raw]:
-    """The product items byte for byte: what stands in them isn't read, so it can neither change nor stop us."""
-    return [item.product for item in _envelope.decode(event.message.body).payload.items]

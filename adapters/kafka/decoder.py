@@ -1,30 +1,29 @@
 """From a record's bytes to a message of the domain, or to the reason why that can't be (contract.md, section 1).
 
-The decoder never raises: what it can't read is kept in quarantine, and the partition goes on.
+The decoder never raises: what it can't read is kept in quarantine, and the partition goes on. A message may also
+come as a CloudEvent, in binary or in structured mode; the mode is no part of its content.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation, Overflow, Underflow
 from hashlib import blake2b
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import ValidationError
 
+from adapters.kafka.cloudevents import CONTENT_TYPE, BadCloudEvent, data_of, is_structured, kind_of, with_attributes
 from adapters.kafka.records import UNREADABLE_HEADERS, Headers, Record
+from adapters.kafka.wire import MAX_SEQUENCE_DIGITS, MAX_TEXT_LENGTH, WIRE_TYPES, Ended, Updated
 from domain.errors import BadInstant
 from domain.identifiers import MAX_ORDER_ID
 from domain.instants import parse_instant
 from domain.messages import Kind, Message
-from domain.money import ZERO, check_amount, item_cashback, total
+from domain.money import ZERO, total
 
-MAX_TEXT_LENGTH: Final = 256
-"""Characters in an id, a store number or a transaction id; a longer one can't be indexed."""
-MAX_REASON_LENGTH: Final = 4096
-MAX_SEQUENCE_DIGITS: Final = 18
 MAX_NESTING: Final = 100
 """Objects and lists inside one another; whoever reads the body later may have less stack left than we have here."""
-_ITEMS: Final = "orderItemsWithDiscountSummaryItems"
 DEFAULT_MAX_MESSAGE_BYTES: Final = 1024 * 1024
 
 Reason = Literal[
@@ -39,6 +38,7 @@ Reason = Literal[
     "key_missing",
     "key_mismatch",
     "bad_header",
+    "bad_cloudevent",
     "order_full",
 ]
 
@@ -52,77 +52,6 @@ class Unreadable:
     order_id: int | None = None
 
 
-def _as_number(value: object) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        raise ValueError("must be a JSON number")  # noqa: TRY004 - pydantic turns a ValueError into its own
-    return check_amount(value)
-
-
-def _without_nul(value: object) -> object:
-    if isinstance(value, str) and "\x00" in value:
-        raise ValueError("must not hold the character U+0000")
-    return value
-
-
-_Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_LENGTH), BeforeValidator(_without_nul)]
-_Number = Annotated[Decimal, BeforeValidator(_as_number)]
-_NotNegative = Annotated[_Number, Field(ge=0)]
-
-
-class _Wire(BaseModel):
-    """Members that we don't know are none of our business; they stay in the body."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
-
-
-class _ProductItem(_Wire):
-    external_product_id: Annotated[_Text, Field(alias="externalProductId")]
-    quantity: Annotated[_Number, Field(gt=0)]
-    unit: _Text
-    original_price: Annotated[_NotNegative, Field(alias="originalPrice")]
-    discounted_price: Annotated[_NotNegative, Field(alias="discountedPrice")]
-    final_total_price: Annotated[_NotNegative, Field(alias="finalTotalPrice")]
-    vat_rate: Annotated[_NotNegative, Field(alias="vatRate")]
-
-
-class _Item(_Wire):
-    product_item: Annotated[_ProductItem, Field(alias="productItem")]
-
-
-class _Payload(_Wire):
-    order_id: Annotated[int, Field(alias="orderId", ge=1, le=MAX_ORDER_ID)]
-    transaction_id: Annotated[_Text, Field(alias="transactionId")]
-    transaction_date: Annotated[str, Field(alias="transactionDate")]
-
-
-class _Ended(_Payload):
-    store_no: Annotated[_Text | None, Field(alias="storeNo")] = None
-    buyer_id: Annotated[_Text | None, Field(alias="buyerId")] = None
-    reason: Annotated[str | None, Field(max_length=MAX_REASON_LENGTH), BeforeValidator(_without_nul)] = None
-
-
-class _Updated(_Payload):
-    store_no: Annotated[_Text, Field(alias="storeNo")]
-    buyer_id: Annotated[_Text, Field(alias="buyerId")]
-    items: Annotated[list[_Item], Field(alias=_ITEMS)]
-
-    def cashbacks(self) -> list[Decimal]:
-        products = (item.product_item for item in self.items)
-        return [item_cashback(each.original_price, each.quantity, each.final_total_price) for each in products]
-
-
-class _Created(_Updated):
-    items: Annotated[list[_Item], Field(alias=_ITEMS, min_length=1)]
-
-
-_WIRE_TYPES: Final[dict[Kind, type[_Updated | _Ended]]] = {
-    Kind.CREATED: _Created,
-    Kind.UPDATED: _Updated,
-    Kind.CANCELLED: _Ended,
-    Kind.COMPLETED: _Ended,
-}
-
-
 class _Refused(Exception):
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
@@ -132,47 +61,73 @@ class _Refused(Exception):
 
 def decode(record: Record, *, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> Message | Unreadable:
     """The message that the record holds, or why it holds none."""
+    said: dict[str, object] = {}
     payload: object = None
     try:
-        _check_headers(record.headers)
-        kind, payload = _envelope(record.value, max_message_bytes)
-        wire = _WIRE_TYPES[kind].model_validate(payload)
+        headers = _headers(record.headers)
+        structured = is_structured(headers.get(CONTENT_TYPE))
+        said = _json_object(record.value, max_message_bytes)
+        if structured:
+            event, said = said, data_of(said)
+            headers = with_attributes(headers, event)
+        kind, payload = _kind_and_payload(said, headers)
+        wire = WIRE_TYPES[kind].model_validate(payload)
         happened_at_ns = parse_instant(wire.transaction_date)
         _check_key(record.key, wire.order_id)
-        return _message(record, kind, wire, happened_at_ns, _digest(kind, happened_at_ns, payload))
+        found = _message(record, headers, kind, wire, happened_at_ns, _digest(kind, happened_at_ns, payload))
     except _Refused as error:
         return Unreadable(error.reason, error.detail, _order_id(payload))
     except ValidationError as error:
         return Unreadable(*_first_fault(error), _order_id(payload))
     except BadInstant as error:
         return Unreadable("bad_date", f"payload.transactionDate: {error.why}", _order_id(payload))
+    except BadCloudEvent as error:
+        return Unreadable("bad_cloudevent", str(error), _order_id(said if _is_bare(said) else said.get("payload")))
+    data_path = ("data",) if structured else ()
+    path = data_path if payload is said else (*data_path, "payload")
+    return found if path == found.payload_path else found.model_copy(update={"payload_path": path})
 
 
-def _envelope(value: bytes | None, max_message_bytes: int) -> tuple[Kind, dict[str, object]]:
+def _json_object(value: bytes | None, max_message_bytes: int) -> dict[str, object]:
     if value is None:
         raise _Refused("no_value", "the record has no value")
     if len(value) > max_message_bytes:
         raise _Refused("too_large", f"{len(value)} bytes, and {max_message_bytes} are allowed")
     try:
-        envelope = _canonical_decoder.decode(value)
+        found = _canonical_decoder.decode(value)
     except (msgspec.DecodeError, UnicodeError, ArithmeticError, RecursionError, ValueError) as error:
         raise _Refused("not_json", f"the value isn't JSON: {error}") from error
-    if not isinstance(envelope, dict):
+    if not isinstance(found, dict):
         raise _Refused("not_json", "the value isn't a JSON object")
-    if value.count(b"{") + value.count(b"[") > MAX_NESTING and _nesting(envelope) > MAX_NESTING:
+    if value.count(b"{") + value.count(b"[") > MAX_NESTING and _nesting(found) > MAX_NESTING:
         raise _Refused("not_json", f"the value is nested more than {MAX_NESTING} levels deep")
-    name = envelope.get("type")
+    return found
+
+
+def _kind_and_payload(
+    said: dict[str, object], headers: Mapping[str, bytes | None]
+) -> tuple[Kind, dict[str, object]]:
+    name = said.get("type")
+    if name is None and _is_bare(said) and (kind := kind_of(headers)) is not None:
+        return kind, said
     if not isinstance(name, str) or name not in Kind.__members__:
         raise _Refused("unknown_type", f"type must be one of {', '.join(Kind)}")
-    payload = envelope.get("payload")
+    payload = said.get("payload")
     if not isinstance(payload, dict):
         raise _Refused("bad_payload", "payload must be a JSON object")
     return Kind(name), payload
 
 
-def _check_headers(headers: Headers) -> None:
+def _is_bare(said: dict[str, object]) -> bool:
+    """No envelope of ours: then it may be the payload itself, and the CloudEvents type says its kind."""
+    return "type" not in said and "payload" not in said
+
+
+def _headers(headers: Headers) -> Mapping[str, bytes | None]:
+    """By name; the first of several counts."""
     if headers == UNREADABLE_HEADERS:
         raise _Refused("bad_header", "the name of a header isn't UTF-8: no header could be read")
+    return dict(reversed(headers))
 
 
 def _nesting(value: object) -> int:
@@ -192,21 +147,28 @@ def _check_key(key: bytes | None, order_id: int) -> None:
         raise _Refused("key_mismatch", "the record's key isn't the payload's orderId in decimal")
 
 
-def _message(record: Record, kind: Kind, wire: _Updated | _Ended, happened_at_ns: int, digest: str) -> Message:
-    cashbacks = wire.cashbacks() if isinstance(wire, _Updated) else None
-    replay = record.header("cashback-replay")
+def _message(  # noqa: PLR0913, PLR0917 - all that a message is made from
+    record: Record,
+    headers: Mapping[str, bytes | None],
+    kind: Kind,
+    wire: Updated | Ended,
+    happened_at_ns: int,
+    digest: str,
+) -> Message:
+    cashbacks = wire.cashbacks() if isinstance(wire, Updated) else None
+    replay = headers.get("cashback-replay")
     return Message.model_construct(
         kind=kind,
         order_id=wire.order_id,
         transaction_id=wire.transaction_id,
         transaction_date=wire.transaction_date,
         happened_at_ns=happened_at_ns,
-        identity=_identity(record.header("ce_id")) or digest,
+        identity=_identity(headers.get("ce_id")) or digest,
         digest=digest,
-        sequence=_sequence(record.header("sequence")),
+        sequence=_sequence(headers),
         store_no=wire.store_no,
         buyer_id=wire.buyer_id,
-        reason=wire.reason if isinstance(wire, _Ended) else None,
+        reason=wire.reason if isinstance(wire, Ended) else None,
         cashback=None if cashbacks is None else total(cashbacks),
         is_negative=cashbacks is not None and any(each < ZERO for each in cashbacks),
         topic=record.partition.topic,
@@ -232,12 +194,22 @@ def _identity(ce_id: bytes | None) -> str | None:
     return text
 
 
-def _sequence(header: bytes | None) -> int | None:
-    if header is None:
+def _sequence(headers: Mapping[str, bytes | None]) -> int | None:
+    plain, attribute = _number(headers.get("sequence")), headers.get("ce_sequence")
+    if attribute is None:
+        return plain
+    stated = _number(attribute)
+    if plain is not None and plain != stated:
+        raise _Refused("bad_header", "the header sequence and the CloudEvents attribute sequence disagree")
+    return stated
+
+
+def _number(text: bytes | None) -> int | None:
+    if text is None:
         return None
-    if not header.isdigit() or len(header) > MAX_SEQUENCE_DIGITS or int(header) == 0:
+    if not text.isdigit() or len(text) > MAX_SEQUENCE_DIGITS or int(text) == 0:
         raise _Refused("bad_header", "the header sequence must be a whole number from 1, in decimal")
-    return int(header)
+    return int(text)
 
 
 def _canonical_number(text: str) -> Decimal | int:

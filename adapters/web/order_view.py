@@ -20,6 +20,7 @@ from domain.events import (
 from domain.exact_json import loads
 from domain.instants import format_instant
 from domain.order import Order, fold
+from projections.received import product_items
 from projections.third_party import path_of
 
 MAX_TIMELINE_END_EVENTS: Final = 500
@@ -68,8 +69,7 @@ def _items_in_force(order: Order, events: Sequence[OrderEvent]) -> list[dict[str
         return []
     standing = order.terms.update or order.terms.created
     (event,) = (event for event in events if event.originator_version == standing.version)
-    payload = loads(event.message.body)["payload"]
-    return [item["productItem"] for item in payload["orderItemsWithDiscountSummaryItems"]]
+    return [loads(bytes(item)) for item in product_items(event.message)]
 
 
 def _delivery(row: DeliveryRow | None) -> Delivery:

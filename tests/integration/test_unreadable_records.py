@@ -53,6 +53,7 @@ UNREADABLE: Sequence[tuple[Reason, bytes | None, bytes | None, Headers]] = (
     ("key_mismatch", b"01", GOOD, ()),
     ("bad_header", b"1", GOOD, (("sequence", b"0"),)),
     ("bad_header", b"1", GOOD, (("ce_id", b"\xff"),)),
+    ("bad_cloudevent", b"1", GOOD, (("content-type", b"application/cloudevents+json"),)),
 )
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from adapters.kafka.decoder import MAX_REASON_LENGTH, MAX_TEXT_LENGTH, Unreadable, decode
+from adapters.kafka.decoder import Unreadable, decode
 from adapters.kafka.records import Headers, Record
+from adapters.kafka.wire import MAX_REASON_LENGTH, MAX_TEXT_LENGTH
 from domain.identifiers import MAX_ORDER_ID
 from domain.messages import Kind, Message
 from tests.support.decoding import SEED, read, refused
@@ -49,6 +50,7 @@ def test_the_example_of_the_article_is_read() -> None:
         "timestamp_ms": 1_740_749_766_027,
         "replay": None,
         "headers": (("ce_id", "m-1"), ("sequence", "1"), ("traceparent", "00-ÿ"), ("empty", None)),
+        "payload_path": ("payload",),
     }
     assert read(source).body == SEED
 

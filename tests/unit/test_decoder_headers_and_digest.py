@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from adapters.kafka.decoder import MAX_TEXT_LENGTH, decode
+from adapters.kafka.decoder import decode
 from adapters.kafka.records import Record
+from adapters.kafka.wire import MAX_TEXT_LENGTH
 from domain.exact_json import loads
 from domain.messages import Kind, Message
 from tests.support.decoding import SEED, read, refused
