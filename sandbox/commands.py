@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -17,8 +18,10 @@ from adapters.kafka.publisher import Publisher
 from adapters.settings import Settings
 from domain.errors import CashbackError
 from sandbox.books import Books
+from sandbox.chaos import Chaos, Disorder
+from sandbox.growing import CantGrow, GrowingPublisher, TopicAdmin, growth_points
 from sandbox.lifecycles import first_order_id_at
-from sandbox.order_service import Progress, simulate
+from sandbox.order_service import ALL_CONFIRMED, NO_CHAOS, Progress, simulate
 from sandbox.third_party import serve
 from sandbox.third_party_journal import JournalError
 
@@ -41,17 +44,15 @@ def run_simulation(  # noqa: PLR0913 - each is an option of the command
     first_order_id: int | None,
     *,
     stamped: bool,
+    chaos: Chaos = NO_CHAOS,
 ) -> int:
-    """Publishes until done or told to stop. Answers the exit code: 1 if a message was not delivered."""
+    """Publishes until done or told to stop. Answers the exit code: 1 if a message was not delivered.
+
+    Raises CantGrow if the topic must grow and can't.
+    """
     check_reachable(settings.kafka_bootstrap, settings.kafka_config)
-    with (
-        _stopped_by_signals() as stop,
-        Publisher(
-            settings.kafka_bootstrap,
-            config=settings.kafka_config,
-            delivery_timeout_seconds=DELIVERY_TIMEOUT_SECONDS,
-        ) as publisher,
-    ):
+    topic = settings.kafka_topics[0]
+    with _stopped_by_signals() as stop, _publisher(settings, topic, orders, chaos) as publisher:
         report_at = 0.0
 
         def report(progress: Progress) -> None:
@@ -64,7 +65,7 @@ def run_simulation(  # noqa: PLR0913 - each is an option of the command
 
         result = simulate(
             publisher,
-            settings.kafka_topics[0],
+            topic,
             orders=orders,
             rate=rate,
             seed=seed,
@@ -72,11 +73,39 @@ def run_simulation(  # noqa: PLR0913 - each is an option of the command
             stamped=stamped,
             stop=stop,
             progress=report,
+            chaos=chaos,
         )
+    counts: dict[str, int] = {kind: result.disorder.get(kind, 0) for kind in sorted(chaos.kinds)}
+    if isinstance(publisher, GrowingPublisher):
+        counts[Disorder.GROWING] = publisher.added
     if result.failed:
         log.error("messages were not delivered", failed=result.failed, error=str(result.last_error))
-    log.info("simulation ended", orders=result.orders_finished, messages=result.messages, failed=result.failed)
+    else:
+        log.info(ALL_CONFIRMED, topic=topic, next_offsets=dict(sorted(result.next_offsets.items())))
+    log.info(
+        "simulation ended", orders=result.orders_finished, messages=result.messages, failed=result.failed, **counts
+    )
     return 1 if result.failed else 0
+
+
+def _publisher(settings: Settings, topic: str, orders: int | None, chaos: Chaos) -> Publisher | GrowingPublisher:
+    connect = partial(
+        Publisher,
+        settings.kafka_bootstrap,
+        config=settings.kafka_config,
+        delivery_timeout_seconds=DELIVERY_TIMEOUT_SECONDS,
+    )
+    if Disorder.GROWING not in chaos.kinds:
+        return connect()
+    admin = TopicAdmin(settings.kafka_bootstrap, settings.kafka_config, topic)
+    try:
+        admin.check()
+    except CantGrow as refusal:
+        if chaos.insists_on(Disorder.GROWING):
+            raise
+        log.warning("goes on without growing", why=str(refusal))
+        return connect()
+    return GrowingPublisher(connect, admin, growth_points(orders))
 
 
 def run_third_party(settings: Settings, port: int, journal: Path | None = None) -> int:

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from adapters.postgres.codec import EventMapper
 from domain.exact_json import InvalidJson, loads
 from domain.identifiers import stream_id
+from domain.ports import Partition
 from sandbox.demo_settings import Wishes
 from sandbox.demo_stack import Addresses
 
@@ -41,7 +42,9 @@ SELECT (SELECT count(*) FROM orders WHERE held > 0),
        EXISTS (SELECT FROM delivery WHERE settled_version < head_version AND parked_at IS NULL),
        (SELECT coalesce(max(id), 0) FROM attempt),
        (SELECT count(*) FROM orders WHERE order_id >= %(first)s AND order_id < %(first)s + %(orders)s
-           AND status IN ('COMPLETED', 'CANCELLED'))
+           AND status IN ('COMPLETED', 'CANCELLED')),
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(topic, topic_id, partition, next_offset)), '[]')
+        FROM kafka_position)
 """
 _BY_STATUS: Final = "SELECT status, count(*), coalesce(sum(cashback), 0) FROM orders GROUP BY status"
 _LAST_CALLS: Final = """
@@ -85,6 +88,13 @@ class State(NamedTuple):
     calls_due: bool
     last_attempt: int
     run_orders_ended: int
+    positions: list[tuple[str, str, int, int]]
+    """Topic, topic id, partition, and the offset below which everything has been decided."""
+
+    def has_read(self, published: Mapping[Partition, int]) -> bool:
+        """Whether everything below these offsets has been decided, or lies in quarantine."""
+        read = {Partition(topic, topic_id, number): offset for topic, topic_id, number, offset in self.positions}
+        return all(read.get(partition, 0) >= offset for partition, offset in published.items())
 
     @property
     def at_rest(self) -> bool:

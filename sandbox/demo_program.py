@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sandbox.demo_folder import REPOSITORY
 from sandbox.processes import Child, Command, PartError
@@ -69,6 +69,10 @@ class Program:
                 raise PartError(self.name, f"not ready within {deadline_seconds:.0f} s", self._tail())
             time.sleep(POLL_INTERVAL_SECONDS)
 
+    def last_said(self, event: str) -> dict[str, Any] | None:
+        """Its last log line with this event; None if there is none."""
+        return next((entry for entry in reversed([*_entries(self.log)]) if entry.get("event") == event), None)
+
     def _tail(self) -> str:
         return self._child.log_tail() if self._child is not None else ""
 
@@ -94,7 +98,7 @@ def _in_words(line: str) -> str:
     return " ".join(word for word in words if word)
 
 
-def _entries(log: Path) -> Iterator[dict[str, object]]:
+def _entries(log: Path) -> Iterator[dict[str, Any]]:
     """The whole lines of a log that are JSON objects."""
     for line in log.read_bytes().splitlines(keepends=True):
         if line.endswith(b"\n") and line.startswith(b"{"):

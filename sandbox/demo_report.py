@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, LiteralString
 
 import psycopg
 from rich.table import Table
@@ -10,6 +10,7 @@ from rich.table import Table
 from projections.ports import Outcome
 from sandbox.demo_settings import Wishes
 from sandbox.demo_stack import Addresses
+from sandbox.poison import POISON_HEADER
 from sandbox.reconciliation import (
     STATUSES,
     Comparison,
@@ -29,7 +30,16 @@ SELECT order_id, parked_reason FROM delivery
 WHERE parked_at IS NOT NULL AND (%(only)s::bigint[] IS NULL OR order_id = ANY(%(only)s::bigint[]))
 ORDER BY order_id
 """
-_QUARANTINED: Final = "SELECT id, reason, detail FROM quarantine WHERE state = 'open' AND id > %s ORDER BY id"
+_QUARANTINED: Final = """
+SELECT id, reason, detail FROM quarantine
+WHERE state = 'open' AND id > %s
+  AND NOT EXISTS (SELECT FROM jsonb_array_elements(headers) AS header WHERE header->>0 = %s)
+ORDER BY id
+"""
+_POISON: Final = """
+SELECT count(*) FROM quarantine, jsonb_array_elements(headers) AS header
+WHERE header->>0 = %s AND starts_with(convert_from(decode(header->>1, 'base64'), 'UTF8'), %s)
+"""
 _ATTEMPTS: Final = """
 SELECT outcome, count(*) FROM attempt WHERE order_id BETWEEN %s AND %s GROUP BY outcome ORDER BY outcome
 """
@@ -45,6 +55,8 @@ class Report:
     attempts: dict[str, int]
     """At the calls of this run's orders, by outcome."""
     troubles: dict[str, list[str]]
+    poison: int = 0
+    """Records of this run in quarantine that nobody was meant to be able to read."""
 
     @property
     def agrees(self) -> bool:
@@ -56,8 +68,7 @@ class Report:
 def last_quarantined(database_url: str) -> int:
     """The number of the last message in quarantine. Raises psycopg.Error."""
     with psycopg.connect(database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
-        row = connection.execute("SELECT coalesce(max(id), 0) FROM quarantine").fetchone()
-        return row[0] if row else 0
+        return _count(connection, "SELECT coalesce(max(id), 0) FROM quarantine", ())
 
 
 def reconcile(
@@ -79,8 +90,10 @@ def reconcile(
     violations, violation_texts = read_violations(addresses.third_party_url)
     with psycopg.connect(addresses.database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
         parked = connection.execute(_PARKED, {"only": None if only is None else list(only)}).fetchall()
-        quarantined = connection.execute(_QUARANTINED, (quarantined_before,)).fetchall()
+        quarantined = connection.execute(_QUARANTINED, (quarantined_before, POISON_HEADER)).fetchall()
+        poison_found = _count(connection, _POISON, (POISON_HEADER, f"{wishes.first_order_id}/"))
         attempts: dict[str, int] = dict(connection.execute(_ATTEMPTS, (min(expected), max(expected))).fetchall())
+    poison = wishes.expected_poison()
     troubles = {
         "violation": violation_texts or ["" for _ in range(violations)],
         "parked order": [f"{order_id}: {reason}" for order_id, reason in parked],
@@ -88,7 +101,9 @@ def reconcile(
         "quarantined message": [f"{number}: {reason}, {detail}" for number, reason, detail in quarantined],
         "doubtful order": [str(order_id) for order_id in store.doubtful],
     }
-    return Report(comparison, len(expected), attempts, troubles)
+    if poison_found != poison:
+        troubles["miscount"] = [f"{poison_found} poisoned records in quarantine, and {poison} were published"]
+    return Report(comparison, len(expected), attempts, troubles, poison_found)
 
 
 def books_table(report: Report) -> Table:
@@ -120,6 +135,8 @@ def sentences(report: Report) -> Iterator[str]:
         if outcome != Outcome.DELIVERED
     )
     yield f"calls of this run: {delivered:,} delivered" + (f"; attempts before: {others}" if others else "")
+    if report.poison:
+        yield f"in quarantine, as they must be: {report.poison:,} poisoned records of this run"
     yield ", ".join(f"{len(found):,} {_plural(kind, len(found))}" for kind, found in report.troubles.items())
     for kind, found in report.troubles.items():
         yield from _shown([f"{kind} {each}" for each in found])
@@ -128,6 +145,11 @@ def sentences(report: Report) -> Iterator[str]:
         yield "the third party's books equal the event store, order by order, to the last digit"
     else:
         yield "NOT RECONCILED"
+
+
+def _count(connection: psycopg.Connection[Any], statement: LiteralString, parameters: tuple[str, ...]) -> int:
+    row = connection.execute(statement, parameters).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _shown(lines: list[str], count: int | None = None) -> Iterator[str]:

@@ -2,15 +2,16 @@
 
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
 from adapters.settings import PREFIX, Settings
 from domain.exact_json import dumps
-from sandbox.lifecycles import COMPRESSED, Pace, Status, lifecycles, outcome
-from sandbox.order_service import LIFECYCLE_SECONDS
+from sandbox.chaos import Chaos, Disorder, Stage
+from sandbox.lifecycles import OrderMessage, Status, lifecycles, outcome
+from sandbox.order_service import pace_of
 
 DRAIN_SECONDS: Final = 3.0
 # What a killed run had under way is due again when its leases end: the next run should not wait a minute for it.
@@ -36,6 +37,7 @@ class Wishes:
     first_order_id: int
     error_rate: float = 0.0
     lost_answer_rate: float = 0.0
+    chaos: Chaos = field(default_factory=Chaos)
 
     def simulation(self) -> list[str]:
         """The arguments of `app.py` that play it."""
@@ -44,14 +46,26 @@ class Wishes:
             arguments += ["--orders", str(self.orders)]
         if self.rate is not None:
             arguments += ["--rate", str(self.rate)]
+        if self.chaos.kinds:
+            arguments += ["--chaos", str(self.chaos)]
         return arguments
 
     def expected(self) -> dict[int, tuple[Status, Decimal]]:
-        """Where each order must end, by the generator's own account."""
-        pace = Pace.of(self.rate, LIFECYCLE_SECONDS) if self.rate else COMPRESSED
-        return outcome(
-            lifecycles(self.seed, self.orders, first_order_id=self.first_order_id, started_at_ns=0, pace=pace)
-        )
+        """Where each order must end, by the generator's own account: no disorder changes it."""
+        return outcome(self._lifecycles())
+
+    def expected_poison(self) -> int:
+        """How many records of the run nobody can read."""
+        if Disorder.POISON not in self.chaos.kinds:
+            return 0
+        stage = Stage(self.chaos, self.seed, pace_of(self.rate), self.first_order_id)
+        for _ in stage.disturb(self._lifecycles()):
+            pass
+        return stage.counts[Disorder.POISON]
+
+    def _lifecycles(self) -> Iterator[OrderMessage]:
+        first, pace = self.first_order_id, pace_of(self.rate)
+        return lifecycles(self.seed, self.orders, first_order_id=first, started_at_ns=0, pace=pace)
 
     def faults(self) -> dict[str, float]:
         """For `PUT /_sandbox/faults`; empty if none is wished for."""

@@ -1,7 +1,7 @@
 """What an order service says about its orders: whole lifecycles, many at once (contract.md, section 1).
 
-Pure: the same arguments give the same messages, byte for byte. It shares no rule with the service, so that
-`outcome` is a second opinion on what the service and the third party must arrive at.
+Pure: the same arguments give the same messages, byte for byte. It shares the encoding with the service, but no rule
+about orders, so that `outcome` is a second opinion on what the service and the third party must arrive at.
 """
 
 import heapq
@@ -13,7 +13,9 @@ from decimal import ROUND_DOWN, Decimal
 from random import Random
 from typing import Any, Literal, NamedTuple, Self
 
+from adapters.kafka.order_publisher import encode
 from domain import exact_json
+from domain.messages import Kind as MessageKind
 
 Kind = Literal["CREATED", "UPDATED", "CANCELLED", "COMPLETED"]
 Status = Literal["PENDING", "COMPLETED", "CANCELLED"]
@@ -89,8 +91,8 @@ def lifecycles(  # noqa: PLR0913  # each is a choice of the caller's, and all bu
     """The messages of `orders` orders (None: without end), in the order of their dates.
 
     Order ids count up from `first_order_id`. `open_share` (0 … 1) of the orders never end. Without `stamped`
-    the headers `ce_id` and `sequence` are missing, and nothing else changes. Raises ValueError, before the
-    first message, for a negative number of orders or ids outside 1 … 2^63-1.
+    `sequence` and the headers of CloudEvents are missing, and nothing else changes. Raises ValueError, before
+    the first message, for a negative number of orders or ids outside 1 … 2^63-1.
     """
     ids_left = MAX_ORDER_ID - first_order_id + 1
     if orders is None:
@@ -194,14 +196,18 @@ class _Writer:
             else:
                 payload |= self._end(kind, parties)
             payload |= {"transactionId": self._uuid(), "transactionDate": _rfc3339(at_ns)}
+            envelope, traceparent = self._envelope(kind, payload), self._traceparent()
+            key, value, headers = encode(
+                MessageKind(kind), payload, sequence=sequence if self._stamped else None, traceparent=traceparent
+            )
             yield OrderMessage(
                 order_id=order_id,
                 kind=kind,
                 sequence=sequence,
                 at_ns=at_ns,
-                key=str(order_id).encode(),
-                value=exact_json.dumps(self._envelope(kind, payload)),
-                headers=self._headers(sequence),
+                key=key,
+                value=value if envelope is None else exact_json.dumps(envelope),
+                headers=headers,
             )
 
     def _dates_ns(self, steps: int, starts_ns: int) -> list[int]:
@@ -249,17 +255,16 @@ class _Writer:
             members["reason"] = self._rng.choice(_REASONS)
         return members
 
-    def _envelope(self, kind: Kind, payload: dict[str, Any]) -> dict[str, Any]:
+    def _envelope(self, kind: Kind, payload: dict[str, Any]) -> dict[str, Any] | None:
+        """Now and then what another hand would write: members in another order, and one more."""
         if self._rng.random() < _EXTRA_SHARE:
             return {"payload": payload, "type": kind, "producer": {"name": "order-service", "schema": 2}}
-        return {"type": kind, "payload": payload}
+        return None
 
-    def _headers(self, sequence: int) -> tuple[tuple[str, bytes | None], ...]:
-        stamp = (("ce_id", self._uuid().encode()), ("sequence", str(sequence).encode()))
+    def _traceparent(self) -> str | None:
         trace = self._rng.getrandbits(192)
         traced = self._rng.random() < _EXTRA_SHARE and trace >> 64 and trace & (2**64 - 1)  # W3C: not all zero
-        traceparent = (("traceparent", f"00-{trace >> 64:032x}-{trace & (2**64 - 1):016x}-01".encode()),)
-        return (stamp if self._stamped else ()) + (traceparent if traced else ())
+        return f"00-{trace >> 64:032x}-{trace & (2**64 - 1):016x}-01" if traced else None
 
     def _uuid(self) -> str:
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))

@@ -1,0 +1,36 @@
+"""What must become of orders whose messages left in disorder, by rules written down once more."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from decimal import Decimal
+
+from sandbox.lifecycles import OrderMessage, outcome
+
+End = tuple[str, Decimal]
+
+
+def as_published(messages: Iterable[OrderMessage]) -> dict[int, End]:
+    """Where each order ends if the order of publishing is taken for the order of events.
+
+    The first end counts, and of the lists published before it the last one; the CREATED's list comes before all
+    others. A copy says nothing that was not said before.
+    """
+    told: dict[int, dict[int, OrderMessage]] = {}
+    for message in messages:
+        told.setdefault(message.order_id, {}).setdefault(message.sequence, message)
+    ends: dict[int, End] = {}
+    for history in told.values():
+        heard = [history[1]]
+        for message in history.values():
+            if message.kind == "UPDATED":
+                heard.append(message)
+            elif message.kind in {"COMPLETED", "CANCELLED"}:
+                heard.append(message)
+                break
+        in_order = [_at(number, message) for number, message in enumerate(heard)]
+        ends |= outcome(in_order)
+    return ends
+
+
+def _at(number: int, message: OrderMessage) -> OrderMessage:
+    return replace(message, at_ns=number)
