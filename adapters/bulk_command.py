@@ -1,0 +1,223 @@
+"""The commands `replay-many`, `replays` and `cancel-replay`: what the endpoints do, in a process of its own."""
+
+import asyncio
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from uuid import UUID, uuid4
+
+import typer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from adapters import bulk_running, bulk_showing
+from adapters.bulk import MAX_ORDERS, BulkMode, BulkReplay, BulkState, Preview, Selection, UnknownBulkReplay
+from adapters.postgres.bulk import PostgresBulk
+from adapters.postgres.bulk_work import LEASE_SECONDS, PostgresBulkWork
+from adapters.postgres.pool import Database
+from adapters.replaying import bulk_runner
+from adapters.settings import BadSetting, Settings
+from domain.errors import BadInstant, CashbackError
+from domain.identifiers import MAX_ORDER_ID
+from domain.instants import parse_instant
+from domain.lifecycle import Status
+
+MAX_LISTED: Final = 50
+POLL_SECONDS: Final = 1.0
+_MAX_FILE_CHARACTERS: Final = 3_000_000
+_INTERRUPTED: Final = 128 + signal.SIGINT
+
+
+class NotConfirmed(CashbackError):
+    """Nobody has said yes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What `replay-many` was asked for."""
+
+    mode: BulkMode
+    selection: Selection
+    rate_per_second: float
+    reason: str
+    dry_run: bool = False
+    yes: bool = False
+
+
+def selection(
+    orders: str | None, status: Status | None, changed_from: str | None, changed_to: str | None
+) -> Selection:
+    """From the options as typed; `orders` is a file of order ids, or `-`. Raises BadSetting."""
+    chosen = Selection(
+        orders=None if orders is None else _order_ids(orders),
+        status=status,
+        changed_from_ns=_instant("--changed-from", changed_from),
+        changed_to_ns=_instant("--changed-to", changed_to),
+    )
+    if chosen == Selection():
+        raise BadSetting("say which orders: --status, --changed-from, --changed-to or --orders")
+    return chosen
+
+
+def _instant(option: str, text: str | None) -> int | None:
+    try:
+        return None if text is None else parse_instant(text)
+    except BadInstant as error:
+        raise BadSetting(f"{option}: {error}") from None
+
+
+def _order_ids(name: str) -> frozenset[int]:
+    """Separated by spaces, commas or line ends."""
+    try:
+        with nullcontext(sys.stdin) if name == "-" else Path(name).open(encoding="utf-8") as file:
+            text = file.read(_MAX_FILE_CHARACTERS + 1)
+    except (OSError, UnicodeError) as error:
+        raise BadSetting(f"--orders: {name} can't be read: {type(error).__name__}") from None
+    words = re.split(r"[\s,]+", text.strip(" \t\r\n,"))
+    wrong = next((word for word in words if not _is_order_id(word)), None)
+    if wrong is not None:
+        raise BadSetting(f"--orders: {wrong[:50]!r} is not an order id")
+    if len(text) > _MAX_FILE_CHARACTERS or len(ids := frozenset(map(int, words))) > MAX_ORDERS:
+        raise BadSetting(f"--orders: more than {MAX_ORDERS} orders")
+    return ids
+
+
+def _is_order_id(word: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,19}", word) is not None and 1 <= int(word) <= MAX_ORDER_ID
+
+
+def run_replay_many(settings: Settings, wish: Wish) -> int:
+    """Shows what would be done, and does it once somebody has said yes. Answers the exit code."""
+    preview = asyncio.run(_preview(settings, wish))
+    bulk_showing.show_preview(preview)
+    if wish.dry_run:
+        bulk_showing.show_token(preview)
+        return 0
+    if not wish.yes:
+        if not sys.stdin.isatty():
+            bulk_showing.show_token(preview)
+            raise NotConfirmed("nothing was done: without a terminal it takes --yes, or --token and the token")
+        if not typer.confirm(f"{wish.mode.capitalize()} {preview.replay.total} orders?", err=True):
+            raise NotConfirmed("nothing was done")
+    return run_preview(settings, preview.token)
+
+
+async def _preview(settings: Settings, wish: Wish) -> Preview:
+    async with Database(settings.database_url.get_secret_value()) as database:
+        return await PostgresBulk(database).preview(wish.mode, wish.selection, wish.rate_per_second, wish.reason)
+
+
+def run_preview(settings: Settings, token: str) -> int:
+    """Does what the preview with this token showed. Answers the exit code: 1 unless all orders are done."""
+    ended, interrupted = asyncio.run(_run(settings, token))
+    bulk_showing.show(ended)
+    if interrupted:
+        return _INTERRUPTED
+    return 0 if ended.state is BulkState.DONE and not ended.failed else 1
+
+
+async def _run(settings: Settings, token: str) -> tuple[BulkReplay, bool]:
+    """The replay at its end, and whether a signal has ended it."""
+    async with Database(settings.database_url.get_secret_value()) as database:
+        bulk, lease = PostgresBulk(database), uuid4()
+        started = await bulk.start(None, token, lease=lease, lease_seconds=LEASE_SECONDS)
+        job = await PostgresBulkWork(database).job(started.id, lease)
+        stop, cancelling = asyncio.Event(), set[asyncio.Task[None]]()
+
+        async def cancel() -> None:
+            try:
+                await bulk.cancel(started.id)
+            finally:
+                stop.set()
+
+        def interrupted() -> None:
+            cancelling.add(asyncio.create_task(cancel()))
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, interrupted)
+        with _bar(started) as progress:
+            if job is not None:
+                await bulk_runner(settings, database).run_one(job, stop, progress)
+            ended = await _watched(bulk, started.id, stop, progress)
+        for result in await asyncio.gather(*cancelling, return_exceptions=True):
+            if isinstance(result, CashbackError) and ended.state is BulkState.RUNNING:
+                raise result
+        return ended, bool(cancelling)
+
+
+async def _watched(
+    bulk: PostgresBulk, replay_id: UUID, stop: asyncio.Event, progress: bulk_running.Progress
+) -> BulkReplay:
+    """Until its end: if this process has lost it, another one goes on."""
+    while True:
+        replay = await bulk.get(replay_id)
+        progress(replay.done, replay.failed, replay.note)
+        if replay.state is not BulkState.RUNNING or stop.is_set():
+            return replay
+        await asyncio.sleep(POLL_SECONDS)
+
+
+@contextmanager
+def _bar(replay: BulkReplay) -> Iterator[bulk_running.Progress]:
+    columns = (
+        TextColumn(replay.mode),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("orders"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=bulk_showing.to_stderr()) as bar:
+        task = bar.add_task("", total=replay.total)
+
+        def told(done: int, failed: int, why: str | None) -> None:
+            words = [f"{failed} failed"] if failed else []
+            bar.update(task, completed=done + failed, description="; ".join(words + ([why] if why else [])))
+
+        yield told
+
+
+def run_replays(settings: Settings, replay_id: UUID | None) -> int:
+    """Lists the last bulk replays, or shows one."""
+
+    async def ask() -> list[BulkReplay]:
+        async with Database(settings.database_url.get_secret_value()) as database:
+            bulk = PostgresBulk(database)
+            return await bulk.page(None, MAX_LISTED) if replay_id is None else [await bulk.get(replay_id)]
+
+    found = asyncio.run(ask())
+    if replay_id is None:
+        bulk_showing.show_list(found)
+    else:
+        bulk_showing.show(found[0])
+    return 0
+
+
+def run_cancel(settings: Settings, replay_id: UUID) -> int:
+    async def cancel() -> BulkReplay:
+        async with Database(settings.database_url.get_secret_value()) as database:
+            return await PostgresBulk(database).cancel(replay_id)
+
+    bulk_showing.show(asyncio.run(cancel()))
+    return 0
+
+
+def replay_id_of(text: str) -> UUID:
+    """Raises UnknownBulkReplay for what can't be one."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise UnknownBulkReplay(text) from None

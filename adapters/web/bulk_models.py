@@ -1,0 +1,203 @@
+"""The shapes of bulk replays in the API: what callers may ask for, and what they are told."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
+
+from adapters.bulk import (
+    DEFAULT_RATE_PER_SECOND,
+    MAX_ORDERS,
+    MAX_RATE_PER_SECOND,
+    MIN_RATE_PER_SECOND,
+    BulkMode,
+    BulkReplay,
+    BulkState,
+    Preview,
+    Selection,
+)
+from adapters.replay import MAX_REASON_LENGTH
+from adapters.web.models import Amount, Nanoseconds
+from adapters.web.requests import storable
+from domain.identifiers import MAX_ORDER_ID
+from domain.instants import format_instant, parse_instant
+from domain.lifecycle import Status
+
+MAX_TOKEN_LENGTH: Final = 100
+
+
+def _parsed(value: Any) -> int:
+    if not isinstance(value, str):
+        raise ValueError("must be a text")  # noqa: TRY004 - what pydantic makes a validation error of
+    return parse_instant(value)
+
+
+_Instant = Annotated[
+    int,
+    BeforeValidator(_parsed),
+    WithJsonSchema({"type": "string", "format": "date-time", "description": "up to nine fractional digits"}),
+]
+_OrderId = Annotated[int, Field(ge=1, le=MAX_ORDER_ID)]
+
+
+class SelectionRequest(BaseModel):
+    """Which orders; all conditions that are given must hold. `changedFrom` (included) and `changedTo` (excluded)
+    are about the order's last change: the moment of the last decision about it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    orders: Annotated[list[_OrderId], Field(min_length=1, max_length=MAX_ORDERS)] | None = None
+    status: Annotated[Status, Field(strict=False)] | None = None
+    changed_from: Annotated[_Instant | None, Field(alias="changedFrom")] = None
+    changed_to: Annotated[_Instant | None, Field(alias="changedTo")] = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.selection == Selection():
+            raise ValueError("say which orders: at least one of orders, status, changedFrom, changedTo")
+        return self
+
+    @property
+    def selection(self) -> Selection:
+        named = None if self.orders is None else frozenset(self.orders)
+        return Selection(named, self.status, self.changed_from, self.changed_to)
+
+
+class BulkRequest(BaseModel):
+    """A preview that is wished for; nothing is done yet."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    mode: Annotated[BulkMode, Field(strict=False)]
+    select: SelectionRequest
+    rate_per_second: Annotated[
+        float, Field(alias="ratePerSecond", ge=MIN_RATE_PER_SECOND, le=MAX_RATE_PER_SECOND)
+    ] = DEFAULT_RATE_PER_SECOND
+    reason: Annotated[str, Field(max_length=MAX_REASON_LENGTH), AfterValidator(storable)]
+
+    @model_validator(mode="after")
+    def _has_a_reason(self) -> Self:
+        if not self.reason.strip():
+            raise ValueError("a replay needs a reason")
+        return self
+
+
+class StartRequest(BaseModel):
+    """With the token of the preview."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    token: Annotated[str, Field(max_length=MAX_TOKEN_LENGTH), AfterValidator(storable)]
+
+
+class Failure(TypedDict):
+    """An order that was passed over."""
+
+    orderId: int
+    reason: str
+
+
+class Selected(TypedDict, total=False):
+    """What was asked for."""
+
+    namedOrders: int
+    status: Status
+    changedFrom: Nanoseconds
+    changedTo: Nanoseconds
+
+
+class BulkView(TypedDict):
+    """A bulk replay, as far as it has come. `note` says why it waits, or why it failed."""
+
+    id: UUID
+    mode: BulkMode
+    state: BulkState
+    select: Selected
+    reason: str
+    ratePerSecond: float
+    total: int
+    done: int
+    failed: int
+    failures: list[Failure]
+    cashbackAmount: Amount
+    note: str | None
+    requestedAt: datetime
+    startedAt: datetime | None
+    endedAt: datetime | None
+    expectedEnd: datetime | None
+
+
+class BulkPage(TypedDict):
+    """The last ones first."""
+
+    replays: list[BulkView]
+    next: str | None
+
+
+class SampledOrder(TypedDict):
+    """One of the orders of a preview."""
+
+    orderId: int
+    status: Status
+    cashbackAmount: Amount | None
+    changedAt: Nanoseconds
+
+
+class LeftOut(TypedDict):
+    """Named orders that aren't in the set: not known, or another condition doesn't hold; the smallest ids."""
+
+    count: int
+    orders: list[int]
+
+
+class PreviewView(BulkView):
+    """What would be replayed. `sample` has those with the most cashback; `expiresAt` is the token's end."""
+
+    token: str
+    expiresAt: datetime
+    byStatus: dict[str, int]
+    sample: list[SampledOrder]
+    leftOut: LeftOut
+
+
+def bulk_view(replay: BulkReplay) -> dict[str, Any]:
+    """A `BulkView`."""
+    return {
+        "id": replay.id,
+        "mode": replay.mode,
+        "state": replay.state,
+        "select": replay.selection,
+        "reason": replay.reason,
+        "ratePerSecond": replay.rate_per_second,
+        "total": replay.total,
+        "done": replay.done,
+        "failed": replay.failed,
+        "failures": [{"orderId": order_id, "reason": why} for order_id, why in replay.failures],
+        "cashbackAmount": replay.cashback,
+        "note": replay.note,
+        "requestedAt": replay.requested_at,
+        "startedAt": replay.started_at,
+        "endedAt": replay.ended_at,
+        "expectedEnd": replay.expected_end,
+    }
+
+
+def preview_view(preview: Preview) -> dict[str, Any]:
+    """A `PreviewView`."""
+    return bulk_view(preview.replay) | {
+        "token": preview.token,
+        "expiresAt": preview.replay.expires_at,
+        "byStatus": preview.by_status,
+        "sample": [
+            {
+                "orderId": each.order_id,
+                "status": each.status,
+                "cashbackAmount": each.cashback,
+                "changedAt": format_instant(each.recorded_at_ns),
+            }
+            for each in preview.sample
+        ],
+        "leftOut": {"count": preview.left_out_count, "orders": preview.left_out},
+    }

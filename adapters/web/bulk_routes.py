@@ -1,0 +1,79 @@
+"""The endpoints of bulk replays: a preview first, then its start with the preview's token."""
+
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Query
+
+from adapters.web.bulk_models import (
+    BulkPage,
+    BulkRequest,
+    BulkView,
+    PreviewView,
+    StartRequest,
+    bulk_view,
+    preview_view,
+)
+from adapters.web.cursors import cut_page, read_cursor, write_cursor
+from adapters.web.description import problems
+from adapters.web.ports import BulkReplays
+from adapters.web.requests import PageQuery, json_only
+from adapters.web.responses import ExactJson
+from adapters.web.routes import TOKEN
+
+BULK_PATH: Final = "/api/replays"
+MAX_BULK_BODY_BYTES: Final = 3 * 1024 * 1024
+"""Room for as many order ids as a bulk replay may have."""
+
+
+def bulk_router(bulk: BulkReplays) -> APIRouter:
+    router = APIRouter(prefix=BULK_PATH, tags=["bulk replays"], dependencies=[TOKEN])
+
+    @router.post(
+        "",
+        status_code=201,
+        response_model=PreviewView,
+        responses=problems(400, 401, 413, 415, 422, 503),
+        dependencies=[Depends(json_only)],
+    )
+    async def preview_replay(body: BulkRequest) -> ExactJson:
+        """Freezes the set of orders that are selected now, and says what would be done. Nothing is done yet."""
+        preview = await bulk.preview(body.mode, body.select.selection, body.rate_per_second, body.reason.strip())
+        location = {"Location": f"{BULK_PATH}/{preview.replay.id}"}
+        return ExactJson(preview_view(preview), 201, location)
+
+    @router.get("", response_model=BulkPage, responses=problems(400, 401, 503))
+    async def list_replays(query: Annotated[PageQuery, Query()]) -> ExactJson:
+        """Bulk replays, the last ones first."""
+        rows = await bulk.page(read_cursor("replays", query.cursor), query.limit + 1)
+        page, last = cut_page(rows, query.limit)
+        return ExactJson(
+            {
+                "replays": [bulk_view(row) for row in page],
+                "next": write_cursor("replays", last.number - 1) if last else None,
+            }
+        )
+
+    @router.get("/{id}", response_model=BulkView, responses=problems(400, 401, 404, 503))
+    async def show_replay(replay_id: Annotated[UUID, Path(alias="id")]) -> ExactJson:
+        """How far it has come."""
+        return ExactJson(bulk_view(await bulk.get(replay_id)))
+
+    @router.post(
+        "/{id}/start",
+        status_code=202,
+        response_model=BulkView,
+        responses=problems(400, 401, 404, 409, 410, 413, 415, 422, 503),
+        dependencies=[Depends(json_only)],
+    )
+    async def start_replay(replay_id: Annotated[UUID, Path(alias="id")], body: StartRequest) -> ExactJson:
+        """Does what the preview showed. While another of the same mode is at work on one of the orders, it's a 409
+        that names it."""
+        return ExactJson(bulk_view(await bulk.start(replay_id, body.token)), 202)
+
+    @router.post("/{id}/cancel", response_model=BulkView, responses=problems(400, 401, 404, 409, 503))
+    async def cancel_replay(replay_id: Annotated[UUID, Path(alias="id")]) -> ExactJson:
+        """Ends it behind the few orders that are under way at this moment; they are still counted."""
+        return ExactJson(bulk_view(await bulk.cancel(replay_id)))
+
+    return router
