@@ -49,6 +49,13 @@ def decide(
 ) -> tuple[OrderEvent, ...]:
     """The events that follow from a message, none if it's a repeat. The first event is about the message itself;
     the others are about messages that were held and now have their turn."""
+    return handle(order, message, now_ns=now_ns, policy=policy)[0]
+
+
+def handle(
+    order: Order, message: Message, *, now_ns: int, policy: Policy = DEFAULT_POLICY
+) -> tuple[tuple[OrderEvent, ...], Order]:
+    """What `decide` says, and the order after it, so that nobody evolves it twice."""
     seen = order.sightings.get(message.digest)
     decision = _Decision(order, now_ns, policy)
     if seen is None or _brings_a_new_number(order, message):
@@ -57,7 +64,7 @@ def decide(
         place = message.place
         if place is not None and place.lane not in seen.lanes:
             decision.record(RepeatSeenElsewhere, message, order.effective_time(message))
-    return tuple(decision.events)
+    return tuple(decision.events), decision.order
 
 
 def _brings_a_new_number(order: Order, message: Message) -> bool:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+import msgspec
 
 from domain.messages import Message
 
@@ -50,10 +50,9 @@ class Doubt(StrEnum):
     """Messages on different partitions, too close in time for the publishers' clocks to be trusted."""
 
 
-class OrderEvent(BaseModel):
+class OrderEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A decision about one message."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
     TOPIC: ClassVar[str]
 
     originator_id: UUID
@@ -69,55 +68,55 @@ class OrderEvent(BaseModel):
     doubt: Doubt | None = None
 
 
-class Accepted(OrderEvent):
+class Accepted(OrderEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Base of the decisions that the third party must hear of."""
 
     stated_at_ns: int
     """The date that we give to the third party: the message's own, unless an earlier call had a later one."""
 
 
-class CashbackCreated(Accepted):
+class CashbackCreated(Accepted, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     TOPIC: ClassVar[str] = "cashback-created"
     cashback: Decimal
 
 
-class CashbackUpdated(Accepted):
+class CashbackUpdated(Accepted, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     TOPIC: ClassVar[str] = "cashback-updated"
     cashback: Decimal
 
 
-class CashbackCancelled(Accepted):
+class CashbackCancelled(Accepted, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     TOPIC: ClassVar[str] = "cashback-cancelled"
 
 
-class CashbackCompleted(Accepted):
+class CashbackCompleted(Accepted, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     TOPIC: ClassVar[str] = "cashback-completed"
     cashback: Decimal
     """What the buyer is owed: the amount of the last accepted CREATED or UPDATED."""
 
 
-class MessageHeld(OrderEvent):
+class MessageHeld(OrderEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Kept until what must come before it has come."""
 
     TOPIC: ClassVar[str] = "message-held"
     waits_for: WaitsFor
 
 
-class UpdateSuperseded(OrderEvent):
+class UpdateSuperseded(OrderEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An update that a later one, accepted already, has made pointless."""
 
     TOPIC: ClassVar[str] = "update-superseded"
     superseded_by_version: int
 
 
-class MessageRejected(OrderEvent):
+class MessageRejected(OrderEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     TOPIC: ClassVar[str] = "message-rejected"
     refusal: Refusal
     against_version: int | None = None
     """The event that the message contradicts, where there is one."""
 
 
-class RepeatSeenElsewhere(OrderEvent):
+class RepeatSeenElsewhere(OrderEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A copy of a known message on another partition: its true place among the others is not certain any more."""
 
     TOPIC: ClassVar[str] = "repeat-seen-elsewhere"

@@ -1,5 +1,6 @@
 """Names of streams and calls: functions of the order alone, so that every process finds the same ones."""
 
+from functools import lru_cache
 from uuid import UUID, uuid5
 
 MAX_ORDER_ID = 2**63 - 1
@@ -8,8 +9,10 @@ MAX_ORDER_ID = 2**63 - 1
 # after another lie side by side in the index, and the order id can be read back from the stream's name.
 _PREFIX = 0xCA5B_BACC << 96 | 8 << 76 | 2 << 62
 _LOW_BITS = 62
+_KEPT_STREAM_IDS = 50_000  # to make one takes longer than to fold an event
 
 
+@lru_cache(maxsize=_KEPT_STREAM_IDS)
 def stream_id(order_id: int) -> UUID:
     """The originator id of an order's stream. Raises ValueError outside 1 … 2⁶³−1 (contract.md, section 1)."""
     if not 1 <= order_id <= MAX_ORDER_ID:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+import msgspec
 
 
 class Kind(StrEnum):
@@ -21,7 +21,7 @@ class Kind(StrEnum):
 
     @property
     def is_end(self) -> bool:
-        return self in {Kind.CANCELLED, Kind.COMPLETED}
+        return self is Kind.CANCELLED or self is Kind.COMPLETED
 
 
 SEQUENCE_LANE: Final = "sequence"
@@ -39,10 +39,8 @@ class Place(NamedTuple):
     offset: int
 
 
-class Message(BaseModel):
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One message. Two messages with the same digest say the same thing."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     kind: Kind
     order_id: int
@@ -74,7 +72,7 @@ class Message(BaseModel):
     """The replay that sent this copy: such a copy says nothing about the place that its message had."""
     headers: tuple[tuple[str, str | None], ...] = ()
     """As received; the bytes of a value stand here as Latin-1 text, one character a byte."""
-    body: bytes = Field(exclude=True)
+    body: bytes
     """As received, and stored beside this record, not in it."""
     payload_path: tuple[str, ...] = ("payload",)
     """The members of the body that lead to what was said; none if the body is that itself."""

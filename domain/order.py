@@ -4,10 +4,12 @@
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, assert_never
 from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
 
 from domain.events import (
     Accepted,
@@ -29,8 +31,7 @@ from domain.lifecycle import Status
 from domain.messages import Kind, Message, Place
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True, gc=False):
     """A message with the place and the time that it counts with."""
 
     kind: Kind
@@ -41,8 +42,7 @@ class Standing:
     """Of the event that decided about it; 0 before there is one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True, gc=False):
     """What was agreed when the order was created, and last changed."""
 
     created: Standing
@@ -53,24 +53,20 @@ class Terms:
     cashback: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class NotCreated:
+class NotCreated(msgspec.Struct, frozen=True, gc=False):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(msgspec.Struct, frozen=True, gc=False):
     terms: Terms
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
+class Completed(msgspec.Struct, frozen=True, gc=False):
     terms: Terms
     end: Standing
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(msgspec.Struct, frozen=True, gc=False):
     terms: Terms
     end: Standing
 
@@ -78,8 +74,7 @@ class Cancelled:
 Stage = NotCreated | Pending | Completed | Cancelled
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True, gc=False):
     """A message that waits. Its version is that of the event that holds it."""
 
     message: Message
@@ -89,28 +84,26 @@ class Held:
     since_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(msgspec.Struct, frozen=True, gc=False):
     """Where a message was seen: its lanes, the first one first, and its number."""
 
     lanes: tuple[str | None, ...]
     sequence: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """The state of one order, folded from its stream. Version 0 has no events."""
 
     order_id: int
     version: int = 0
-    stage: Stage = field(default_factory=NotCreated)
+    stage: Stage = NotCreated()
     held: tuple[Held, ...] = ()
-    sightings: Mapping[str, Sighting] = field(default_factory=dict)
+    sightings: Mapping[str, Sighting] = msgspec.field(default_factory=dict)
     """Every message ever recorded, by digest."""
-    digest_of_fact: Mapping[tuple[Kind, str, int], str] = field(default_factory=dict)
+    digest_of_fact: Mapping[tuple[Kind, str, int], str] = msgspec.field(default_factory=dict)
     """The content that stands for a fact: the first that came."""
-    digest_of_identity: Mapping[str, str] = field(default_factory=dict)
-    lane_ends: Mapping[str, int] = field(default_factory=dict)
+    digest_of_identity: Mapping[str, str] = msgspec.field(default_factory=dict)
+    lane_ends: Mapping[str, int] = msgspec.field(default_factory=dict)
     """The effective time, in nanoseconds, of the last message in each lane: it only grows."""
     last_sequence: int = 0
     """The number of the last message whose turn has come. Unstamped messages count until stamps begin."""
@@ -170,41 +163,33 @@ class Order:
 
 def evolve(order: Order, event: OrderEvent) -> Order:
     """The order after one more event of its stream."""
-    order = _record(order, event)
+    message = event.message
+    place = message.place
+    standing = Standing(message.kind, place, event.effective_at_ns, message.digest, event.originator_version)
+    changes = _memory(order, event, place.lane if place else None)
     match event:
         case CashbackCreated():
-            terms = Terms(
-                created=_standing(event),
-                store_no=event.message.store_no,
-                buyer_id=event.message.buyer_id,
-                update=None,
-                cashback=event.cashback,
-            )
-            return replace(order, stage=Pending(terms))
+            changes["stage"] = Pending(Terms(standing, message.store_no, message.buyer_id, None, event.cashback))
         case CashbackUpdated():
-            terms = replace(_terms(order), update=_standing(event), cashback=event.cashback)
-            return replace(order, stage=Pending(terms))
+            changes["stage"] = Pending(replace(_terms(order), update=standing, cashback=event.cashback))
         case CashbackCompleted():
-            return replace(order, stage=Completed(_terms(order), _standing(event)))
+            changes["stage"] = Completed(_terms(order), standing)
         case CashbackCancelled():
-            return replace(order, stage=Cancelled(_terms(order), _standing(event)))
+            changes["stage"] = Cancelled(_terms(order), standing)
         case MessageHeld():
             held = Held(
-                event.message,
-                event.effective_at_ns,
-                event.waits_for,
-                event.originator_version,
-                event.recorded_at_ns,
+                message, event.effective_at_ns, event.waits_for, event.originator_version, event.recorded_at_ns
             )
-            return replace(order, held=(*order.held, held))
+            changes["held"] = (*changes.get("held", order.held), held)
         case MessageRejected():
-            return replace(order, rejected=order.rejected + 1)
+            changes["rejected"] = order.rejected + 1
         case UpdateSuperseded():
-            return replace(order, superseded=order.superseded + 1)
+            changes["superseded"] = order.superseded + 1
         case RepeatSeenElsewhere():
-            return replace(order, is_repeated_elsewhere=True)
+            changes["is_repeated_elsewhere"] = True
         case _:
             raise TypeError(f"no rule for {type(event).__name__}")
+    return replace(order, **changes)
 
 
 def fold(order: Order | None, events: Iterable[OrderEvent]) -> Order | None:
@@ -214,25 +199,16 @@ def fold(order: Order | None, events: Iterable[OrderEvent]) -> Order | None:
     return order
 
 
-def _standing(event: OrderEvent) -> Standing:
-    message = event.message
-    return Standing(message.kind, message.place, event.effective_at_ns, message.digest, event.originator_version)
-
-
 def _terms(order: Order) -> Terms:
     assert order.terms is not None, "a stream has its creation before all that follows from it"
     return order.terms
 
 
-def _record(order: Order, event: OrderEvent) -> Order:
-    """What every event adds to the memory of the order."""
+def _memory(order: Order, event: OrderEvent, lane: str | None) -> dict[str, Any]:
+    """What every event changes in the memory of the order."""
     message = event.message
-    lane = message.place.lane if message.place else None
     seen = order.sightings.get(message.digest)
-    changes: dict[str, Any] = {
-        "version": event.originator_version,
-        "recorded_at_ns": event.recorded_at_ns,
-    }
+    changes: dict[str, Any] = {"version": event.originator_version, "recorded_at_ns": event.recorded_at_ns}
     if seen is None:
         changes["sightings"] = {**order.sightings, message.digest: Sighting((lane,), message.sequence)}
     elif lane not in seen.lanes:
@@ -255,7 +231,7 @@ def _record(order: Order, event: OrderEvent) -> Order:
             changes["ends_seen"] = order.ends_seen + 1
         if _had_its_turn(event):
             changes |= _advance(order, event, lane)
-    return replace(order, **changes)
+    return changes
 
 
 def _had_its_turn(event: OrderEvent) -> bool:

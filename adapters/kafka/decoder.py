@@ -7,6 +7,7 @@ come as a CloudEvent, in binary or in structured mode; the mode is no part of it
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation, Overflow, Underflow
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, Literal
 
@@ -14,8 +15,9 @@ import msgspec
 from pydantic import ValidationError
 
 from adapters.kafka.cloudevents import CONTENT_TYPE, BadCloudEvent, data_of, is_structured, kind_of, with_attributes
+from adapters.kafka.quick import quick_facts
 from adapters.kafka.records import UNREADABLE_HEADERS, Headers, Record
-from adapters.kafka.wire import MAX_SEQUENCE_DIGITS, MAX_TEXT_LENGTH, WIRE_TYPES, Ended, Updated
+from adapters.kafka.wire import MAX_SEQUENCE_DIGITS, MAX_TEXT_LENGTH, WIRE_TYPES, Facts
 from domain.errors import BadInstant
 from domain.identifiers import MAX_ORDER_ID
 from domain.instants import parse_instant
@@ -52,6 +54,15 @@ class Unreadable:
     order_id: int | None = None
 
 
+# Whether the event is structured, and its data the bare payload.
+_PAYLOAD_PATHS: Final = {
+    (False, False): ("payload",),
+    (False, True): (),
+    (True, False): ("data", "payload"),
+    (True, True): ("data",),
+}
+
+
 class _Refused(Exception):
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
@@ -71,10 +82,12 @@ def decode(record: Record, *, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
             event, said = said, data_of(said)
             headers = with_attributes(headers, event)
         kind, payload = _kind_and_payload(said, headers)
-        wire = WIRE_TYPES[kind].model_validate(payload)
-        happened_at_ns = parse_instant(wire.transaction_date)
-        _check_key(record.key, wire.order_id)
-        found = _message(record, headers, kind, wire, happened_at_ns, _digest(kind, happened_at_ns, payload))
+        facts = quick_facts(kind, payload) or WIRE_TYPES[kind].model_validate(payload).facts()
+        happened_at_ns = parse_instant(facts.transaction_date)
+        _check_key(record.key, facts.order_id)
+        digest = _digest(kind, happened_at_ns, payload)
+        path = _PAYLOAD_PATHS[structured, payload is said]
+        return _message(record, headers, kind, facts, happened_at_ns, digest, path)
     except _Refused as error:
         return Unreadable(error.reason, error.detail, _order_id(payload))
     except ValidationError as error:
@@ -83,9 +96,6 @@ def decode(record: Record, *, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
         return Unreadable("bad_date", f"payload.transactionDate: {error.why}", _order_id(payload))
     except BadCloudEvent as error:
         return Unreadable("bad_cloudevent", str(error), _order_id(said if _is_bare(said) else said.get("payload")))
-    data_path = ("data",) if structured else ()
-    path = data_path if payload is said else (*data_path, "payload")
-    return found if path == found.payload_path else found.model_copy(update={"payload_path": path})
 
 
 def _json_object(value: bytes | None, max_message_bytes: int) -> dict[str, object]:
@@ -151,24 +161,25 @@ def _message(  # noqa: PLR0913, PLR0917 - all that a message is made from
     record: Record,
     headers: Mapping[str, bytes | None],
     kind: Kind,
-    wire: Updated | Ended,
+    facts: Facts,
     happened_at_ns: int,
     digest: str,
+    payload_path: tuple[str, ...],
 ) -> Message:
-    cashbacks = wire.cashbacks() if isinstance(wire, Updated) else None
+    cashbacks = facts.cashbacks
     replay = headers.get("cashback-replay")
-    return Message.model_construct(
+    return Message(
         kind=kind,
-        order_id=wire.order_id,
-        transaction_id=wire.transaction_id,
-        transaction_date=wire.transaction_date,
+        order_id=facts.order_id,
+        transaction_id=facts.transaction_id,
+        transaction_date=facts.transaction_date,
         happened_at_ns=happened_at_ns,
         identity=_identity(headers.get("ce_id")) or digest,
         digest=digest,
         sequence=_sequence(headers),
-        store_no=wire.store_no,
-        buyer_id=wire.buyer_id,
-        reason=wire.reason if isinstance(wire, Ended) else None,
+        store_no=facts.store_no,
+        buyer_id=facts.buyer_id,
+        reason=facts.reason,
         cashback=None if cashbacks is None else total(cashbacks),
         is_negative=cashbacks is not None and any(each < ZERO for each in cashbacks),
         topic=record.partition.topic,
@@ -179,6 +190,7 @@ def _message(  # noqa: PLR0913, PLR0917 - all that a message is made from
         replay=None if replay is None else replay.decode("latin-1")[:MAX_TEXT_LENGTH],
         headers=tuple((name, None if value is None else value.decode("latin-1")) for name, value in record.headers),
         body=record.value or b"",
+        payload_path=payload_path,
     )
 
 
@@ -214,11 +226,19 @@ def _number(text: bytes | None) -> int | None:
 
 def _canonical_number(text: str) -> Decimal | int:
     """The one form of all literals with this value: `2.50`, `2.5` and `25e-1` are the same number."""
+    return _kept_number(text) if len(text) <= _KEPT_LENGTH else _number_of(text)
+
+
+def _number_of(text: str) -> Decimal | int:
     number = _any_size.normalize(_any_size.create_decimal(text))
     is_integer = number.adjusted() < _MAX_INTEGER_DIGITS and number == number.to_integral_value()
     return int(number) if is_integer else number
 
 
+# Prices come again and again. Long literals aren't kept: they would fill the memory.
+_KEPT_LENGTH: Final = 16
+_KEPT_NUMBERS: Final = 16_384
+_kept_number = lru_cache(maxsize=_KEPT_NUMBERS)(_number_of)
 _MAX_INTEGER_DIGITS: Final = 4300  # Python's own limit for reading and writing an int
 # Wide enough for any literal that fits into a message; what is too wide to calculate with is refused by money.py.
 _any_size = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[InvalidOperation, Overflow, Underflow])

@@ -7,6 +7,7 @@ types stands beside it as JSON Schema, as far as JSON Schema can say it.
 from decimal import Decimal
 from typing import Annotated, Final
 
+import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
 
@@ -85,6 +86,19 @@ class _Payload(_Wire):
     ]
 
 
+class Facts(msgspec.Struct, frozen=True, gc=False):
+    """What a message needs to know of its payload."""
+
+    order_id: int
+    transaction_id: str
+    transaction_date: str
+    store_no: str | None
+    buyer_id: str | None
+    reason: str | None = None
+    cashbacks: tuple[Decimal, ...] | None = None
+    """Of each item; None where a payload has none."""
+
+
 class Ended(_Payload):
     store_no: Annotated[_Text | None, Field(alias="storeNo")] = None
     buyer_id: Annotated[_Text | None, Field(alias="buyerId")] = None
@@ -94,15 +108,25 @@ class Ended(_Payload):
         BeforeValidator(_without_nul),
     ] = None
 
+    def facts(self) -> Facts:
+        return Facts(
+            self.order_id, self.transaction_id, self.transaction_date, self.store_no, self.buyer_id, self.reason
+        )
+
 
 class Updated(_Payload):
     store_no: Annotated[_Text, Field(alias="storeNo")]
     buyer_id: Annotated[_Text, Field(alias="buyerId")]
     items: Annotated[list[_Item], Field(alias=ITEMS, description="The whole new list.")]
 
-    def cashbacks(self) -> list[Decimal]:
+    def facts(self) -> Facts:
         products = (item.product_item for item in self.items)
-        return [item_cashback(each.original_price, each.quantity, each.final_total_price) for each in products]
+        cashbacks = tuple(
+            item_cashback(each.original_price, each.quantity, each.final_total_price) for each in products
+        )
+        return Facts(
+            self.order_id, self.transaction_id, self.transaction_date, self.store_no, self.buyer_id, None, cashbacks
+        )
 
 
 class Created(Updated):

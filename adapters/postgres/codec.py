@@ -4,16 +4,21 @@ The body is not part of the JSON: it is neither parsed nor escaped to store or t
 again byte for byte.
 """
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, MapperDeserialisationError, StoredEvent
-from pydantic_core import from_json
+from msgspec.structs import replace
 
 from domain.events import OrderEvent, type_of_topic
 
-_NOT_IN_STATE = {"originator_id", "originator_version"}
+# In columns of their own, or beside the record.
+_NOT_IN_RECORD: Final = {"originator_id": msgspec.UNSET, "originator_version": msgspec.UNSET}
+_NO_BODY: Final = {"body": msgspec.UNSET}
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder()
 
 
 class EventMapper(Mapper[UUID]):
@@ -24,23 +29,24 @@ class EventMapper(Mapper[UUID]):
 
     def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> StoredEvent:
         assert isinstance(domain_event, OrderEvent)
-        record = domain_event.model_dump_json(exclude=_NOT_IN_STATE, exclude_defaults=True)
+        message = domain_event.message
+        record = replace(domain_event, **_NOT_IN_RECORD, message=replace(message, **_NO_BODY))
         return StoredEvent(
             originator_id=domain_event.originator_id,
             originator_version=domain_event.originator_version,
             topic=domain_event.TOPIC,
-            state=b"%s\n%s" % (record.encode(), domain_event.message.body),
+            state=b"%s\n%s" % (_encoder.encode(record), message.body),
         )
 
     def to_domain_event(self, stored_event: StoredEvent) -> OrderEvent:
         try:
             event_type = type_of_topic[stored_event.topic]
             record, _, body = stored_event.state.partition(b"\n")
-            fields: dict[str, Any] = from_json(record)
+            fields: dict[str, Any] = _decoder.decode(record)
             fields["message"]["body"] = body
             fields["originator_id"] = stored_event.originator_id
             fields["originator_version"] = stored_event.originator_version
-            return event_type.model_validate(fields)
+            return msgspec.convert(fields, event_type)
         except (KeyError, TypeError, ValueError) as error:
             raise MapperDeserialisationError(
                 f"can't read event {stored_event.originator_version} of stream {stored_event.originator_id}"

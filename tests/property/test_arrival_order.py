@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from adapters.postgres.codec import EventMapper
 from domain.decision import decide
@@ -106,7 +107,7 @@ def test_with_true_clocks_only_a_late_update_can_change_the_end(data: st.DataObj
 def test_stamps_may_begin_in_the_middle_of_an_order(data: st.DataObject, sent: Published, bare: int) -> None:
     """The first messages carry no number, the others their own: the end is right, or the order is flagged."""
     messages = tuple(
-        each if number < bare else each.model_copy(update={"sequence": number + 1})
+        each if number < bare else replace(each, sequence=number + 1)
         for each in sent.messages
         for number in [int(each.transaction_id[1:])]
     )
@@ -142,7 +143,7 @@ def test_stamped_messages_that_make_no_sense_make_the_same_of_it_in_any_order(
     data: st.DataObject, sent: Published, *, negative: bool
 ) -> None:
     """Second creates, updates before the create or after the end: the same calls and the same refusals."""
-    messages = [each.model_copy(update={"is_negative": negative and each.sequence == 2}) for each in sent.messages]
+    messages = [replace(each, is_negative=negative and each.sequence == 2) for each in sent.messages]
     history, undisturbed = told(data.draw(st.permutations(messages))), told(messages)
     assert calls(history) == calls(undisturbed)
     assert history.outcome == undisturbed.outcome

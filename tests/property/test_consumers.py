@@ -13,7 +13,7 @@ from adapters.kafka.records import Record
 from domain.messages import Kind
 from domain.ports import Fenced, Partition
 from tests.support.deliveries import POLICY, TOLERANCE_NS
-from tests.support.memory_store import MemoryStore
+from tests.support.memory_store import MemoryStore, offsets
 from tests.support.messages import NOW_NS, partition_of, payload_of, product, record
 
 ORDERS = (1, 2)
@@ -124,7 +124,7 @@ def test_orders_on_one_partition_end_exactly_as_in_peace(
     peace, turmoil = read_in_peace(log), read_in_turmoil(data, log)
     assert turmoil.streams == peace.streams
     assert turmoil.quarantine == peace.quarantine
-    assert turmoil.positions(log) == peace.positions(log)
+    assert offsets(turmoil, log) == offsets(peace, log)
     assert ends(turmoil) == expected
     assert all(not order.doubts for order in turmoil.load(ORDERS).values())
 
@@ -136,7 +136,7 @@ def test_orders_on_many_partitions_end_as_they_should_or_are_flagged(
     """Two consumers may decide about one order at once: whoever is late decides again, and nothing is lost."""
     log, expected = written
     store = read_in_turmoil(data, log)
-    assert store.positions(log) == read_in_peace(log).positions(log)
+    assert offsets(store, log) == offsets(read_in_peace(log), log)
     assert store.quarantine == read_in_peace(log).quarantine
     found = ends(store)
     for order_id, order in store.load(ORDERS).items():

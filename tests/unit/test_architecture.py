@@ -12,10 +12,9 @@ ROOT = Path(__file__).parents[2]
 
 # No clock, no chance, no input and output: those arrive as arguments.
 DOMAIN_MAY_IMPORT = {
-    *("collections.abc", "dataclasses", "datetime", "decimal", "enum", "re", "typing", "uuid"),
-    *("pydantic", "eventsourcing.domain"),
+    *("collections.abc", "dataclasses", "datetime", "decimal", "enum", "functools", "re", "typing", "uuid"),
+    *("msgspec", "msgspec.structs", "eventsourcing.domain"),
 }
-ONE_MODULE_MAY_IMPORT = {"domain/exact_json.py": {"msgspec"}}
 # Ways to the clock, to chance and to the world that the modules above would leave open.
 FORBIDDEN_NAMES = {
     "now",
@@ -69,9 +68,9 @@ def imported_by(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", modules_of("domain"), ids=str)
 def test_the_domain_imports_only_what_is_pure(path: Path) -> None:
-    """The standard library's types and arithmetic, pydantic, eventsourcing.domain, and itself."""
-    allowed = DOMAIN_MAY_IMPORT | ONE_MODULE_MAY_IMPORT.get(path.as_posix(), set())
-    strangers = {name for name in imported_by(path) if name not in allowed and not name.startswith("domain.")}
+    """The standard library's types and arithmetic, msgspec's, eventsourcing.domain, and itself."""
+    imported = set(imported_by(path))
+    strangers = {name for name in imported - DOMAIN_MAY_IMPORT if not name.startswith("domain.")}
     assert strangers == set()
 
 

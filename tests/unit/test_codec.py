@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 from eventsourcing.persistence import MapperDeserialisationError, StoredEvent
+from msgspec.structs import replace
 
 from adapters.postgres.codec import EventMapper
 from domain.events import (
@@ -80,7 +81,7 @@ def about(message: Message, version: int, **more: Any) -> dict[str, Any]:
     } | more
 
 
-NEGATIVE = CREATED_MESSAGE.model_copy(update={"is_negative": True, "cashback": Decimal("-0.50")})
+NEGATIVE = replace(CREATED_MESSAGE, is_negative=True, cashback=Decimal("-0.50"))
 VERSION_1: dict[str, OrderEvent] = {
     "cashback-created": CashbackCreated(**about(CREATED_MESSAGE, 1, stated_at_ns=5, cashback=Decimal("6.00"))),
     "cashback-updated": CashbackUpdated(

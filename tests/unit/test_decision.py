@@ -4,6 +4,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from domain.decision import decide
 from domain.events import (
@@ -58,7 +59,7 @@ def test_a_repeat_at_a_later_offset_of_its_partition_changes_nothing() -> None:
     """A publisher that sends twice puts both on the same partition."""
     history = History(*LIFECYCLE)
     for number, repeat in enumerate(LIFECYCLE):
-        assert history.tell(repeat.model_copy(update={"offset": 100 + number})) == ()
+        assert history.tell(replace(repeat, offset=100 + number)) == ()
 
 
 def test_a_repeat_of_a_held_message_changes_nothing() -> None:
@@ -94,12 +95,12 @@ def test_a_repeat_under_another_ce_id_changes_nothing() -> None:
 def test_a_repeat_on_another_partition_is_remembered_once(copied: int) -> None:
     """A copy elsewhere makes the place of an update or an end uncertain: an event, a doubt, and no call."""
     history = History(*LIFECYCLE)
-    copy = LIFECYCLE[copied].model_copy(update={"partition": 1})
+    copy = replace(LIFECYCLE[copied], partition=1)
     effects = history.effects
     assert kinds_of(history.tell(copy)) == ["repeat-seen-elsewhere"]
     assert history.tell(copy) == ()
-    assert history.tell(copy.model_copy(update={"offset": 7})) == ()
-    assert kinds_of(history.tell(copy.model_copy(update={"partition": 2}))) == ["repeat-seen-elsewhere"]
+    assert history.tell(replace(copy, offset=7)) == ()
+    assert kinds_of(history.tell(replace(copy, partition=2))) == ["repeat-seen-elsewhere"]
     assert history.order.doubts == {Doubt.UNCERTAIN_ORDER}
     assert history.effects == effects
     assert history.outcome == (Status.COMPLETED, Decimal(5))
@@ -108,15 +109,13 @@ def test_a_repeat_on_another_partition_is_remembered_once(copied: int) -> None:
 def test_a_repeated_create_on_another_partition_changes_nothing() -> None:
     """Where the create stood is of no consequence: all else waits for it anyway."""
     history = History(*LIFECYCLE)
-    assert history.tell(LIFECYCLE[0].model_copy(update={"partition": 1})) == ()
+    assert history.tell(replace(LIFECYCLE[0], partition=1)) == ()
 
 
 def test_a_repeat_of_another_generation_of_the_topic_was_seen_elsewhere() -> None:
     """A topic that was deleted and made again has other partitions, though they have the same numbers."""
     history = History(*LIFECYCLE)
-    assert kinds_of(history.tell(LIFECYCLE[1].model_copy(update={"topic_id": "topic-2"}))) == [
-        "repeat-seen-elsewhere"
-    ]
+    assert kinds_of(history.tell(replace(LIFECYCLE[1], topic_id="topic-2"))) == ["repeat-seen-elsewhere"]
 
 
 @pytest.mark.parametrize(
@@ -132,21 +131,21 @@ def test_a_repeat_elsewhere_is_doubtful_only_where_its_order_matters(
 ) -> None:
     """A lone update, seen on two partitions, can't be in the wrong place; with a second one or an end it can."""
     update = updated(at_ns=1, offset=5)
-    history = History(*beginning, update, update.model_copy(update={"partition": 1}))
+    history = History(*beginning, update, replace(update, partition=1))
     assert history.order.doubts == doubts
 
 
 def test_a_repeat_elsewhere_adds_to_the_doubts_that_there_are() -> None:
     """A conflict isn't forgotten over it."""
     history = History(*LIFECYCLE, updated(at_ns=1, offset=9, cashback="4", content="other"))
-    history.tell(LIFECYCLE[1].model_copy(update={"partition": 1}))
+    history.tell(replace(LIFECYCLE[1], partition=1))
     assert history.order.doubts == {Doubt.CONFLICT, Doubt.UNCERTAIN_ORDER}
 
 
 def test_a_lone_end_on_two_partitions_is_no_doubt() -> None:
     """Without updates there is nothing that the end could have overtaken."""
     end = completed(at_ns=1, offset=1)
-    assert History(created(), end, end.model_copy(update={"partition": 1})).order.doubts == frozenset()
+    assert History(created(), end, replace(end, partition=1)).order.doubts == frozenset()
 
 
 # Contradictions.
@@ -157,7 +156,7 @@ def test_the_same_fact_with_other_content_is_rejected(first: Message) -> None:
     """Same type, transaction and date but another content: the first stands, and a person must look."""
     history = History(*(LIFECYCLE if first.kind.is_end else [created(), updated(at_ns=1, offset=1)]))
     before = history.order
-    other = first.model_copy(update={"digest": "other", "identity": "other", "offset": 50})
+    other = replace(first, digest="other", identity="other", offset=50)
     event = rejection(history.tell(other))
     assert (event.refusal, event.doubt) == (Refusal.CONFLICT, Doubt.CONFLICT)
     assert history.order.stage == before.stage
@@ -244,7 +243,7 @@ def test_an_event_tells_what_was_decided_about_which_message_and_when() -> None:
 
 def test_the_terms_are_those_of_the_create() -> None:
     """Store and buyer are taken from the CREATED, and updates leave them."""
-    stranger = updated(at_ns=1, offset=1).model_copy(update={"store_no": "1", "buyer_id": "2"})
+    stranger = replace(updated(at_ns=1, offset=1), store_no="1", buyer_id="2")
     terms = History(created(), stranger).order.terms
     assert terms is not None
     assert (terms.store_no, terms.buyer_id) == ("54645", "1234")
@@ -275,7 +274,7 @@ def test_folding_a_stream_needs_nothing_but_the_stream() -> None:
 def test_an_event_without_a_rule_is_an_error() -> None:
     """A new kind of event can't be forgotten in `evolve` without a word."""
 
-    class Novelty(OrderEvent):
+    class Novelty(OrderEvent, frozen=True, kw_only=True):
         TOPIC = "novelty"
 
     event = Novelty(

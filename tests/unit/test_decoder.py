@@ -4,7 +4,9 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec.structs import asdict
 
 from adapters.kafka.decoder import Unreadable, decode
 from adapters.kafka.records import Headers, Record
@@ -30,7 +32,8 @@ def test_the_example_of_the_article_is_read() -> None:
     """Every member of it, and its cashback is 6."""
     headers: Headers = (("ce_id", b"m-1"), ("sequence", b"1"), ("traceparent", b"00-\xff"), ("empty", None))
     source = record(SEED, headers=headers, offset=42, partition=3, timestamp_ms=1_740_749_766_027)
-    assert read(source).model_dump(exclude={"digest"}) == {
+    found = read(source)
+    assert {name: value for name, value in asdict(found).items() if name not in {"digest", "body"}} == {
         "kind": Kind.CREATED,
         "order_id": 24_323_523,
         "transaction_id": "5661042b-cc39-4567-a264-265943097139",
@@ -52,7 +55,7 @@ def test_the_example_of_the_article_is_read() -> None:
         "headers": (("ce_id", "m-1"), ("sequence", "1"), ("traceparent", "00-ÿ"), ("empty", None)),
         "payload_path": ("payload",),
     }
-    assert read(source).body == SEED
+    assert found.body == SEED
 
 
 def test_the_digest_of_a_message_never_changes() -> None:
@@ -61,9 +64,9 @@ def test_the_digest_of_a_message_never_changes() -> None:
 
 
 def test_what_the_decoder_makes_is_a_message_like_any_other() -> None:
-    """It skips pydantic's checks for speed, and so must pass them."""
+    """Nothing checks the types as it is made, and so they must be right."""
     found = read(record(SEED, headers=(("x", b"\xff"),)))
-    assert Message.model_validate(dict(found)) == found
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Message) == found
 
 
 @pytest.mark.parametrize("kind", [Kind.CANCELLED, Kind.COMPLETED])

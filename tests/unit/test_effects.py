@@ -36,6 +36,8 @@ def test_no_other_event_asks_for_a_call() -> None:
     fields: dict[str, Any] = {
         "originator_id": stream_id(ORDER_ID),
         "originator_version": 1,
+        "recorded_at_ns": 0,
+        "effective_at_ns": 0,
         "message": created(),
         "waits_for": "create",
         "superseded_by_version": 1,
@@ -43,7 +45,10 @@ def test_no_other_event_asks_for_a_call() -> None:
     }
     quiet = {topic for topic in type_of_topic if not topic.startswith("cashback-")}
     assert quiet == {"message-held", "update-superseded", "message-rejected", "repeat-seen-elsewhere"}
-    assert all(effect_of(type_of_topic[topic].model_construct(**fields)) is None for topic in quiet)
+    for topic in quiet:
+        event_type = type_of_topic[topic]
+        known = {name: fields[name] for name in event_type.__struct_fields__ if name in fields}
+        assert effect_of(event_type(**known)) is None
 
 
 def test_the_dates_that_the_third_party_is_given_never_go_back() -> None:

@@ -4,6 +4,7 @@ from decimal import Decimal
 from itertools import permutations
 
 import pytest
+from msgspec.structs import replace
 
 from domain.decision import Policy
 from domain.events import CashbackCompleted, Doubt, MessageHeld, MessageRejected, OrderEvent, Refusal, WaitsFor
@@ -190,7 +191,7 @@ def test_a_rejected_message_uses_its_number_up() -> None:
 def test_a_known_message_under_a_new_number_fills_that_number() -> None:
     """It says nothing new, but nothing else will ever fill the number: a contradiction, and the rest flows on."""
     history = told(*STAMPED[:2])
-    again = STAMPED[1].model_copy(update={"sequence": 3})
+    again = replace(STAMPED[1], sequence=3)
     event = rejection(history.tell(again))
     assert (event.refusal, event.doubt) == (Refusal.CONFLICT, Doubt.CONFLICT)
     assert history.order.last_sequence == 3
@@ -201,7 +202,7 @@ def test_a_known_message_under_a_new_number_fills_that_number() -> None:
 def test_a_known_message_under_a_number_that_is_not_next_waits_for_its_turn() -> None:
     """Held once under the new number, then rejected, and what followed flows on."""
     history = told(*STAMPED[:2], completed(at_ns=1, sequence=5))
-    again = STAMPED[1].model_copy(update={"sequence": 4})
+    again = replace(STAMPED[1], sequence=4)
     assert kinds_of(history.tell(again)) == ["message-held"]
     assert history.tell(again) == ()
     events = history.tell(STAMPED[2])
@@ -212,26 +213,26 @@ def test_a_known_message_under_a_number_that_is_not_next_waits_for_its_turn() ->
 def test_a_held_message_again_under_its_own_number_changes_nothing() -> None:
     """Also when the copy lies on another partition."""
     history = told(STAMPED[0], STAMPED[3])
-    assert history.tell(STAMPED[3].model_copy(update={"partition": 4})) == ()
+    assert history.tell(replace(STAMPED[3], partition=4)) == ()
 
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_known_message_under_a_number_that_is_gone_changes_nothing(number: int) -> None:
     """The number is filled already: there is nothing left to say."""
     history = told(*STAMPED[:2])
-    assert history.tell(STAMPED[1].model_copy(update={"sequence": number})) == ()
+    assert history.tell(replace(STAMPED[1], sequence=number)) == ()
 
 
 def test_a_known_message_without_a_number_changes_nothing_where_it_had_one() -> None:
     """A copy that lost its header is a copy; its place was never in question."""
     history = told(*STAMPED[:2])
-    bare = STAMPED[1].model_copy(update={"sequence": None, "partition": 3})
+    bare = replace(STAMPED[1], sequence=None, partition=3)
     assert history.tell(bare) == ()
 
 
 def test_a_known_message_with_a_number_changes_nothing_where_it_had_none() -> None:
     """It counted when it came, and the number that it brings now is behind us."""
-    bare = [each.model_copy(update={"sequence": None}) for each in STAMPED[:2]]
+    bare = [replace(each, sequence=None) for each in STAMPED[:2]]
     history = told(*bare)
     assert history.tell(STAMPED[1]) == ()
 
@@ -268,7 +269,7 @@ def test_unstamped_messages_do_not_count_once_stamps_have_begun() -> None:
 def test_repeats_and_releases_do_not_count() -> None:
     """Each unstamped message counts once: when it comes, not when it is released or comes again."""
     update = updated(at_ns=1, offset=1)
-    history = told(update, update, update.model_copy(update={"partition": 1}), created())
+    history = told(update, update, replace(update, partition=1), created())
     assert history.order.last_sequence == 2
 
 

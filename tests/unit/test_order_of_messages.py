@@ -4,6 +4,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from domain.decision import DEFAULT_POLICY, Policy, order_key
 from domain.events import CashbackUpdated, Doubt, MessageRejected, OrderEvent, Refusal, UpdateSuperseded
@@ -136,7 +137,7 @@ def test_every_message_that_a_lane_has_seen_moves_its_clock(stray: str) -> None:
     first = {
         "rejected": [created(), known, created(at_ns=5000, partition=1, transaction="x")],
         "negative": [created(), known, updated(at_ns=5000, partition=1, negative=True, transaction="x")],
-        "held": [known.model_copy(update={"partition": 1}), created()],
+        "held": [replace(known, partition=1), created()],
     }[stray]
     history = told(*first, updated(at_ns=10, partition=1, offset=1))
     assert last(history).effective_at_ns == NOON_NS + 5001
@@ -221,7 +222,7 @@ def test_a_replayed_copy_of_a_known_message_changes_nothing() -> None:
     """A republished message keeps the place that it had."""
     update = updated(at_ns=1, offset=1)
     history = told(created(), update, completed(at_ns=2, offset=2))
-    copy = update.model_copy(update={"replay": "r", "offset": 7, "partition": 1})
+    copy = replace(update, replay="r", offset=7, partition=1)
     assert history.tell(copy) == ()
     assert history.order.doubts == CERTAIN
 

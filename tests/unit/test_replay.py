@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from domain.effects import EffectKind
 from domain.messages import Kind, Message
@@ -85,15 +86,14 @@ class TestRepublication:
 
     def test_key_and_headers_are_those_received_and_name_the_replay(self) -> None:
         """An earlier replay's name gives way; bytes that aren't text stay what they are."""
-        received = created().model_copy(
-            update={
-                "headers": (
-                    ("ce_id", "\xff\x00"),
-                    ("cashback-replay", "old"),
-                    ("none", None),
-                    ("cashback-replay", "x"),
-                )
-            }
+        received = replace(
+            created(),
+            headers=(
+                ("ce_id", "\xff\x00"),
+                ("cashback-replay", "old"),
+                ("none", None),
+                ("cashback-replay", "x"),
+            ),
         )
         (sent,) = republications(History(received).events, (TOPIC,))
         assert sent.key == b"%d" % ORDER_ID
@@ -110,8 +110,7 @@ class TestRepublication:
         if history.order.doubts:
             return
         copies = [
-            each.message.model_copy(update={"partition": 0, "offset": offset, "replay": None})
-            for offset, each in enumerate(sent)
+            replace(each.message, partition=0, offset=offset, replay=None) for offset, each in enumerate(sent)
         ]
         assert History(*copies, policy=POLICY).outcome == history.outcome
 
