@@ -6,7 +6,9 @@ from typing import Final
 
 import structlog
 
-READY: Final = frozenset({"reading", "sending", "running", "listening"})
+from adapters.kafka.losses import Stop
+
+READY: Final = frozenset({"reading", "sending", "running", "listening", "copying", "standing by"})
 """States in which a part does its work; every other one says in words what it waits for."""
 
 log = structlog.get_logger(__name__)
@@ -18,19 +20,23 @@ class Health:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._states: dict[str, str] = {}
-        self._stopped_partitions: dict[str, str] = {}
+        self._aside: set[str] = set()
+        self._stopped_partitions: dict[str, Stop] = {}
         self._dead: str | None = None
 
-    def part(self, name: str, state: str) -> None:
-        """Notes a part's state, and logs it if it's new."""
+    def part(self, name: str, state: str, *, aside: bool = False) -> None:
+        """Notes a part's state, and logs it if it's new. A part `aside` is shown, and may wait without the process
+        being any less ready."""
         with self._lock:
+            if aside:
+                self._aside.add(name)
             before = self._states.get(name)
             self._states[name] = state
         if before != state:
             (log.info if state in READY else log.warning)("state", part=name, state=state)
 
-    def partition_stopped(self, partition: str, why: str | None) -> None:
-        """Notes that a partition stands still; None: it is no concern of this process any more."""
+    def partition_stopped(self, partition: str, why: Stop | None) -> None:
+        """Notes that a partition stands still; None: it goes on, or is no concern of this process any more."""
         with self._lock:
             if why is None:
                 self._stopped_partitions.pop(partition, None)
@@ -43,7 +49,7 @@ class Health:
             self._dead = part
 
     @property
-    def stopped_partitions(self) -> Mapping[str, str]:
+    def stopped_partitions(self) -> Mapping[str, Stop]:
         with self._lock:
             return dict(self._stopped_partitions)
 
@@ -59,6 +65,10 @@ class Health:
                 self._dead is None
                 and not self._stopped_partitions
                 and bool(self._states)
-                and all(state in READY for state in self._states.values())
+                and all(state in READY for name, state in self._states.items() if name not in self._aside)
             )
-            return ready, {"parts": dict(self._states), "stoppedPartitions": dict(self._stopped_partitions)}
+            stopped = {
+                partition: {"error": stop.loss.value, "detail": stop.detail}
+                for partition, stop in self._stopped_partitions.items()
+            }
+            return ready, {"parts": dict(self._states), "stoppedPartitions": stopped}

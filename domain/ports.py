@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from domain.errors import CashbackError
@@ -11,11 +12,39 @@ from domain.order import Order
 
 @dataclass(frozen=True, slots=True, order=True)
 class Partition:
-    """One partition of one topic. A topic that was deleted and made again has another id."""
+    """The log of one partition of one topic: what its offsets count in.
+
+    A topic that was deleted and made again has another id. A log that lost its end, so that its offsets are used
+    again for other messages, goes on as `<id>#2`, `#3` … (adapters/kafka/losses.py).
+    """
 
     topic: str
     topic_id: str
     number: int
+
+
+class Loss(StrEnum):
+    """Why messages of a partition may be lost. It isn't read until a person has accepted that."""
+
+    LOG_TRUNCATED = "log_truncated"
+    """The log begins after our position."""
+    POSITION_BEYOND_END = "position_beyond_end"
+    """The log ends before our position, or was cut there and written anew."""
+    TOPIC_DELETED = "topic_deleted"
+    """We have positions, and there is no such topic."""
+    TOPIC_RECREATED = "topic_recreated"
+    """All our positions are in another topic of this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where reading goes on in a log."""
+
+    next_offset: int
+    leader_epoch: int | None = None
+    """Of the last message read: with it Kafka can tell whether the log has been cut since (KIP-320)."""
+    loss: Loss | None = None
+    """Found by a consumer and not accepted yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +54,8 @@ class Advance:
     partition: Partition
     expected: int | None
     next_offset: int
+    leader_epoch: int | None = None
+    """Of the message before `next_offset`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +86,7 @@ class Batch:
 
 
 class Fenced(CashbackError):
-    """Another consumer has moved a position on: what was read since is not ours to store."""
+    """Another consumer has moved a position on, or stopped it: what was read since is not ours to store."""
 
 
 class StaleOrder(CashbackError):
@@ -76,5 +107,14 @@ class OrderStore(Protocol):
         """Stores the batch in one transaction. Raises Fenced, StaleOrder or StoreUnavailable; then nothing of it
         is stored (after StoreUnavailable it may have been, which a second try finds out as Fenced)."""
 
-    def positions(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
-        """The next offset of each partition that has a position. Raises StoreUnavailable."""
+    def positions(self, topics: Iterable[str]) -> Mapping[Partition, Position]:
+        """All positions in topics of these names, whatever their ids; the last one moved comes last.
+
+        Raises StoreUnavailable.
+        """
+
+    def stop(self, partition: Partition, position: int, loss: Loss) -> None:
+        """Notes a loss with a position, which then doesn't move until it's accepted.
+
+        Raises Fenced if the position is another one by now, or StoreUnavailable.
+        """

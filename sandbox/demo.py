@@ -7,7 +7,7 @@ orders are reconciled: an interruption leaves with 128 plus the signal's number,
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -15,17 +15,19 @@ import psycopg
 
 from adapters.settings import read_settings
 from domain.errors import CashbackError
-from domain.ports import StoreUnavailable
+from domain.ports import Partition, StoreUnavailable
 from sandbox.apache_kafka import ApacheKafka
 from sandbox.broker import Broker, EmbeddedBroker
+from sandbox.chaos import Chaos, Disorder
 from sandbox.demo_folder import DemoFolder
-from sandbox.demo_numbers import Sampler
+from sandbox.demo_numbers import Sampler, State
 from sandbox.demo_report import books_table, last_quarantined, reconcile, sentences
 from sandbox.demo_screen import OUTPUT_GONE, Screen
 from sandbox.demo_settings import Wishes, service_settings
 from sandbox.demo_signals import Signals, ToldToEnd
 from sandbox.demo_stack import Addresses, DemoStack
 from sandbox.demo_view import Scene
+from sandbox.growing import CantGrow
 from sandbox.lifecycles import first_order_id_at
 from sandbox.processes import PartError, Supervisor
 from sandbox.reconciliation import read_violations
@@ -58,6 +60,7 @@ class Options:
     reset: bool = False
     error_rate: float = 0.0
     lost_answer_rate: float = 0.0
+    chaos: Chaos = field(default_factory=Chaos)
 
     def wishes(self) -> Wishes:
         """With what was left open decided: each run has orders of its own."""
@@ -68,6 +71,7 @@ class Options:
             first_order_id=first_order_id_at(time.time_ns()),
             error_rate=self.error_rate,
             lost_answer_rate=self.lost_answer_rate,
+            chaos=self.chaos,
         )
 
 
@@ -107,6 +111,9 @@ class _Demo:
         self._settings = read_settings()
         self._wishes = options.wishes()
         self._make_broker = BROKERS[options.broker]
+        is_external = "kafka_bootstrap" in self._settings.model_fields_set
+        if options.broker == "embedded" and not is_external and options.chaos.insists_on(Disorder.GROWING):
+            raise CantGrow("--chaos growing: the embedded broker can't add partitions; --kafka apache can")
         self._folder = DemoFolder()
 
     def run(self) -> int:
@@ -164,6 +171,7 @@ class _Demo:
         """Shows how it goes on until all is delivered (True) or nothing moves any more; without --exit for ever."""
         scene = self._scene(addresses)
         moves, moved_at = None, time.monotonic()
+        published: Mapping[Partition, int] | None = None
         with Sampler(addresses, self._wishes) as sampler, self._screen.live(scene) as show:
             while True:
                 self._signals.check()
@@ -171,8 +179,8 @@ class _Demo:
                 numbers = sampler.sample()
                 show(numbers, time.monotonic() - self._started)
                 if self._leave and stack.order_service.exit_code == 0:
-                    state = numbers.state
-                    if state is not None and state.at_rest and state.run_orders_ended == self._wishes.orders:
+                    published = published or stack.published(addresses)
+                    if self._is_done(numbers.state, published):
                         show(sampler.sample(everything=True), time.monotonic() - self._started, last=True)
                         return True
                     if time.monotonic() - moved_at > self._stalled_seconds:
@@ -180,6 +188,15 @@ class _Demo:
                 if numbers.moves != moves or not self._leave or stack.order_service.exit_code is None:
                     moves, moved_at = numbers.moves, time.monotonic()
                 time.sleep(TICK_SECONDS)
+
+    def _is_done(self, state: State | None, published: Mapping[Partition, int]) -> bool:
+        """Every record has been read, copies and poison too; all orders have ended, and nothing is left to do."""
+        return (
+            state is not None
+            and state.has_read(published)
+            and state.at_rest
+            and state.run_orders_ended == self._wishes.orders
+        )
 
     @property
     def _stalled_seconds(self) -> float:
@@ -193,9 +210,9 @@ class _Demo:
         return Scene(
             addresses=addresses,
             folder=self._folder.path,
-            plays=f"{how_many}, {rate}, seed {wishes.seed}",
+            plays=f"{how_many}, {rate}, seed {wishes.seed}" + (f", {wishes.chaos}" if wishes.chaos.kinds else ""),
             first_order_id=wishes.first_order_id,
             needs_token=self._settings.api_token is not None,
-            is_paced=wishes.rate is not None,
+            is_paced=wishes.rate is not None and not wishes.chaos.kinds,
             ends_alone=self._leave,
         )

@@ -12,19 +12,24 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+from confluent_kafka import KafkaException
 
-from adapters.kafka.cluster import check_reachable
+from adapters.accepting import accept, look
+from adapters.kafka.cluster import KafkaUnreachable, TopicIds, check_reachable
 from adapters.postgres.migrate import migrate
 from adapters.settings import PREFIX, Settings
 from domain.errors import CashbackError
+from domain.ports import Loss, Partition
 from sandbox.broker import Broker, create_topic
 from sandbox.demo_program import Program
 from sandbox.demo_settings import Wishes, environment, service_settings
+from sandbox.order_service import ALL_CONFIRMED
 from sandbox.postgres import EmbeddedPostgres
 from sandbox.processes import PartError, Supervisor
 
 TOPIC_PARTITIONS: Final = 6
 USUAL_API_PORT: Final = 8080
+MADE_AGAIN: Final = "made again by this run; what an earlier one left unread on it is lost, and that is accepted"
 CANT_LISTEN: Final = "can't listen on"
 HTTP_TIMEOUT_SECONDS: Final = 5.0
 STOP_ORDER_SERVICE_SECONDS: Final = 1.5
@@ -130,6 +135,7 @@ class DemoStack:
             self._third_party.start(environment(self._settings))  # needs nobody: gets ready beside the others
         bootstrap = self._start_broker()
         database_url = self._start_database()
+        self._accept_what_the_broker_forgot(database_url, bootstrap)
         third_party_url = self._wait_for_third_party()
         given = {"database_url": database_url, "kafka_bootstrap": bootstrap, "third_party_url": third_party_url}
         started = time.monotonic()
@@ -152,6 +158,20 @@ class DemoStack:
             if part is not None:
                 part.check()
         self.order_service.check_success()
+
+    def published(self, addresses: Addresses) -> dict[Partition, int]:
+        """All that the order service published, now that it has ended, lies below these offsets.
+
+        Raises KafkaUnreachable.
+        """
+        said = self.order_service.last_said(ALL_CONFIRMED)
+        assert said is not None, "it says so before it leaves with 0"
+        topic = said["topic"]
+        try:
+            topic_id = TopicIds(addresses.kafka_bootstrap, self._settings.kafka_config).of([topic])[topic]
+        except KafkaException as error:
+            raise KafkaUnreachable(f"Kafka can't tell the topic's id: {error.args[0].str()}") from error
+        return {Partition(topic, topic_id, int(number)): end for number, end in said["next_offsets"].items()}
 
     def _start_broker(self) -> str:
         """Returns the bootstrap address, when the topics are there."""
@@ -178,6 +198,17 @@ class DemoStack:
         migrate(url)
         self._ready("PostgreSQL", started, "yours" if self._postgres is None else "")
         return url
+
+    def _accept_what_the_broker_forgot(self, database_url: str, bootstrap: str) -> None:
+        """The embedded broker keeps nothing over a restart, and our database does: the topics of an earlier run are
+        gone, with what was unread on them. A broker of the user's is for the user to judge."""
+        if self._broker is None:
+            return
+        for topic in self._settings.kafka_topics:
+            findings = look(database_url, bootstrap, {}, topic)
+            if any(each.stop and each.stop.loss is Loss.TOPIC_RECREATED for each in findings):
+                accept(database_url, topic, findings, reason=MADE_AGAIN)
+                self._tell(f"{'topic':12} {topic}: {MADE_AGAIN}")
 
     def _wait_for_third_party(self) -> str:
         """Returns its URL, when it shows the faults that were wished for."""

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # it is there
 
+from adapters.kafka.losses import Bounds, TopicLogs
 from adapters.settings import PREFIX, BadSetting
 from domain.errors import CashbackError
 
@@ -67,26 +68,69 @@ class TopicIds:
         self._ask_at = 0.0
 
     def of(self, topics: Iterable[str]) -> dict[str, str]:
-        """Asks the cluster anew each time. Raises KafkaException if it doesn't know, or doesn't answer in 10 s."""
-        return {topic: _id(answer) for topic, answer in self._ask(topics).items()}
+        """Asks the cluster anew each time, and leaves out topics that aren't there.
 
-    def changed(self, known: Mapping[str, str]) -> set[str]:
-        """Topics that have another id by now than the one we know. Never waits: every WATCH_SECONDS it asks, and
-        a later call tells what the answer was."""
+        Raises KafkaException if it doesn't know, or doesn't answer in 10 s.
+        """
+        answers = {topic: _id(answer) for topic, answer in self._ask(topics).items()}
+        return {topic: topic_id for topic, topic_id in answers.items() if topic_id is not None}
+
+    def news(self, topics: Iterable[str]) -> Mapping[str, str | None]:
+        """Never waits: every WATCH_SECONDS it asks, and the first call after the answer tells the ids as they are
+        now; None for a topic that isn't there. What the cluster can't tell is left out."""
         if self._asked and all(answer.done() for answer in self._asked.values()):
             heard, self._asked = self._asked, {}
-            answered = {topic: _id(answer) for topic, answer in heard.items() if answer.exception() is None}
-            return {topic for topic, topic_id in answered.items() if known.get(topic, topic_id) != topic_id}
-        if not self._asked and known and time.monotonic() >= self._ask_at:
-            self._asked = self._ask(known)
+            return {topic: _id(answer) for topic, answer in heard.items() if _is_told(answer)}
+        if not self._asked and time.monotonic() >= self._ask_at:
+            self._asked = self._ask(topics)
             self._ask_at = time.monotonic() + WATCH_SECONDS
-        return set()
+        return {}
 
     def _ask(self, topics: Iterable[str]) -> Answers:
         self._client = self._client or _admin(self._bootstrap, self._config)
-        wanted = TopicCollection(sorted(set(topics)))
-        return self._client.describe_topics(wanted, request_timeout=REQUEST_TIMEOUT_SECONDS)
+        return _described(self._client, topics)
 
 
-def _id(answer: Future[Any]) -> str:
-    return str(answer.result().topic_id or NO_TOPIC_ID)
+def topic_logs(bootstrap: str, config: Mapping[str, Any], topic: str) -> TopicLogs | None:
+    """The topic's id and what its logs hold; None if there is no such topic. Raises KafkaUnreachable."""
+    client = _admin(bootstrap, config)
+    try:
+        answer = _described(client, [topic])[topic]
+        topic_id = _id(answer)
+        if topic_id is None:
+            return None
+        numbers = [each.id for each in answer.result().partitions]
+        starts = _offsets(client, topic, numbers, OffsetSpec.earliest)
+        ends = _offsets(client, topic, numbers, OffsetSpec.latest)
+    except KafkaException as error:
+        raise KafkaUnreachable(f"{bootstrap} can't tell about the topic {topic}: {error.args[0].str()}") from error
+    return TopicLogs(topic_id, {number: Bounds(starts[number], ends[number]) for number in numbers})
+
+
+def _described(client: AdminClient, topics: Iterable[str]) -> Answers:
+    wanted = TopicCollection(sorted(set(topics)))
+    return client.describe_topics(wanted, request_timeout=REQUEST_TIMEOUT_SECONDS)
+
+
+def _offsets(client: AdminClient, topic: str, numbers: Iterable[int], which: Callable[[], Any]) -> dict[int, int]:
+    wanted = {TopicPartition(topic, number): which() for number in numbers}
+    answers = client.list_offsets(wanted, request_timeout=REQUEST_TIMEOUT_SECONDS)
+    return {partition.partition: answer.result().offset for partition, answer in answers.items()}
+
+
+def _id(answer: Future[Any]) -> str | None:
+    """None if there is no such topic. Raises KafkaException if that isn't known."""
+    try:
+        return str(answer.result().topic_id or NO_TOPIC_ID)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise
+
+
+def _is_told(answer: Future[Any]) -> bool:
+    try:
+        _id(answer)
+    except KafkaException:
+        return False
+    return True

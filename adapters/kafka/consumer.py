@@ -1,55 +1,40 @@
 """The consumer: a thread that polls batches of records and hands them to intake.
 
 Where to read from is asked of PostgreSQL, never of Kafka: the group's committed offsets only serve lag monitors.
+One batch is decided and stored while the next is fetched and decoded.
 Whatever goes wrong between poll and commit has one answer: drop what was read, ask again where to go on, and read
-it again. Partitions that wait for that are assigned to us by the group, but not fetched ("unplaced").
+it again. Partitions that wait for that are assigned to us by the group, but not fetched ("unplaced"); nor are those
+of which messages may be lost ("stopped"), until a person has accepted it (adapters/kafka/losses.py).
 """
 
-import random
 import threading
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from adapters.kafka.backoff import Backoff
 from adapters.kafka.cluster import TopicIds, made
 from adapters.kafka.consumer_config import consumer_config, is_incremental
-from adapters.kafka.intake import Intake, Outcome
+from adapters.kafka.fetching import Key, key_of, start_fetching, stop_fetching
+from adapters.kafka.intake import Intake
+from adapters.kafka.losses import Bounds, refused, topic_id_of
+from adapters.kafka.observer import Observer
 from adapters.kafka.records import Record, record_of
+from adapters.kafka.stops import Stops
+from adapters.kafka.storing import Storing
 from domain.ports import Fenced, Partition, StoreUnavailable
 
 POLL_SECONDS: Final = 0.1
-RETRY_BASE_SECONDS: Final = 0.2
-RETRY_MAX_SECONDS: Final = 5.0
 REPORT_SECONDS: Final = 1.0
 PROBE_SECONDS: Final = 1.0
+BOUNDS_SECONDS: Final = 10.0
+_LOG_WAS_CUT: Final = KafkaError(KafkaError._LOG_TRUNCATION).str()  # noqa: SLF001 - the name that librdkafka gives it
 
 log = structlog.get_logger(__name__)
-
-
-class Observer(Protocol):
-    """Who wants to know how reading goes on; called from the consumer's thread."""
-
-    def batch_stored(self, outcome: Outcome, seconds: float) -> None: ...
-    def positions_changed(self, positions: Mapping[Partition, int | None], ends: Mapping[Partition, int]) -> None:
-        """The next offset of each partition that we read, and the end of its log where we know it."""
-        ...
-
-    def intake_state(self, state: str) -> None:
-        """`reading`, or in a few words what it waits for."""
-
-    def partition_stopped(self, partition: str, why: str | None) -> None:
-        """It stands still until a person has seen to it; None: it's not ours any more."""
 
 
 class KafkaIntake:
@@ -74,64 +59,89 @@ class KafkaIntake:
         self._topic_ids = topic_ids
         self._consumer_config = consumer_config(bootstrap, group, config)
         self._incremental = is_incremental(self._consumer_config)
-        self._unplaced: set[tuple[str, int]] = set()
-        self._stopped: set[tuple[str, int]] = set()
-        self._placed: dict[tuple[str, int], Partition] = {}
-        self._retries = 0
-        self._retry_at = 0.0
+        self._unplaced: set[Key] = set()
+        self._stops = Stops(observer.partition_stopped)
+        self._placed: dict[Key, Partition] = {}
+        self._storing = Storing(intake)
+        self._backoff = Backoff()
         self._report_at = 0.0
         self._is_cut_off = False
+        self._was_cut_off = False
 
     def run(self, stop: threading.Event) -> None:
         """Reads, decides and stores until `stop` is set; the batch in hand is finished first."""
+        try:
+            while not stop.is_set():
+                self._read(stop)
+        finally:
+            self._storing.close()
+            log.info("intake stopped")
+
+    def _read(self, stop: threading.Event) -> None:
+        """Ends when all brokers have been away, too: if they come back from a backup, a client that knew them
+        before waits for ever, in silence, for epochs that they don't have any more."""
+        self._was_cut_off = False
         consumer = made(Consumer, {**self._consumer_config, "error_cb": self._on_client_error})
         try:
             consumer.subscribe(
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
-            while not stop.is_set():
+            while not stop.is_set() and not self._was_cut_off:
                 self._step(consumer)
         finally:
+            self._end_batch(consumer)
             consumer.close()
             self._intake.revoke(list(self._intake.positions))
-            log.info("intake stopped")
+            self._stops.revoked()
+            self._placed.clear()
+            self._unplaced.clear()
 
     def _step(self, consumer: Consumer) -> None:
         now = time.monotonic()
-        if self._unplaced and now >= self._retry_at:
-            self._place(consumer)
+        if self._backoff.is_over(now) and (waiting := self._unplaced | self._stops.due(now)):
+            self._end_batch(consumer)
+            self._place(consumer, waiting | self._unplaced)
         if now >= self._report_at:
             self._report(consumer)
             self._report_at = now + REPORT_SECONDS
         first = consumer.poll(POLL_SECONDS)
         if first is None:
+            self._end_batch(consumer)
             return
-        messages = [first, *consumer.consume(self._batch_size - 1, timeout=0)] if self._batch_size > 1 else [first]
-        records = []
+        messages = [first, *(consumer.consume(self._batch_size - 1, timeout=0) if self._batch_size > 1 else ())]
+        records, errors = [], []
         for message in messages:
             error = message.error()
             if error is not None:
-                self._on_message_error(consumer, message, error)
+                errors.append((message, error))
             elif (record := self._record(message)) is not None:
                 records.append(record)
         if records:
-            self._store(consumer, records)
+            read = self._intake.read(records)
+            if self._end_batch(consumer):
+                self._storing.begin(read)
+        if errors:
+            self._end_batch(consumer)  # first: what was read before an error may be in the log no more
+        for message, error in errors:
+            self._on_message_error(consumer, message, error)
 
-    def _store(self, consumer: Consumer, records: list[Record]) -> None:
-        started = time.perf_counter()
+    def _end_batch(self, consumer: Consumer) -> bool:
+        """Waits until the batch under way is stored. False if it wasn't: all that was read is to be read again."""
         try:
-            outcome = self._intake.handle(records)
+            stored = self._storing.end()
         except Fenced as error:
             log.warning("another consumer moved our position on; reading again from there", detail=str(error))
             self._displace(consumer, "waiting: fenced by another consumer")
-            return
+            return False
         except StoreUnavailable as error:
             log.error("the event store can't take a batch; trying again", error=str(error))  # noqa: TRY400 - no trace
             self._displace(consumer, "waiting for the event store")
-            return
-        self._retries = 0
-        self._observer.batch_stored(outcome, time.perf_counter() - started)
-        self._tell_group(consumer, {record.partition for record in records})
+            return False
+        if stored is not None:
+            self._backoff.worked()
+            self._observer.batch_stored(stored.outcome, stored.seconds)
+            self._tell_group(consumer, stored.partitions)
+        return True
 
     def _tell_group(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
         """Commits the offsets to Kafka, for those who watch the lag there. Nothing of ours depends on it."""
@@ -147,14 +157,14 @@ class KafkaIntake:
             log.debug("offsets were not committed to the group", error=str(error))
 
     def _record(self, message: Message) -> Record | None:
-        partition = self._placed.get(_key(message))
+        partition = self._placed.get(key_of(message))
         return None if partition is None else record_of(message, partition)
 
     # Which partitions are ours, and from where.
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._unplaced |= {(each.topic, each.partition) for each in partitions}
-        self._retry_at = 0.0
+        self._backoff.at_once()
         if self._incremental:
             consumer.incremental_assign([])
         else:
@@ -166,9 +176,7 @@ class KafkaIntake:
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         revoked = {(each.topic, each.partition) for each in partitions}
         self._unplaced -= revoked
-        for key in revoked & self._stopped:
-            self._stopped.remove(key)
-            self._observer.partition_stopped(_name(key), None)
+        self._stops.revoked(revoked)
         self._stop_fetching(consumer, revoked)
         log.info("partitions revoked", partitions=len(partitions))
 
@@ -176,36 +184,31 @@ class KafkaIntake:
         log.warning("partitions lost: the group has given them to others", partitions=len(partitions))
         self._on_revoke(consumer, partitions)
 
-    def _stop_fetching(self, consumer: Consumer, which: Iterable[tuple[str, int]]) -> None:
-        gone = {key: self._placed.pop(key) for key in list(which) if key in self._placed}
+    def _stop_fetching(self, consumer: Consumer, which: Iterable[Key]) -> None:
+        which = list(which)
+        self._end_batch(consumer)
+        gone = {key: self._placed.pop(key) for key in which if key in self._placed}
         self._intake.revoke(gone.values())
-        if self._incremental:
-            # Even if it's nothing: else the client would unassign what was revoked and has no place, and fail.
-            consumer.incremental_unassign([TopicPartition(topic, number) for topic, number in gone])
-        elif self._placed:
-            consumer.assign(self._offsets(self._placed.values()))
-        else:
-            consumer.unassign()  # which `assign([])` is not: after it a revocation never ends
+        stop_fetching(consumer, self._intake, gone, self._placed, incremental=self._incremental)
 
-    def _displace(self, consumer: Consumer, state: str, topics: Container[str] | None = None) -> None:
-        """Stops fetching everything, or some topics, to ask again where to go on: later each time this fails."""
-        displaced = {key for key in self._placed if topics is None or key[0] in topics}
+    def _displace(self, consumer: Consumer, state: str, which: Iterable[Key] | None = None) -> None:
+        """Stops fetching everything, or some, to ask again where to go on: later each time this fails."""
+        displaced = set(self._placed if which is None else which)
         self._stop_fetching(consumer, displaced)
         self._unplaced |= displaced
         self._wait(state)
 
     def _wait(self, state: str) -> None:
-        longest = min(RETRY_MAX_SECONDS, RETRY_BASE_SECONDS * 2**self._retries)
-        self._retries = min(self._retries + 1, 10)
-        self._retry_at = time.monotonic() + random.uniform(0, longest)  # noqa: S311 - only spreads retries
-        self._observer.intake_state(state)
+        self._backoff.failed()
+        if self._unplaced:  # a stopped partition that can't be looked at again waits for a person all the same
+            self._observer.intake_state(state)
 
-    def _place(self, consumer: Consumer) -> None:
-        """Starts to fetch the unplaced partitions at the positions in the event store."""
+    def _place(self, consumer: Consumer, waiting: set[Key]) -> None:
+        """Starts to fetch partitions at their positions in the event store, but for those that must stand still."""
         try:
-            ids = self._topic_ids.of({topic for topic, _ in self._unplaced})
-            wanted = {key: Partition(key[0], ids[key[0]], key[1]) for key in self._unplaced}
-            self._intake.assign(wanted.values())
+            ids = self._topic_ids.of({topic for topic, _ in waiting})
+            wanted = {Partition(topic, ids[topic], number) for topic, number in waiting if topic in ids}
+            places = self._intake.assign(wanted)
         except StoreUnavailable as error:
             log.warning("the event store can't be asked for positions; trying again", error=str(error))
             self._wait("waiting for the event store")
@@ -214,22 +217,27 @@ class KafkaIntake:
             log.warning("Kafka can't be asked for the topic's id; trying again", error=str(error))
             self._wait("waiting for Kafka")
             return
-        self._placed |= wanted
-        if self._incremental:
-            consumer.incremental_assign(self._offsets(wanted.values()))
+        placed = {}
+        for place in places.values():
+            key = (place.log.topic, place.log.number)
+            self._unplaced.discard(key)
+            if place.stop is None:
+                placed[key] = place.log
+            else:
+                self._stops.note(key, place.stop)
+        if self._unplaced:
+            self._wait("waiting for a topic")
         else:
-            consumer.assign(self._offsets(self._placed.values()))
-        self._unplaced.clear()
-        self._observer.intake_state("reading")
-        log.info("reading", partitions=len(self._placed))
+            self._observer.intake_state("reading")
+        if placed:
+            self._fetch(consumer, placed)
 
-    def _offsets(self, partitions: Iterable[Partition]) -> list[TopicPartition]:
-        """Where to go on: an eager assignment replaces the one before, so it names the offsets of all."""
-        positions = ((each, self._intake.positions[each]) for each in partitions)
-        return [
-            TopicPartition(each.topic, each.number, OFFSET_BEGINNING if start is None else start)
-            for each, start in positions
-        ]
+    def _fetch(self, consumer: Consumer, placed: Mapping[Key, Partition]) -> None:
+        self._stops.go_on(placed)
+        self._placed |= placed
+        logs = placed if self._incremental else self._placed
+        start_fetching(consumer, self._intake, logs.values(), incremental=self._incremental)
+        log.info("reading", partitions=len(self._placed))
 
     def _report(self, consumer: Consumer) -> None:
         """Tells the observer where we are, and notices when the brokers are back."""
@@ -242,14 +250,25 @@ class KafkaIntake:
         if self._is_cut_off:
             with suppress(KafkaException):
                 consumer.list_topics(self._topics[0], timeout=PROBE_SECONDS)
-                self._is_cut_off = False
-                self._observer.intake_state("waiting for partitions" if self._unplaced else "reading")
-        known = {partition.topic: partition.topic_id for partition in self._placed.values()}
-        if changed := self._topic_ids.changed(known):
-            log.warning("topics were deleted and made again: reading the new ones", topics=sorted(changed))
-            self._displace(consumer, "waiting for a new topic", changed)
+                self._is_cut_off, self._was_cut_off = False, True
+                self._observer.intake_state("waiting for partitions")
+        for topic, topic_id in self._topic_ids.news(self._topics).items():
+            if topic_id is None:
+                self._topic_has_gone(topic)
+                continue
+            self._stops.topic_is_there(topic)
+            placed = {key: each for key, each in self._placed.items() if key[0] == topic}
+            if others := {key for key, each in placed.items() if topic_id_of(each) != topic_id}:
+                self._displace(consumer, "waiting for a new topic", others)
 
     # What can go wrong.
+
+    def _topic_has_gone(self, topic: str) -> None:
+        """Its partitions are nobody's now: whoever should read them tells of it."""
+        try:
+            self._stops.topic_has_gone(topic, {each.number for each in self._intake.positions_of(topic)})
+        except StoreUnavailable as error:
+            log.warning("a topic isn't there, and the event store can't be asked for positions", error=str(error))
 
     def _on_message_error(self, consumer: Consumer, message: Message, error: KafkaError) -> None:
         if error.code() == KafkaError._FATAL:  # noqa: SLF001 - the name that librdkafka gives it
@@ -257,37 +276,33 @@ class KafkaIntake:
         if error.code() != KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - the name that librdkafka gives it
             log.warning("Kafka reports an error", error=error.str(), name=error.name())
             return
-        partition = self._placed.get(_key(message))
-        if partition is None:
-            return
+        key = key_of(message)
+        if key in self._placed:
+            self._on_refusal(consumer, key, error)
+
+    def _on_refusal(self, consumer: Consumer, key: Key, error: KafkaError) -> None:
+        """The broker doesn't read on at our position. Until the reason is known and noted, it's asked for again."""
+        partition = self._placed[key]
+        position = self._intake.positions[partition]
+        self._displace(consumer, "waiting: a position is refused", {key})
+        if position is None:
+            return  # the log has a later beginning by now, and nothing of it was read: it's a new one as before
         try:
-            same_topic = self._topic_ids.of({partition.topic})[partition.topic] == partition.topic_id
-        except KafkaException:
-            same_topic = False  # or so it may be: asked again when it's placed, and if it still errs
-        self._stop_fetching(consumer, {_key(message)})
-        if not same_topic:
-            self._unplaced.add(_key(message))
-            self._wait("waiting for a new topic")
+            if self._topic_ids.of({partition.topic}).get(partition.topic) != topic_id_of(partition):
+                return  # its turn comes when it's placed
+            bounds = consumer.get_watermark_offsets(TopicPartition(*key), timeout=BOUNDS_SECONDS, cached=False)
+            stop = refused(position, Bounds(*bounds), was_cut=_LOG_WAS_CUT in error.str())
+            self._intake.stop(partition, position, stop.loss)
+        except (KafkaException, StoreUnavailable, Fenced) as failure:
+            log.warning("it can't be told why a position is refused; trying again", error=str(failure))
             return
-        self._stopped.add(_key(message))
-        name = _name(_key(message))
-        self._observer.partition_stopped(name, "our position is outside the log: messages may be lost")
-        log.error(
-            "partition stopped: our position is outside the log, messages may be lost",
-            partition=name,
-            error=error.str(),
-        )
+        self._unplaced.discard(key)
+        self._stops.note(key, stop)
+        if not self._unplaced:
+            self._observer.intake_state("reading")
 
     def _on_client_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the name that librdkafka gives it
             self._is_cut_off = True
             self._observer.intake_state("waiting for Kafka")
         log.warning("Kafka client", error=error.str(), name=error.name())
-
-
-def _key(message: Message) -> tuple[str, int]:
-    return message.topic() or "", message.partition() or 0
-
-
-def _name(key: tuple[str, int]) -> str:
-    return f"{key[0]}/{key[1]}"

@@ -6,17 +6,31 @@ from the records and from what is stored already.
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from adapters.kafka.decoder import DEFAULT_MAX_MESSAGE_BYTES, Unreadable, decode
+from adapters.kafka.losses import Place, places
 from adapters.kafka.records import Record
-from domain.decision import DEFAULT_POLICY, Policy, decide
+from domain.decision import DEFAULT_POLICY, Policy, handle
 from domain.events import OrderEvent
 from domain.messages import Message
-from domain.order import Order, fold
-from domain.ports import Advance, Batch, OrderStore, Partition, Quarantined, StaleOrder, StoreUnavailable
+from domain.order import Order
+from domain.ports import (
+    Advance,
+    Batch,
+    Loss,
+    OrderStore,
+    Partition,
+    Position,
+    Quarantined,
+    StaleOrder,
+    StoreUnavailable,
+)
+
+Read = tuple[Record, Message | Unreadable]
+"""A record, and what it says."""
 
 MAX_DECIDING_ROUNDS: Final = 5
 """How often a batch is decided anew because other processes keep adding to its orders."""
@@ -58,38 +72,64 @@ class Intake:
         self._limits = limits or Limits()
         self._clock_ns = clock_ns
         self._positions: dict[Partition, int | None] = {}
+        self._leader_epochs: dict[Partition, int | None] = {}
         self._cache: OrderedDict[int, Order] = OrderedDict()
 
-    def assign(self, partitions: Iterable[Partition]) -> dict[Partition, int | None]:
-        """Takes charge of partitions and tells where to go on reading; None: from the beginning.
+    def assign(self, partitions: Iterable[Partition]) -> dict[Partition, Place]:
+        """Takes charge of partitions, named by Kafka's ids of their topics, and tells where to go on in which log.
 
-        Raises StoreUnavailable.
+        Not of those that must not be read because messages may be lost. Raises StoreUnavailable.
         """
         partitions = list(partitions)
-        stored = self._store.positions(partitions)
-        placed = {partition: stored.get(partition) for partition in partitions}
-        self._positions |= placed
-        return placed
+        found = places(partitions, self._store.positions({partition.topic for partition in partitions}))
+        for place in found.values():
+            if place.stop is None:
+                position = place.position
+                self._positions[place.log] = None if position is None else position.next_offset
+                self._leader_epochs[place.log] = None if position is None else position.leader_epoch
+        return found
 
-    def revoke(self, partitions: Iterable[Partition]) -> None:
-        for partition in partitions:
-            self._positions.pop(partition, None)
+    def revoke(self, logs: Iterable[Partition]) -> None:
+        for log in logs:
+            self._positions.pop(log, None)
+            self._leader_epochs.pop(log, None)
+
+    def stop(self, log: Partition, position: int, loss: Loss) -> None:
+        """Notes that messages may be lost, over a restart. Raises Fenced or StoreUnavailable."""
+        self._store.stop(log, position, loss)
+
+    def positions_of(self, topic: str) -> Mapping[Partition, Position]:
+        """In all topics of this name, whoever reads them. Raises StoreUnavailable."""
+        return self._store.positions([topic])
 
     @property
     def positions(self) -> Mapping[Partition, int | None]:
+        """Of the logs that we have charge of; None: nothing was read yet."""
         return self._positions
 
-    def handle(self, records: Sequence[Record]) -> Outcome:
+    @property
+    def leader_epochs(self) -> Mapping[Partition, int | None]:
+        """Of the last messages read, as far as they are known."""
+        return self._leader_epochs
+
+    def read(self, records: Iterable[Record]) -> list[Read]:
+        """What the records say. Looks at nothing else, so it may run while a batch is being stored."""
+        return [(record, decode(record, max_message_bytes=self._limits.max_message_bytes)) for record in records]
+
+    def handle(self, records: Iterable[Record]) -> Outcome:
+        """Reads the records, and stores what is decided about them."""
+        return self.store(self.read(records))
+
+    def store(self, read: Iterable[Read]) -> Outcome:
         """Decides about the records, in the order given, and stores the outcome; all or nothing.
 
         Records of partitions that aren't ours, and those below the position, are passed over.
         Raises Fenced or StoreUnavailable: then the caller must assign its partitions anew and read them again.
         """
-        records = [record for record in records if self._is_next(record)]
-        if not records:
+        decoded = [(record, message) for record, message in read if self._is_next(record)]
+        if not decoded:
             return Outcome()
-        decoded = [(record, decode(record, max_message_bytes=self._limits.max_message_bytes)) for record in records]
-        advances = self._advances(records)
+        advances = self._advances(record for record, _ in decoded)
         for _ in range(MAX_DECIDING_ROUNDS):
             orders = self._load({each.order_id for _, each in decoded if isinstance(each, Message)})
             outcome, events, quarantined = self._decide(decoded, orders)
@@ -100,6 +140,7 @@ class Intake:
                     self._cache.pop(order_id, None)
                 continue
             self._positions |= {advance.partition: advance.next_offset for advance in advances}
+            self._leader_epochs |= {advance.partition: advance.leader_epoch for advance in advances}
             self._remember(orders)
             return outcome
         raise StoreUnavailable(f"other processes changed this batch's orders {MAX_DECIDING_ROUNDS} times running")
@@ -111,9 +152,10 @@ class Intake:
         return position is None or record.offset >= position
 
     def _advances(self, records: Iterable[Record]) -> list[Advance]:
-        last = {record.partition: record.offset for record in records}
+        last = {record.partition: record for record in records}
         return [
-            Advance(partition, self._positions[partition], offset + 1) for partition, offset in sorted(last.items())
+            Advance(partition, self._positions[partition], record.offset + 1, record.leader_epoch)
+            for partition, record in sorted(last.items())
         ]
 
     def _load(self, order_ids: set[int]) -> dict[int, Order]:
@@ -124,7 +166,7 @@ class Intake:
         return orders
 
     def _decide(
-        self, decoded: Iterable[tuple[Record, Message | Unreadable]], orders: dict[int, Order]
+        self, decoded: Iterable[Read], orders: dict[int, Order]
     ) -> tuple[Outcome, list[OrderEvent], list[Quarantined]]:
         """Moves `orders` on to where the decisions leave them."""
         outcome = Outcome()
@@ -136,11 +178,11 @@ class Intake:
             found = message
             if isinstance(found, Message):
                 order = orders[found.order_id]
-                decided = decide(order, found, now_ns=now_ns, policy=self._policy)
+                decided, after = handle(order, found, now_ns=now_ns, policy=self._policy)
                 if order.version + len(decided) <= self._limits.max_order_events or not decided:
                     outcome.decisions.update([event.TOPIC for event in decided] or ["repeat"])
                     events += decided
-                    orders[found.order_id] = fold(order, decided) or order
+                    orders[found.order_id] = after
                     continue
                 limit = self._limits.max_order_events
                 found = Unreadable("order_full", f"the order has {limit} decisions already", found.order_id)

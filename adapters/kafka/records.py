@@ -25,6 +25,7 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    leader_epoch: int | None = None
 
     def header(self, name: str) -> bytes | None:
         """The first value under this name; None if there is none."""
@@ -43,7 +44,7 @@ def record_of(message: Message, partition: Partition) -> Record | None:
         return None
     _, timestamp_ms = message.timestamp()
     key, value = _as_bytes(message.key()), _as_bytes(message.value())
-    return Record(partition, offset, timestamp_ms, key, value, _headers(message))
+    return Record(partition, offset, timestamp_ms, key, value, _headers(message), message.leader_epoch())
 
 
 def _headers(message: Message) -> Headers:

@@ -26,7 +26,17 @@ from adapters.postgres.codec import EventMapper
 from adapters.postgres.sql import statements
 from domain.identifiers import stream_id
 from domain.order import Order, fold
-from domain.ports import Advance, Batch, Fenced, Partition, Quarantined, StaleOrder, StoreUnavailable
+from domain.ports import (
+    Advance,
+    Batch,
+    Fenced,
+    Loss,
+    Partition,
+    Position,
+    Quarantined,
+    StaleOrder,
+    StoreUnavailable,
+)
 
 CONNECT_TIMEOUT_SECONDS: Final = 10
 POOL_TIMEOUT_SECONDS: Final = 3.0
@@ -43,6 +53,8 @@ STATEMENT_TIMEOUT_SECONDS: Final = 60
 
 # The library silences the pool, which alone can tell why there is no connection.
 logging.getLogger("psycopg.pool").setLevel(logging.WARNING)
+
+First = Callable[[Cursor[DictRow]], None]
 
 _SQL = statements("intake")
 _mapper = EventMapper()
@@ -105,16 +117,20 @@ class OrderRecorder(PostgresApplicationRecorder):
         *,
         quarantined: Sequence[Quarantined] = (),
         advances: Sequence[Advance] = (),
+        first: First | None = None,
         **_: Any,
     ) -> None:
         """Raises Fenced if a position was moved by another; the library's IntegrityError if a stream was."""
         with self.datastore.transaction(commit=True) as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
+            if first is not None:
+                first(cursor)
             _advance(cursor, advances)
+            if quarantined or stored_events:
+                cursor.execute(_SQL["lock_notifications"])
             if quarantined:
                 cursor.execute(_SQL["insert_quarantined"], _quarantine_columns(quarantined), prepare=True)
             if stored_events:
-                cursor.execute(_SQL["lock_notifications"])
                 cursor.execute(_SQL["notify"])
                 columns = (
                     [event.originator_id for event in stored_events],
@@ -132,10 +148,22 @@ class OrderRecorder(PostgresApplicationRecorder):
                 for row in cursor
             ]
 
-    def select_positions(self, topics: Sequence[str]) -> dict[Partition, int]:
+    def select_positions(self, topics: Iterable[str]) -> dict[Partition, Position]:
         with self.datastore.get_connection() as connection:
             rows = connection.execute(_SQL["select_positions"], (list(topics),)).fetchall()
-        return {Partition(row["topic"], row["topic_id"], row["partition"]): row["next_offset"] for row in rows}
+        return dict(map(position_of, rows))
+
+    def stop_position(self, partition: Partition, position: int, loss: Loss) -> bool:
+        """False if there's no such position."""
+        where = {
+            "topic": partition.topic,
+            "topic_id": partition.topic_id,
+            "partition": partition.number,
+            "position": position,
+            "loss": loss,
+        }
+        with self.datastore.transaction(commit=True) as cursor:
+            return cursor.execute(_SQL["stop_position"], where).rowcount == 1
 
 
 class OrderApplication(Application[UUID]):
@@ -172,16 +200,22 @@ class OrderApplication(Application[UUID]):
             except AggregateNotFoundError:
                 return None
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: Batch, first: First | None = None) -> None:
+        """`first` is done in the same transaction, before the rest; if it raises, nothing is stored."""
         with _translated():
-            self.events.put(batch.events, quarantined=batch.quarantined, advances=batch.advances)
+            self.events.put(batch.events, quarantined=batch.quarantined, advances=batch.advances, first=first)
 
-    def positions(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
-        wanted = set(partitions)
+    def positions(self, topics: Iterable[str]) -> Mapping[Partition, Position]:
         assert isinstance(self.recorder, OrderRecorder)
         with _translated():
-            found = self.recorder.select_positions(sorted({partition.topic for partition in wanted}))
-        return {partition: offset for partition, offset in found.items() if partition in wanted}
+            return self.recorder.select_positions(topics)
+
+    def stop(self, partition: Partition, position: int, loss: Loss) -> None:
+        assert isinstance(self.recorder, OrderRecorder)
+        with _translated():
+            is_noted = self.recorder.stop_position(partition, position, loss)
+        if not is_noted:
+            raise Fenced("the position at which a loss was found has been moved by another consumer")
 
     def close(self) -> None:
         super().close()
@@ -199,6 +233,13 @@ def _translated() -> Iterator[None]:
         raise StoreUnavailable(str(error).strip()) from error
 
 
+def position_of(row: Mapping[str, Any]) -> tuple[Partition, Position]:
+    """A row of `kafka_position`."""
+    loss = None if row["loss"] is None else Loss(row["loss"])
+    position = Position(row["next_offset"], row["leader_epoch"], loss)
+    return Partition(row["topic"], row["topic_id"], row["partition"]), position
+
+
 def _advance(cursor: Cursor[DictRow], advances: Sequence[Advance]) -> None:
     if not advances:
         return
@@ -208,11 +249,12 @@ def _advance(cursor: Cursor[DictRow], advances: Sequence[Advance]) -> None:
         "partitions": [advance.partition.number for advance in advances],
         "expected": [advance.expected for advance in advances],
         "next": [advance.next_offset for advance in advances],
+        "leader_epochs": [advance.leader_epoch for advance in advances],
     }
     moved = cursor.execute(_SQL["advance_positions"], columns, prepare=True).fetchall()
     if len(moved) != len(advances):
         raise Fenced(
-            f"{len(advances) - len(moved)} of {len(advances)} positions have been moved by another consumer"
+            f"{len(advances) - len(moved)} of {len(advances)} positions were moved or stopped by another consumer"
         )
 
 

@@ -158,10 +158,16 @@ def has_ended(database: EmbeddedPostgres) -> bool:
     return False
 
 
-def test_a_broker_that_comes_back_without_its_topics_is_read_from_their_beginning(
+def test_a_broker_that_comes_back_without_its_topics_is_read_from_their_beginning_once_that_is_accepted(
     database_url: str, own_broker: EmbeddedBroker, start_apps: Callable[..., Apps]
 ) -> None:
     """The topic of that name is another one, with other offsets; the running service sees that, and a new one."""
+
+    def accept_loss(told_to: App) -> None:
+        told_to.wait_for("partition stopped: messages may be lost", error="topic_recreated")
+        done = apps.run("accept-loss", TOPIC, "--reason", "the broker keeps nothing")
+        assert done.returncode == 0, done.stderr
+
     apps = start_apps(database_url=database_url, kafka_bootstrap=own_broker.bootstrap, kafka_topic=TOPIC)
     bootstrap, probes = own_broker.bootstrap, free_port()
     create_topic(bootstrap, TOPIC, 4)
@@ -177,6 +183,7 @@ def test_a_broker_that_comes_back_without_its_topics_is_read_from_their_beginnin
     own_broker.start()
     create_topic(bootstrap, TOPIC, 4)
     load.publish_more()
+    accept_loss(service)
     service.wait_until(lambda: messages_read(database_url, TOPIC) == load.published, "the next messages read")
     service.wait_until(lambda: state_of(probes)[0] == 200, "readiness")
     assert service.terminate() == 0
@@ -186,6 +193,7 @@ def test_a_broker_that_comes_back_without_its_topics_is_read_from_their_beginnin
     create_topic(bootstrap, TOPIC, 4)
     load.publish_more()
     successor = apps.start("serve", "--only", "intake")
+    accept_loss(successor)
     successor.wait_until(lambda: messages_read(database_url, TOPIC) == load.published, "the last messages read")
     assert successor.terminate() == 0
 

@@ -12,8 +12,18 @@ from domain.decision import decide
 from domain.events import OrderEvent
 from domain.messages import Message
 from domain.order import Order, fold
-from domain.ports import Advance, Batch, Fenced, OrderStore, Partition, Quarantined, StaleOrder
-from tests.support.memory_store import MemoryStore
+from domain.ports import (
+    Advance,
+    Batch,
+    Fenced,
+    Loss,
+    OrderStore,
+    Partition,
+    Position,
+    Quarantined,
+    StaleOrder,
+)
+from tests.support.memory_store import MemoryStore, offsets
 from tests.support.messages import NOW_NS, completed, created, partition_of, updated
 
 ONE, OTHER = 7, 2**63 - 1
@@ -136,10 +146,10 @@ def test_the_same_batch_again_is_refused(store: OrderStore) -> None:
 
 def test_partitions_have_no_position_until_one_is_stored(store: OrderStore) -> None:
     """Those without are not in the answer."""
-    assert store.positions([P0, P1]) == {}
+    assert offsets(store, [P0, P1]) == {}
     store.commit(batch(advances=[Advance(P0, None, 5)]))
-    assert store.positions([P0, P1]) == {P0: 5}
-    assert store.positions([P1]) == {}
+    assert offsets(store, [P0, P1]) == {P0: 5}
+    assert offsets(store, [P1]) == {}
     assert store.positions([]) == {}
 
 
@@ -147,7 +157,7 @@ def test_a_position_moves_on_from_where_it_is(store: OrderStore) -> None:
     """Several at once, each from its own place, the first time from nowhere."""
     store.commit(batch(advances=[Advance(P0, None, 5), Advance(P1, None, 0)]))
     store.commit(batch(advances=[Advance(P0, 5, 9), Advance(P1, 0, 2**62)]))
-    assert store.positions([P0, P1]) == {P0: 9, P1: 2**62}
+    assert offsets(store, [P0, P1]) == {P0: 9, P1: 2**62}
 
 
 @pytest.mark.parametrize("expected", [None, 4, 6, 0])
@@ -156,14 +166,14 @@ def test_a_position_that_another_has_moved_fences(store: OrderStore, expected: i
     store.commit(batch(advances=[Advance(P0, None, 5)]))
     with pytest.raises(Fenced):
         store.commit(batch(advances=[Advance(P0, expected, 9)]))
-    assert store.positions([P0]) == {P0: 5}
+    assert offsets(store, [P0]) == {P0: 5}
 
 
 def test_a_position_that_should_be_there_and_is_not_fences(store: OrderStore) -> None:
     """There is nothing to move on."""
     with pytest.raises(Fenced):
         store.commit(batch(advances=[Advance(P0, 5, 9)]))
-    assert store.positions([P0]) == {}
+    assert offsets(store, [P0]) == {}
 
 
 @pytest.mark.parametrize(
@@ -174,9 +184,42 @@ def test_positions_belong_to_one_partition_of_one_generation_of_one_topic(
 ) -> None:
     """A topic that was deleted and made again starts from the beginning."""
     store.commit(batch(advances=[Advance(P0, None, 5)]))
-    assert store.positions([other]) == {}
+    assert offsets(store, [other]) == {}
     store.commit(batch(advances=[Advance(other, None, 1)]))
-    assert store.positions([P0, other]) == {P0: 5, other: 1}
+    assert offsets(store, [P0, other]) == {P0: 5, other: 1}
+
+
+def test_all_positions_under_a_topics_name_are_told_the_last_moved_one_last(store: OrderStore) -> None:
+    """Whatever the topic's id, with the epoch of the last message read; those of other topics aren't."""
+    before, present = partition_of(0, topic_id="before"), partition_of(0, topic_id="present")
+    store.commit(batch(advances=[Advance(before, None, 5, 3)]))
+    store.commit(batch(advances=[Advance(present, None, 1), Advance(partition_of(0, topic="other"), None, 1)]))
+    assert list(store.positions([P0.topic]).items()) == [(before, Position(5, 3)), (present, Position(1))]
+    store.commit(batch(advances=[Advance(before, 5, 6, 4)]))
+    assert list(store.positions([P0.topic]).items()) == [(present, Position(1)), (before, Position(6, 4))]
+
+
+@pytest.mark.parametrize("loss", [Loss.LOG_TRUNCATED, Loss.POSITION_BEYOND_END])
+def test_a_position_with_a_loss_moves_no_more(store: OrderStore, loss: Loss) -> None:
+    """Whoever found it, nobody reads on there before it's accepted; the other positions move."""
+    store.commit(batch(advances=[Advance(P0, None, 5, 3), Advance(P1, None, 5)]))
+    store.stop(P0, 5, loss)
+    assert store.positions([P0.topic]) == {P0: Position(5, 3, loss), P1: Position(5)}
+    with pytest.raises(Fenced):
+        store.commit(batch(advances=[Advance(P1, 5, 9), Advance(P0, 5, 9)]))
+    assert offsets(store, [P0, P1]) == {P0: 5, P1: 5}
+    store.commit(batch(advances=[Advance(P1, 5, 9)]))
+    assert offsets(store, [P0, P1]) == {P0: 5, P1: 9}
+
+
+def test_a_loss_at_a_position_that_has_moved_is_not_noted(store: OrderStore) -> None:
+    """Another consumer has read on, or the loss is accepted already."""
+    store.commit(batch(advances=[Advance(P0, None, 5)]))
+    with pytest.raises(Fenced):
+        store.stop(P0, 4, Loss.LOG_TRUNCATED)
+    with pytest.raises(Fenced):
+        store.stop(P1, 5, Loss.LOG_TRUNCATED)
+    assert store.positions([P0.topic]) == {P0: Position(5)}
 
 
 def test_a_fenced_batch_leaves_nothing(store: OrderStore, quarantine: QuarantineReader) -> None:
@@ -185,7 +228,7 @@ def test_a_fenced_batch_leaves_nothing(store: OrderStore, quarantine: Quarantine
     with pytest.raises(Fenced):
         store.commit(batch(lifecycle(ONE), [Advance(P1, None, 3), Advance(P0, 4, 9)], [unreadable(P1, 2)]))
     assert store.load([ONE]) == {ONE: Order(ONE)}
-    assert store.positions([P0, P1]) == {P0: 5}
+    assert offsets(store, [P0, P1]) == {P0: 5}
     assert quarantine() == []
 
 
@@ -195,7 +238,7 @@ def test_a_stale_batch_leaves_nothing(store: OrderStore, quarantine: QuarantineR
     with pytest.raises(StaleOrder):
         store.commit(batch([*lifecycle(OTHER), *lifecycle(ONE)], [Advance(P0, 1, 9)], [unreadable(P0, 5)]))
     assert store.load([ONE, OTHER]) == {ONE: fold(None, lifecycle(ONE)[:1]), OTHER: Order(OTHER)}
-    assert store.positions([P0]) == {P0: 1}
+    assert offsets(store, [P0]) == {P0: 1}
     assert quarantine() == []
 
 
@@ -207,7 +250,7 @@ def test_events_positions_and_quarantine_are_stored_together(
         batch(lifecycle(ONE), [Advance(P0, None, 4), Advance(P1, None, 9)], [unreadable(P0, 3), unreadable(P1, 8)])
     )
     assert store.load([ONE])[ONE].version == 3
-    assert store.positions([P0, P1]) == {P0: 4, P1: 9}
+    assert offsets(store, [P0, P1]) == {P0: 4, P1: 9}
     assert quarantine() == [(0, 3, "not_json"), (1, 8, "not_json")]
 
 
@@ -289,4 +332,4 @@ def test_of_many_who_move_a_position_one_wins_each_round(store: OrderStore) -> N
     for thread in threads:
         thread.join()
     assert (len(won), len(lost)) == (1, 3)
-    assert store.positions([P0]) == {P0: won[0] + 1}
+    assert offsets(store, [P0]) == {P0: won[0] + 1}

@@ -2,18 +2,19 @@
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
+from msgspec.structs import replace
 
 from adapters.kafka.cluster import TopicIds
-from domain.ports import Batch, Partition, StoreUnavailable
+from domain.events import OrderEvent
+from domain.ports import Advance, Batch, Loss, Partition, Position, StoreUnavailable
 from sandbox.apache_kafka import ApacheKafka
 from sandbox.broker import EmbeddedBroker, create_topic
 from tests.integration.waiting import DEADLINE_SECONDS, wait_until
-from tests.support.memory_store import MemoryStore
+from tests.support.memory_store import MemoryStore, offsets
 from tests.support.running_intake import RunningIntake, new_group, undisturbed
 from tests.support.streams import bad_stream, plain_stream, publish
 
@@ -23,11 +24,10 @@ MakeTopic = Callable[..., str]
 NEW_PROTOCOL = {"group.protocol": "consumer"}
 
 
-def streams(store: MemoryStore) -> dict[object, list[dict[str, Any]]]:
+def streams(store: MemoryStore) -> dict[object, list[OrderEvent]]:
     """What the store holds, but for the moment of it."""
     return {
-        stream: [event.model_dump(exclude={"recorded_at_ns"}) for event in events]
-        for stream, events in store.streams.items()
+        stream: [replace(event, recorded_at_ns=0) for event in events] for stream, events in store.streams.items()
     }
 
 
@@ -66,20 +66,30 @@ def set_back(bootstrap: str, which: str, topic: str, partitions: int) -> None:
 
 
 class RenamedTopic(TopicIds):
-    """The topic gets another id when the test says so."""
+    """The topic gets another id when the test says so, or goes away."""
 
     def __init__(self) -> None:
         super().__init__("", {})
-        self.topic_id = "first"
+        self.topic_id: str | None = "first"
 
     def of(self, topics: Iterable[str]) -> dict[str, str]:
+        return {} if self.topic_id is None else dict.fromkeys(topics, self.topic_id)
+
+    def news(self, topics: Iterable[str]) -> Mapping[str, str | None]:
         return dict.fromkeys(topics, self.topic_id)
 
-    def changed(self, known: Mapping[str, str]) -> set[str]:
-        return {topic for topic, topic_id in known.items() if topic_id != self.topic_id}
+
+def begin_anew(store: MemoryStore, topic: str, topic_id: str, partitions: int) -> None:
+    """What accepting the loss of a topic that was made again comes to."""
+    beginnings = [Advance(Partition(topic, topic_id, number), None, 0) for number in range(partitions)]
+    store.commit(Batch([], [], beginnings))
 
 
-def test_a_topic_made_anew_while_it_is_read_is_read_from_its_beginning(
+def losses(running: RunningIntake) -> dict[str, Loss]:
+    return {partition: stop.loss for partition, stop in running.watch.stopped.items()}
+
+
+def test_a_topic_made_anew_while_it_is_read_stops_and_is_read_whole_once_that_is_accepted(
     broker: EmbeddedBroker, topic: MakeTopic
 ) -> None:
     """Its offsets count from zero again: the positions in the old one mean nothing there."""
@@ -89,22 +99,33 @@ def test_a_topic_made_anew_while_it_is_read_is_read_from_its_beginning(
     store, ids = MemoryStore(), RenamedTopic()
     with RunningIntake(broker.bootstrap, [name], store, topic_ids=ids) as running:
         running.wait_for_records(len(messages))
-        before = store.positions([Partition(name, "first", number) for number in range(2)])
+        ids.topic_id = None
+        wait_until(lambda: set(losses(running).values()) == {Loss.TOPIC_DELETED}, "the loss of the topic")
         ids.topic_id = "second"
+        made_again = {f"{name}/{number}": Loss.TOPIC_RECREATED for number in range(2)}
+        wait_until(lambda: losses(running) == made_again, "the loss of what was on the topic before")
+        assert running.watch.records == len(messages)
+        begin_anew(store, name, "second", 2)
         running.wait_for_records(2 * len(messages))
+        assert running.watch.stopped == {}
 
-    after = store.positions([Partition(name, "second", number) for number in range(2)])
+    before, after = (
+        offsets(store, [Partition(name, each, number) for number in range(2)]) for each in ("first", "second")
+    )
     assert sum(before.values()) == sum(after.values()) == len(messages)
 
 
 class FakeConsumer:
-    """Takes notice of what is fetched no longer."""
+    """Takes notice of what is fetched no longer; the log holds the offsets 5 to 8."""
 
     def __init__(self) -> None:
         self.unassigned: list[tuple[str, int]] = []
 
     def incremental_unassign(self, partitions: Iterable[TopicPartition]) -> None:
         self.unassigned += [(each.topic, each.partition) for each in partitions]
+
+    def get_watermark_offsets(self, partition: TopicPartition, **_: object) -> tuple[int, int]:
+        return (5, 9)
 
 
 class FakeErrorMessage:
@@ -117,24 +138,45 @@ class FakeErrorMessage:
         return 0
 
 
-@pytest.mark.parametrize(("topic_id", "stops"), [("first", True), ("second", False)])
-def test_a_position_outside_the_log_stops_the_partition_unless_the_topic_is_a_new_one(
-    topic_id: str, *, stops: bool
+OUT_OF_RANGE, CUT = "Broker: Offset out of range", "Local: Partition log truncation detected"
+
+
+@pytest.mark.parametrize(
+    ("position", "said", "topic_id", "loss"),
+    [
+        (4, OUT_OF_RANGE, "first", Loss.LOG_TRUNCATED),
+        (10, OUT_OF_RANGE, "first", Loss.POSITION_BEYOND_END),
+        (9, OUT_OF_RANGE, "first", Loss.POSITION_BEYOND_END),  # it was refused, and the log has grown since
+        (7, CUT, "first", Loss.POSITION_BEYOND_END),
+        (4, CUT, "first", Loss.POSITION_BEYOND_END),
+        (4, OUT_OF_RANGE, "second", None),
+        (4, OUT_OF_RANGE, None, None),
+        (None, OUT_OF_RANGE, "first", None),
+    ],
+)
+def test_a_refused_position_stops_its_partition_alone_by_the_name_of_the_loss(
+    position: int | None, said: str, topic_id: str | None, loss: Loss | None
 ) -> None:
-    """Messages may be lost: that is for a person to decide. (The embedded broker never says so: it's said here.)"""
-    ids, client, error = RenamedTopic(), FakeConsumer(), KafkaError(KafkaError._AUTO_OFFSET_RESET)
-    with RunningIntake("127.0.0.1:1", ["t"], MemoryStore(), topic_ids=ids) as running:
+    """Noted with the position, too. If nothing was read, or of another topic, it's only to be placed anew."""
+    ids, client, store = RenamedTopic(), FakeConsumer(), MemoryStore()
+    error = KafkaError(KafkaError._AUTO_OFFSET_RESET, f"{said} (broker 1)")
+    zero, one = (Partition("t", "first", number) for number in range(2))
+    if position is not None:
+        store.commit(Batch([], [], [Advance(zero, None, position)]))
+    with RunningIntake("127.0.0.1:1", ["t"], store, topic_ids=ids) as running:
         pass
     intake = running.intake
-    intake._placed = {("t", number): Partition("t", "first", number) for number in range(2)}
+    intake._intake.assign([zero, one])
+    intake._placed = {("t", 0): zero, ("t", 1): one}
 
     ids.topic_id = topic_id
     intake._on_message_error(client, FakeErrorMessage(), error)  # type: ignore[arg-type]  # fakes
 
     assert client.unassigned == [("t", 0)]
     assert list(intake._placed) == [("t", 1)]
-    expected = (["t/0"], []) if stops else ([], [("t", 0)])
-    assert (list(running.watch.stopped), list(intake._unplaced)) == expected
+    assert losses(running) == ({} if loss is None else {"t/0": loss})
+    assert intake._unplaced == ({("t", 0)} if loss is None else set())
+    assert [each.loss for each in store.positions(["t"]).values()] == ([] if position is None else [loss])
 
     intake._on_revoke(client, [TopicPartition("t", 0)])  # type: ignore[arg-type]  # a fake
     assert (running.watch.stopped, intake._unplaced) == ({}, set())
@@ -150,9 +192,9 @@ class FlakyStore(MemoryStore):
         super().__init__()
         self.is_away = False
 
-    def positions(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
+    def positions(self, topics: Iterable[str]) -> Mapping[Partition, Position]:
         self._check()
-        return super().positions(partitions)
+        return super().positions(topics)
 
     def commit(self, batch: Batch) -> None:
         self._check()
@@ -219,11 +261,12 @@ def test_a_consumer_without_partitions_is_ready_to_take_over(broker: EmbeddedBro
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("orders", [5, 60], ids=["shorter than before", "longer than before"])
 @pytest.mark.parametrize(
-    "config", [{}, {"partition.assignment.strategy": "range"}, NEW_PROTOCOL], ids=["classic", "eager", "KIP-848"]
+    ("config", "orders"),
+    [({}, 60), ({"partition.assignment.strategy": "range"}, 5), (NEW_PROTOCOL, 60)],
+    ids=["classic, longer than before", "eager, shorter than before", "KIP-848, longer than before"],
 )
-def test_a_topic_deleted_and_made_again_while_it_is_read_is_read_whole(
+def test_a_topic_deleted_and_made_again_while_it_is_read_stops_and_is_then_read_whole(
     apache_kafka: ApacheKafka, config: dict[str, str], orders: int
 ) -> None:
     """Whether our position lies outside the new log or, by chance, within it."""
@@ -238,11 +281,14 @@ def test_a_topic_deleted_and_made_again_while_it_is_read_is_read_whole(
         old_id = ids.of([name])[name]
         admin.delete_topics([name])[name].result()
         create_topic(bootstrap, name, 2)
-        wait_until(lambda: ids.of([name])[name] != old_id, "the new topic")
+        wait_until(lambda: ids.of([name]).get(name, old_id) != old_id, "the new topic")
         publish(bootstrap, after)
+        made_again = {f"{name}/{number}": Loss.TOPIC_RECREATED for number in range(2)}
+        wait_until(lambda: losses(running) == made_again, "the loss")
         new_id = ids.of([name])[name]
+        begin_anew(store, name, new_id, 2)
         partitions = [Partition(name, new_id, number) for number in range(2)]
-        wait_until(lambda: sum(store.positions(partitions).values()) == len(after), "the new topic read")
+        wait_until(lambda: sum(offsets(store, partitions).values()) == len(after), "the new topic read")
 
     assert sum(len(stream) for stream in store.streams.values()) >= len(before) + len(after)
     assert running.watch.stopped == {}

@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from uuid import UUID
 
 from domain.events import OrderEvent
 from domain.identifiers import stream_id
 from domain.order import Order, fold
-from domain.ports import Advance, Batch, Fenced, Partition, Quarantined, StaleOrder
+from domain.ports import Advance, Batch, Fenced, Loss, OrderStore, Partition, Position, Quarantined, StaleOrder
 
 
 class MemoryStore:
@@ -16,7 +17,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.streams: dict[UUID, list[OrderEvent]] = {}
         self.quarantine: dict[tuple[Partition, int], Quarantined] = {}
-        self._positions: dict[Partition, int] = {}
+        self._positions: dict[Partition, Position] = {}
         self._lock = threading.Lock()
 
     def load(self, order_ids: Iterable[int]) -> Mapping[int, Order]:
@@ -27,25 +28,40 @@ class MemoryStore:
         with self._lock:
             positions = self._advanced(batch.advances)
             streams = self._appended(batch.events)
-            self._positions |= positions
+            self._move(positions)
             self.streams |= streams
             for each in batch.quarantined:
                 self.quarantine.setdefault((each.partition, each.offset), each)
 
-    def positions(self, partitions: Iterable[Partition]) -> Mapping[Partition, int]:
+    def positions(self, topics: Iterable[str]) -> Mapping[Partition, Position]:
         with self._lock:
-            return {each: self._positions[each] for each in partitions if each in self._positions}
+            wanted = set(topics)
+            return {each: position for each, position in self._positions.items() if each.topic in wanted}
+
+    def stop(self, partition: Partition, position: int, loss: Loss) -> None:
+        with self._lock:
+            found = self._positions.get(partition)
+            if found is None or found.next_offset != position:
+                raise Fenced(f"{partition} is not at {position}")
+            self._positions[partition] = replace(found, loss=loss)
+
+    def _move(self, positions: Mapping[Partition, Position]) -> None:
+        for partition, position in positions.items():
+            self._positions.pop(partition, None)  # the last one moved comes last
+            self._positions[partition] = position
 
     def _fold(self, order_id: int) -> Order:
         stream = self.streams.get(stream_id(order_id), [])
         return fold(Order(order_id), stream) or Order(order_id)
 
-    def _advanced(self, advances: Iterable[Advance]) -> dict[Partition, int]:
-        moved: dict[Partition, int] = {}
+    def _advanced(self, advances: Iterable[Advance]) -> dict[Partition, Position]:
+        moved: dict[Partition, Position] = {}
         for advance in advances:
-            if self._positions.get(advance.partition) != advance.expected:
+            found = self._positions.get(advance.partition)
+            position = None if found is None else found.next_offset
+            if position != advance.expected or (found is not None and found.loss is not None):
                 raise Fenced(f"{advance.partition} is not at {advance.expected}")
-            moved[advance.partition] = advance.next_offset
+            moved[advance.partition] = Position(advance.next_offset, advance.leader_epoch)
         return moved
 
     def _appended(self, events: Iterable[OrderEvent]) -> dict[UUID, list[OrderEvent]]:
@@ -57,6 +73,13 @@ class MemoryStore:
             assert event.originator_version == len(stream) + 1, "a stream has no gaps"
             stream.append(event)
         return longer
+
+
+def offsets(store: OrderStore, partitions: Iterable[Partition]) -> dict[Partition, int]:
+    """The next offset of each of the partitions that has a position."""
+    wanted = list(partitions)
+    found = store.positions({each.topic for each in wanted})
+    return {each: found[each].next_offset for each in wanted if each in found}
 
 
 class WatchedStore(MemoryStore):

@@ -9,6 +9,7 @@ from typing import Any, Self
 from adapters.kafka.cluster import TopicIds
 from adapters.kafka.consumer import KafkaIntake
 from adapters.kafka.intake import Intake, Limits, Outcome
+from adapters.kafka.losses import Stop
 from domain.decision import DEFAULT_POLICY, Policy
 from domain.ports import OrderStore, Partition
 from tests.integration.waiting import DEADLINE_SECONDS, wait_until
@@ -21,7 +22,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.states: list[str] = []
-        self.stopped: dict[str, str] = {}
+        self.stopped: dict[str, Stop] = {}
         self.positions: Mapping[Partition, int | None] = {}
         self.records = 0
 
@@ -38,7 +39,7 @@ class Watch:
     def intake_state(self, state: str) -> None:
         self.states.append(state)
 
-    def partition_stopped(self, partition: str, why: str | None) -> None:
+    def partition_stopped(self, partition: str, why: Stop | None) -> None:
         if why is None:
             del self.stopped[partition]
         else:

@@ -4,6 +4,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapters.health import READY, Health
+from adapters.kafka.losses import Stop
+from domain.ports import Loss
 
 
 def healthy() -> Health:
@@ -50,10 +52,13 @@ def test_a_part_that_waits_makes_it_unready_until_it_works_again() -> None:
 def test_a_stopped_partition_makes_it_unready_until_it_is_another_ones() -> None:
     """Only a person can make it go on; that the others are read doesn't make it ready."""
     health = healthy()
-    health.partition_stopped("orders/3", "messages may be lost")
+    health.partition_stopped("orders/3", Stop(Loss.LOG_TRUNCATED, "begins at 20"))
     health.part("intake", "reading")
     ready, details = health.ready()
-    assert (ready, details["stoppedPartitions"]) == (False, {"orders/3": "messages may be lost"})
+    assert (ready, details["stoppedPartitions"]) == (
+        False,
+        {"orders/3": {"error": "log_truncated", "detail": "begins at 20"}},
+    )
 
     health.partition_stopped("orders/3", None)
     assert health.ready()[0]

@@ -9,7 +9,7 @@ from domain.events import Doubt
 from domain.messages import Kind
 from domain.ports import Quarantined
 from tests.support.intakes import LIFECYCLE, P0, P1, counted, counts, intake_of, order_in
-from tests.support.memory_store import MemoryStore, WatchedStore
+from tests.support.memory_store import MemoryStore, WatchedStore, offsets
 from tests.support.messages import NOW_NS, ORDER_ID, partition_of, record, record_of
 
 
@@ -40,7 +40,7 @@ def test_a_batch_is_decided_and_stored_as_one(store: WatchedStore) -> None:
     assert store.loaded == [[7, ORDER_ID]]
     assert order_in(store).status == "COMPLETED"
     assert order_in(store, 7).status == "PENDING"
-    assert store.positions([P0, P1]) == {P0: 4, P1: 7}
+    assert offsets(store, [P0, P1]) == {P0: 4, P1: 7}
     assert dict(intake.positions) == {P0: 4, P1: 7}
 
 
@@ -53,7 +53,9 @@ def test_an_empty_batch_asks_nobody(store: WatchedStore) -> None:
 def test_a_new_partition_has_no_position_and_an_old_one_goes_on(store: WatchedStore) -> None:
     """None means: from the beginning."""
     intake_of(store).handle(LIFECYCLE)
-    assert Intake(store).assign([P0, P1]) == {P0: 3, P1: None}
+    intake = Intake(store)
+    intake.assign([P0, P1])
+    assert intake.positions == {P0: 3, P1: None}
 
 
 def test_records_below_the_position_are_passed_over(store: WatchedStore) -> None:
@@ -64,7 +66,7 @@ def test_records_below_the_position_are_passed_over(store: WatchedStore) -> None
     outcome = again.handle([*LIFECYCLE, record_of(Kind.CREATED, order_id=7, offset=3)])
     assert outcome.records == 1
     assert len(store.batches) == 2
-    assert store.positions([P0]) == {P0: 4}
+    assert offsets(store, [P0]) == {P0: 4}
 
 
 def test_records_of_partitions_that_are_not_ours_are_passed_over(store: WatchedStore) -> None:
@@ -80,7 +82,7 @@ def test_offsets_may_have_gaps(store: WatchedStore) -> None:
     """Compaction and transactions leave some; the position is one past the last record."""
     intake = intake_of(store)
     intake.handle([record_of(Kind.CREATED, offset=100), record_of(Kind.UPDATED, offset=250, at_ns=1)])
-    assert store.positions([P0]) == {P0: 251}
+    assert offsets(store, [P0]) == {P0: 251}
 
 
 def test_the_decisions_of_a_batch_build_on_one_another(store: WatchedStore) -> None:
@@ -129,7 +131,7 @@ def test_a_message_that_cannot_be_read_is_kept_as_it_came(store: WatchedStore) -
     )
     assert kept.detail
     assert order_in(store).status == "PENDING"
-    assert store.positions([P0]) == {P0: 2}
+    assert offsets(store, [P0]) == {P0: 2}
 
 
 def test_the_order_of_a_message_that_cannot_be_read_is_kept_if_it_is_known(store: WatchedStore) -> None:
@@ -167,7 +169,7 @@ def test_an_order_takes_as_many_decisions_as_the_limit_and_not_one_more(store: W
     (kept,) = store.quarantine.values()
     assert (kept.offset, kept.reason, kept.order_id) == (3, "order_full", ORDER_ID)
     assert "3" in kept.detail
-    assert store.positions([P0]) == {P0: 6}
+    assert offsets(store, [P0]) == {P0: 6}
 
 
 def test_a_decision_with_releases_fits_as_a_whole_or_not_at_all(store: WatchedStore) -> None:

@@ -9,7 +9,7 @@ from domain.identifiers import stream_id
 from domain.messages import Kind
 from domain.ports import Fenced, StaleOrder, StoreUnavailable
 from tests.support.intakes import LIFECYCLE, P0, P1, counted, counts, intake_of, order_in
-from tests.support.memory_store import WatchedStore
+from tests.support.memory_store import WatchedStore, offsets
 from tests.support.messages import ORDER_ID, record, record_of
 
 
@@ -33,7 +33,7 @@ def test_a_stale_order_is_loaded_and_decided_again(store: WatchedStore) -> None:
     outcome = ours.handle([record_of(Kind.UPDATED, offset=0, at_ns=1)])
     assert counts(outcome) == counted({"cashback-updated": 1})
     assert [event.TOPIC for event in store.streams[stream_id(ORDER_ID)]] == ["cashback-created", "cashback-updated"]
-    assert store.positions([P0, P1]) == {P0: 1, P1: 1}
+    assert offsets(store, [P0, P1]) == {P0: 1, P1: 1}
 
 
 def test_a_stale_order_in_the_cache_is_thrown_out(store: WatchedStore) -> None:
@@ -76,7 +76,8 @@ def test_a_fenced_batch_leaves_nothing_and_the_positions_must_be_asked_anew(stor
     assert store.quarantine == {}
     assert order_in(store).version == 2
     assert dict(zombie.positions) == {P0: None}
-    assert zombie.assign([P0]) == {P0: 2}
+    zombie.assign([P0])
+    assert zombie.positions == {P0: 2}
     zombie.handle(LIFECYCLE)
     assert order_in(store).status == "COMPLETED"
 

@@ -1,6 +1,7 @@
 -- name: lock_notifications
 -- One writer at a time hands out notification ids, and commits before the next one does: so a reader that has seen
 -- an id will never find a smaller one later. (The library locks the table instead, which waits for VACUUM.)
+-- The ids of the quarantine keep the same order, for those who copy it.
 SELECT pg_advisory_xact_lock(4223372036)
 
 -- name: insert_events
@@ -16,18 +17,18 @@ NOTIFY cashback_events
 -- Compare-and-set, all partitions of a batch at once; answers one row for each position that moved.
 WITH wanted AS (
     SELECT * FROM unnest(%(topics)s::text[], %(topic_ids)s::text[], %(partitions)s::integer[],
-                         %(expected)s::bigint[], %(next)s::bigint[])
-        AS wanted (topic, topic_id, partition, expected, next_offset)
+                         %(expected)s::bigint[], %(next)s::bigint[], %(leader_epochs)s::integer[])
+        AS wanted (topic, topic_id, partition, expected, next_offset, leader_epoch)
 ), moved AS (
     UPDATE kafka_position AS p
-    SET next_offset = w.next_offset, updated_at = now()
+    SET next_offset = w.next_offset, leader_epoch = w.leader_epoch, updated_at = now()
     FROM wanted AS w
     WHERE p.topic = w.topic AND p.topic_id = w.topic_id AND p.partition = w.partition
-        AND p.next_offset = w.expected
+        AND p.next_offset = w.expected AND p.loss IS NULL
     RETURNING 1
 ), made AS (
-    INSERT INTO kafka_position (topic, topic_id, partition, next_offset)
-    SELECT topic, topic_id, partition, next_offset FROM wanted WHERE expected IS NULL
+    INSERT INTO kafka_position (topic, topic_id, partition, next_offset, leader_epoch)
+    SELECT topic, topic_id, partition, next_offset, leader_epoch FROM wanted WHERE expected IS NULL
     ON CONFLICT DO NOTHING
     RETURNING 1
 )
@@ -50,5 +51,11 @@ WHERE originator_id = ANY(%b::uuid[])
 ORDER BY originator_id, originator_version
 
 -- name: select_positions
--- All positions of the topics.
-SELECT topic, topic_id, partition, next_offset FROM kafka_position WHERE topic = ANY(%s)
+-- All positions in topics of these names, the last one moved last.
+SELECT topic, topic_id, partition, next_offset, leader_epoch, loss FROM kafka_position WHERE topic = ANY(%s)
+ORDER BY updated_at
+
+-- name: stop_position
+-- Compare-and-set, too: a loss is noted with the position at which it was found.
+UPDATE kafka_position SET loss = %(loss)s
+WHERE topic = %(topic)s AND topic_id = %(topic_id)s AND partition = %(partition)s AND next_offset = %(position)s
