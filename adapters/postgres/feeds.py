@@ -12,6 +12,7 @@ from adapters.postgres.sql import statements
 from domain.ports import StoreUnavailable
 from projections.feed import Recorded
 from projections.orders import OrderRow
+from projections.reconciling import Invariant
 from projections.third_party import IntendedCall
 
 CONNECT_TIMEOUT_SECONDS: Final = 10
@@ -121,8 +122,16 @@ def write_orders(
     connection.execute(statement, columns, prepare=True)
 
 
-def write_intended_calls(connection: Connection, calls: Sequence[IntendedCall]) -> None:
-    """Adds to the effect ledger, and moves the heads of the orders' cursors."""
+def write_intended_calls(
+    connection: Connection,
+    calls: Sequence[IntendedCall],
+    on_broken: Callable[[int, Invariant], None] = lambda *_: None,
+) -> None:
+    """Adds to the effect ledger, and moves the heads of the orders' cursors.
+
+    A call that would credit or end an order a second time is not added: its order is parked, and
+    `on_broken(order_id, invariant)` hears of it (again, if this transaction must be tried again). All others go on.
+    """
     order_ids = [call.order_id for call in calls]
     versions = [call.version for call in calls]
     effects = (
@@ -133,6 +142,10 @@ def write_intended_calls(connection: Connection, calls: Sequence[IntendedCall]) 
         [call.body for call in calls],
         [call.digest for call in calls],
     )
-    connection.execute(_SQL["insert_effects"], effects, prepare=True)
+    added = connection.execute(_SQL["insert_effects"], effects, prepare=True).rowcount
     connection.execute(_SQL["upsert_delivery"], (order_ids, versions), prepare=True)
+    if added < len(calls):  # the others were there before, unless they may not be there
+        broken = connection.execute(_SQL["park_broken"], effects[:3]).fetchall()
+        for order_id, invariant in broken:
+            on_broken(order_id, Invariant(invariant))
     connection.execute(_SQL["notify_due"])

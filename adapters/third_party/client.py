@@ -1,7 +1,10 @@
 """The third party over HTTP: one attempt at a call, and what its answer means (contract.md, section 2)."""
 
 import asyncio
+import ssl
+import time
 from datetime import UTC, datetime
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Final, Self
 
@@ -9,8 +12,12 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from adapters.third_party.signing import Signer
+from adapters.third_party.tls import tls_context
+from domain.errors import BadAmount
 from domain.exact_json import InvalidJson, loads
-from projections.ports import Answer, Call, Outcome
+from domain.money import check_amount
+from projections.ports import Answer, Call, Found, Lookup, NotFound, Outcome
 from projections.third_party import path_of
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -23,6 +30,8 @@ KEEP_ALIVE_SECONDS: Final = 4.0
 _RETRY_STATUSES: Final = {408, 425, 429}
 _UNAUTHORIZED_STATUSES: Final = {401, 403}
 _CONFLICT: Final = 409
+_NOT_FOUND: Final = 404
+_LOOKUP_STATUSES: Final = ("PENDING", "COMPLETED", "CANCELLED")
 
 
 class ThirdPartyClient:
@@ -32,9 +41,20 @@ class ThirdPartyClient:
     cookies, looks for proxies and passwords in the environment, or sends again. (It also takes a third less time.)
     """
 
-    def __init__(self, base_url: str, *, token: str | None, timeout_seconds: float, concurrency: int) -> None:
+    def __init__(  # noqa: PLR0913 - what a connection and a call are made of
+        self,
+        base_url: str,
+        *,
+        token: str | None,
+        timeout_seconds: float,
+        concurrency: int,
+        signer: Signer | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Without `tls` the machine's authorities are trusted."""
         self._base_url = base_url
         self._timeout_seconds = timeout_seconds
+        self._signer = signer
         self._headers = {
             "Content-Type": "application/json",
             "User-Agent": "order-cashback-integration",
@@ -42,7 +62,8 @@ class ThirdPartyClient:
         }
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
-        self._transport = AiohttpTransport(client=lambda: _session(concurrency))
+        tls = tls or tls_context()
+        self._transport = AiohttpTransport(verify=tls, client=lambda: _session(concurrency, tls))
 
     async def __aenter__(self) -> Self:
         return self
@@ -52,8 +73,21 @@ class ThirdPartyClient:
 
     async def send(self, call: Call) -> Answer:
         method, path = path_of(call.kind, call.order_id)
-        headers = {**self._headers, "Idempotency-Key": str(call.key)}
-        request = httpx.Request(method, self._base_url + path, headers=headers, content=call.body)
+        key = str(call.key)
+        headers = {**self._headers, "Idempotency-Key": key}
+        if self._signer is not None:
+            headers |= self._signer.headers(key, int(time.time()), call.body)
+        answer, _ = await self._exchange(
+            httpx.Request(method, self._base_url + path, headers=headers, content=call.body)
+        )
+        return answer
+
+    async def lookup(self, order_id: int) -> Lookup:
+        request = httpx.Request("GET", f"{self._base_url}/v1/cashbacks/{order_id}", headers=self._headers)
+        return read_lookup(order_id, *await self._exchange(request))
+
+    async def _exchange(self, request: httpx.Request) -> tuple[Answer, bytes]:
+        """What the answer means for a call, and its body as far as it was read."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 response = await self._transport.handle_async_request(request)
@@ -62,20 +96,20 @@ class ThirdPartyClient:
                 finally:
                     await response.aclose()
         except TimeoutError:
-            return Answer(Outcome.IN_DOUBT, None, f"no answer within {self._timeout_seconds:g} s")
+            return Answer(Outcome.IN_DOUBT, None, f"no answer within {self._timeout_seconds:g} s"), b""
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
             # The transport calls a cut connection a time-out while connecting; its cause tells the truth.
             cause = error.__cause__ or error
             if isinstance(cause, aiohttp.ClientConnectorError):
-                return Answer(Outcome.FAILED, None, f"no connection: {type(cause).__name__}")
-            return Answer(Outcome.IN_DOUBT, None, f"the connection broke: {type(cause).__name__}")
-        return classify(response.status_code, body, response.headers.get("Retry-After"), datetime.now(UTC))
+                return Answer(Outcome.FAILED, None, f"no connection: {type(cause).__name__}"), b""
+            return Answer(Outcome.IN_DOUBT, None, f"the connection broke: {type(cause).__name__}"), b""
+        return classify(response.status_code, body, response.headers.get("Retry-After"), datetime.now(UTC)), body
 
 
-def _session(concurrency: int) -> aiohttp.ClientSession:
+def _session(concurrency: int, tls: ssl.SSLContext) -> aiohttp.ClientSession:
     """aiohttp does the work for httpx: its pool is several times faster (docs/adr/0006)."""
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=concurrency, keepalive_timeout=KEEP_ALIVE_SECONDS),
+        connector=aiohttp.TCPConnector(limit=concurrency, keepalive_timeout=KEEP_ALIVE_SECONDS, ssl=tls),
         cookie_jar=aiohttp.DummyCookieJar(),  # it would keep them by itself
     )
     # aiohttp sends a PUT again by itself when a kept connection breaks: an attempt that nobody would know of. There
@@ -85,7 +119,10 @@ def _session(concurrency: int) -> aiohttp.ClientSession:
 
 
 def classify(status: int, body: bytes, retry_after: str | None, now: datetime) -> Answer:
-    """What an answer means for the order whose call it answers."""
+    """What an answer means for the order whose call it answers.
+
+    A redirect is followed by nobody, and no order is to blame for it: it has failed, like an error of the server's.
+    """
     text = body.decode("utf-8", "replace")[:MAX_KEPT_CHARACTERS]
     wait_seconds = retry_after_seconds(retry_after, now)
     if httpx.codes.is_success(status):
@@ -99,6 +136,23 @@ def classify(status: int, body: bytes, retry_after: str | None, now: datetime) -
     else:
         outcome = Outcome.FAILED
     return Answer(outcome, status, text, wait_seconds)
+
+
+def read_lookup(order_id: int, answer: Answer, body: bytes) -> Lookup:
+    """What the answer to a lookup says; a 2xx that isn't what the contract says has failed."""
+    if answer.status == _NOT_FOUND:
+        return NotFound()
+    if answer.outcome is not Outcome.DELIVERED:
+        return answer
+    try:
+        said = loads(body)
+        if type(said["orderId"]) is int and said["orderId"] == order_id and said["status"] in _LOOKUP_STATUSES:
+            amount, last_date = said["cashbackAmount"], said["lastTransactionDate"]
+            if type(amount) in {int, Decimal} and isinstance(last_date, str):
+                return Found(said["status"], check_amount(amount), last_date)
+    except (InvalidJson, BadAmount, KeyError, TypeError):
+        pass
+    return Answer(Outcome.FAILED, answer.status, "not the answer to a lookup")
 
 
 def retry_after_seconds(value: str | None, now: datetime) -> float | None:

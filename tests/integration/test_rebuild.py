@@ -126,7 +126,7 @@ class TestChecking:
                 "the ledger lacks the call of version 2",
             ),
             (
-                "INSERT INTO effect SELECT 1, 9, kind, idempotency_key, body, body_digest FROM effect LIMIT 1",
+                "INSERT INTO effect SELECT 1, 9, 'update', idempotency_key, body, body_digest FROM effect LIMIT 1",
                 1,
                 "the ledger has a call of version 9, which no event asks for",
             ),

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Final
 import pytest
 
 from adapters.third_party.client import MAX_ANSWER_BYTES, ThirdPartyClient
+from adapters.third_party.signing import Signer
 from domain.effects import EffectKind
 from projections.ports import Answer, Call, Outcome
 from sandbox.ports import free_port
@@ -28,8 +30,14 @@ PUT: Final = call(7, 2, EffectKind.UPDATE)
 POST: Final = call(7, 1)
 
 
-def client(url: str, *, token: str | None = None, timeout_seconds: float = PATIENT_SECONDS) -> ThirdPartyClient:
-    return ThirdPartyClient(url, token=token, timeout_seconds=timeout_seconds, concurrency=8)
+def client(
+    url: str,
+    *,
+    token: str | None = None,
+    timeout_seconds: float = PATIENT_SECONDS,
+    signer: Signer | None = None,
+) -> ThirdPartyClient:
+    return ThirdPartyClient(url, token=token, timeout_seconds=timeout_seconds, concurrency=8, signer=signer)
 
 
 def send(
@@ -72,6 +80,29 @@ class TestRequests:
             assert request.headers["content-type"] == "application/json"
             assert request.headers["accept-encoding"] == "identity"
         assert server.connections == 1, "the connection is kept"
+
+    def test_each_attempt_is_signed_over_the_body_that_is_sent(self) -> None:
+        """The id is the idempotency key, the time that of the attempt; a lookup needs no signature."""
+        signer = Signer([b"k" * 24])
+        begun = int(time.time())
+
+        async def main() -> RawServer:
+            async with raw_server(agree) as server:
+                async with client(server.url, token="secret", signer=signer) as third_party:
+                    await third_party.send(POST)
+                    await third_party.send(POST)
+                    await third_party.lookup(7)
+                return server
+
+        *attempts, lookup = asyncio.run(main()).requests
+        for request in attempts:
+            timestamp = int(request.headers["webhook-timestamp"])
+            assert begun <= timestamp <= time.time()
+            expected = signer.headers(request.headers["idempotency-key"], timestamp, request.body)
+            assert expected.items() <= request.headers.items()
+        assert lookup.line == "GET /v1/cashbacks/7 HTTP/1.1"
+        assert lookup.headers["authorization"] == "Bearer secret"
+        assert not {"webhook-id", "webhook-signature", "idempotency-key"} & lookup.headers.keys()
 
     def test_without_a_token_nothing_is_said_of_one(self) -> None:
         """Not even an empty header."""

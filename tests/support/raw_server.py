@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
@@ -68,11 +69,11 @@ class RawServer:
 
 
 @contextlib.asynccontextmanager
-async def raw_server(handle: Handler) -> AsyncIterator[RawServer]:
+async def raw_server(handle: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawServer]:
     """Runs until the context ends; a connection is cut when `handle` returns."""
     server = RawServer(handle)
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
+    server.url = f"http{'s' if tls else ''}://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     try:
         yield server
     finally:

@@ -1,14 +1,16 @@
 """What the third party's answers mean (contract.md, section 2, "Answers")."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.third_party.client import MAX_KEPT_CHARACTERS, classify, retry_after_seconds
-from projections.ports import Outcome
+from adapters.third_party.client import MAX_KEPT_CHARACTERS, classify, read_lookup, retry_after_seconds
+from projections.ports import Answer, Found, Lookup, NotFound, Outcome
 
 NOW: Final = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 NINE_DAYS_SECONDS: Final = 9 * 86_400.0
@@ -85,3 +87,51 @@ class TestRetryAfter:
         """None, or seconds from now."""
         found = retry_after_seconds(value, NOW)
         assert found is None or found >= 0
+
+
+LOOKED_UP: Final = (
+    b'{"orderId":7,"status":"PENDING","cashbackAmount":6.50,"lastTransactionDate":"2025-02-28T13:00:00Z"}'
+)
+
+
+def looked_up(status: int, body: bytes) -> Lookup:
+    return read_lookup(7, classify(status, body, None, NOW), body)
+
+
+class TestLookups:
+    def test_it_shows_status_and_exact_amount(self) -> None:
+        """Members that we don't know are let pass; 404 means that there is no such order."""
+        expected = Found("PENDING", Decimal("6.50"), "2025-02-28T13:00:00Z")
+        assert looked_up(200, LOOKED_UP) == expected
+        assert looked_up(200, LOOKED_UP.replace(b"{", b'{"more":[],')) == expected
+        assert looked_up(200, LOOKED_UP.replace(b"6.50", b"6")) == replace(expected, cashback_amount=Decimal(6))
+        assert looked_up(404, b"") == NotFound()
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            (b"7", b"8"),
+            (b"7", b'"7"'),
+            (b"7", b"7.0"),
+            (b"PENDING", b"PAID"),
+            (b'"PENDING"', b"1"),
+            (b"6.50", b'"6.50"'),
+            (b"6.50", b"true"),
+            (b"6.50", b"null"),
+            (b"6.50", b"1e999"),
+            (b'"2025-02-28T13:00:00Z"', b"null"),
+            (b'"cashbackAmount"', b'"amount"'),
+            (b"}", b""),
+            (LOOKED_UP, b"[]"),
+            (LOOKED_UP, b"<html>"),
+            (LOOKED_UP, b""),
+        ],
+    )
+    def test_an_answer_that_says_something_else_shows_nothing(self, old: bytes, new: bytes) -> None:
+        """It's no news about the order: neither that it differs nor that it is missing."""
+        said = LOOKED_UP.replace(old, new, 1)
+        assert looked_up(200, said) == Answer(Outcome.FAILED, 200, "not the answer to a lookup")
+
+    def test_an_error_is_passed_on(self) -> None:
+        """As with a call."""
+        assert looked_up(503, b"down") == classify(503, b"down", None, NOW)

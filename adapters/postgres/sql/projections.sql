@@ -30,7 +30,8 @@ ON CONFLICT (order_id) DO UPDATE SET
 WHERE o.version < excluded.version
 
 -- name: insert_effects
--- The ledger's key makes a second attempt at the same events harmless.
+-- The ledger's key makes a second attempt at the same events harmless, and its index `effect_once` leaves out what
+-- would credit or end an order a second time.
 INSERT INTO effect (order_id, version, kind, idempotency_key, body, body_digest)
 SELECT * FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::uuid[], %b::bytea[], %b::bytea[])
 ON CONFLICT DO NOTHING
@@ -43,6 +44,23 @@ ON CONFLICT (order_id) DO UPDATE SET
     head_version = greatest(d.head_version, excluded.head_version),
     next_attempt_at = CASE WHEN d.settled_version = d.head_version AND d.lease_token IS NULL
                            THEN now() ELSE d.next_attempt_at END
+
+-- name: park_broken
+-- Of the calls just given, those that were left out by `effect_once`: their orders stand still until a person looks. The
+-- head goes back to the last call that is there, and the token goes: a claim under way can't set the order going again.
+WITH broken AS (
+    SELECT g.order_id, min(CASE g.kind WHEN 'create' THEN 'created_once' ELSE 'ended_once' END) AS invariant
+    FROM unnest(%b::bigint[], %b::bigint[], %b::text[]) AS g (order_id, version, kind)
+    LEFT JOIN effect AS e USING (order_id, version)
+    WHERE e.order_id IS NULL GROUP BY g.order_id
+)
+UPDATE delivery AS d
+SET head_version = greatest(d.settled_version, (SELECT max(version) FROM effect AS e WHERE e.order_id = d.order_id)),
+    parked_at = now(),
+    parked_reason = 'invariant: ' || b.invariant,
+    lease_token = NULL
+FROM broken AS b WHERE d.order_id = b.order_id
+RETURNING d.order_id, b.invariant
 
 -- name: notify_due
 -- Wakes the dispatchers; sent when the transaction commits.

@@ -1,0 +1,23 @@
+"""The third party's client as the settings want it."""
+
+from adapters.settings import Settings, signing_keys
+from adapters.third_party.client import ThirdPartyClient
+from adapters.third_party.signing import Signer
+from adapters.third_party.tls import tls_context
+
+
+def third_party_client(settings: Settings, *, concurrency: int) -> ThirdPartyClient:
+    """Raises BadSetting for a file that can't be used."""
+    token, secret = settings.third_party_token, settings.third_party_signing_secret
+    return ThirdPartyClient(
+        settings.third_party_url,
+        token=token.get_secret_value() if token else None,
+        timeout_seconds=settings.third_party_timeout_seconds,
+        concurrency=concurrency,
+        signer=Signer(signing_keys(secret)) if secret else None,
+        tls=tls_context(
+            settings.third_party_ca_file,
+            settings.third_party_client_certificate_file,
+            settings.third_party_client_key_file,
+        ),
+    )
