@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+import msgspec
+
 from domain.errors import CashbackError
 from domain.events import OrderEvent
 from domain.order import Order
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Partition:
+class Partition(msgspec.Struct, frozen=True, order=True, gc=False):
     """The log of one partition of one topic: what its offsets count in.
 
     A topic that was deleted and made again has another id. A log that lost its end, so that its offsets are used

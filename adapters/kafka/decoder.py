@@ -188,7 +188,9 @@ def _message(  # noqa: PLR0913, PLR0917 - all that a message is made from
         offset=record.offset,
         timestamp_ms=record.timestamp_ms,
         replay=None if replay is None else replay.decode("latin-1")[:MAX_TEXT_LENGTH],
-        headers=tuple((name, None if value is None else value.decode("latin-1")) for name, value in record.headers),
+        headers=tuple(
+            [(name, None if value is None else value.decode("latin-1")) for name, value in record.headers]
+        ),
         body=record.value or b"",
         payload_path=payload_path,
     )

@@ -6,8 +6,10 @@ as if they lay on another partition (docs/adr/0002-what-came-before-what.md).
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+from msgspec.structs import replace
 
 from domain.ports import Loss, Partition, Position
 
