@@ -8,53 +8,32 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
 from domain.ports import StoreUnavailable
-from projections.ports import Answer, Attempt, Call, Claim, Ledger, Outcome, Settlement, ThirdParty
-from projections.retrying import RetryPolicy
+from projections.breaker import Breaker, BreakerState
+from projections.pacing import Pacer
+from projections.ports import Claim, Ledger, Settlement, ThirdParty
+from projections.sending import DeliveryPolicy, Observer, Sender
 
 IDLE_SECONDS: Final = 1.0
 """The longest that a due call waits for a dispatcher that missed its wake-up."""
 MIN_IDLE_SECONDS: Final = 0.02
 """The shortest pause after an empty claim: what looks due may just be in another dispatcher's hands."""
 OUTAGE_SECONDS: Final = 0.5
-HOLD_BASE_SECONDS: Final = 1.0
-HOLD_MAX_SECONDS: Final = 30.0
 MAX_SETTLED_AT_ONCE: Final = 500
 MAX_UNSETTLED: Final = 2000
 """Nothing more is claimed while so many claims wait to be settled."""
 CALLS_SHARE_OF_DRAIN: Final = 0.75
 """Of the time to stop in, for the calls under way; the rest is for settling them."""
+SHOWN_WAIT_SECONDS: Final = 5.0
+"""A shorter wait that the third party asks for isn't worth a word."""
 
-_CREDENTIALS_TAKEN: Final = {Outcome.DELIVERED, Outcome.IN_FLIGHT, Outcome.REFUSED}
+__all__ = ["DeliveryPolicy", "Dispatcher"]
 
 log = structlog.get_logger(__name__)
-
-
-class Observer(Protocol):
-    """Who wants to know how delivery goes on; called on the event loop."""
-
-    def attempt_ended(self, attempt: Attempt) -> None: ...
-    def order_parked(self, claim: Claim, reason: str) -> None: ...
-    def push_state(self, state: str) -> None:
-        """`sending`, or in a few words what it waits for."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryPolicy:
-    """Limits of one dispatcher."""
-
-    concurrency: int = 64
-    call_timeout_seconds: float = 10.0
-    """The longest that `ThirdParty.send` takes."""
-    lease_seconds: float = 60.0
-    """As the ledger grants it."""
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
 class Dispatcher:
@@ -71,17 +50,26 @@ class Dispatcher:
         dice: random.Random | None = None,
     ) -> None:
         self._ledger = ledger
-        self._third_party = third_party
         self._policy = policy
         self._observer = observer
         self._monotonic = monotonic
-        self._dice = dice or random.Random()  # noqa: S311 - only spreads retries
+        self._breaker = Breaker(policy.concurrency, monotonic=monotonic, on_change=self._breaker_changed)
+        self._breaker_reported = BreakerState.CLOSED
+        self._pacer = Pacer(policy.calls_per_second, monotonic=monotonic)
+        self._sender = Sender(
+            third_party,
+            policy,
+            observer,
+            self._breaker,
+            self._pacer,
+            monotonic=monotonic,
+            dice=dice or random.Random(),  # noqa: S311 - only spreads retries
+            is_stopping=lambda: self._stop.is_set(),  # noqa: PLW0108 - `run` is given another event
+            pause=self._pause,
+        )
         self._working: set[asyncio.Task[None]] = set()
         self._settlements: asyncio.Queue[Settlement] = asyncio.Queue()
         self._unsettled = 0
-        self._refusals = 0
-        """How often in a row our credentials were refused; while there are any, one call at a time probes."""
-        self._hold_until = 0.0
         self._stop = asyncio.Event()
         self._wake = asyncio.Event()
         """Set when an order that we had settled may have its next call due."""
@@ -135,11 +123,14 @@ class Dispatcher:
 
     async def _step(self) -> None:
         """Claims what there is room for, or waits for room, for work, or for the end of an outage."""
-        held_seconds = self._hold_until - self._monotonic()
+        held_seconds = max(self._breaker.held_seconds, self._pacer.held_seconds)
         if held_seconds > 0:
+            self._tell()
             await self._pause(held_seconds)
             return
-        room = (1 if self._refusals else self._policy.concurrency) - len(self._working)
+        room = self._breaker.limit() - len(self._working)
+        slots = self._pacer.slots()
+        room = room if slots is None else min(room, slots)
         if room <= 0:
             await asyncio.wait(self._working, timeout=IDLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             return
@@ -147,7 +138,7 @@ class Dispatcher:
             await self._wait_for_work(IDLE_SECONDS)
             return
         # The lease counts from before we ask for it, on our own clock: it can only end too early.
-        claimed_at = self._monotonic()
+        claimed_at, epoch = self._monotonic(), self._breaker.epoch
         try:
             claims, next_due_seconds = await self._ledger.claim(room)
         except StoreUnavailable as error:
@@ -155,13 +146,15 @@ class Dispatcher:
             self._observer.push_state("waiting for the ledger")
             await self._pause(OUTAGE_SECONDS)
             return
-        if not self._refusals:
-            self._observer.push_state("sending")
+        self._tell()
         for claim in claims:
-            task = asyncio.create_task(self._work(claim, claimed_at + self._policy.lease_seconds))
+            task = asyncio.create_task(self._work(claim, claimed_at, epoch))
             self._working.add(task)
             task.add_done_callback(self._working.discard)
+        if slots is not None:
+            await asyncio.sleep(0)  # each takes its turn before we count what is left
         if len(claims) < room:
+            self._breaker.underused()
             await self._wait_for_work(IDLE_SECONDS if next_due_seconds is None else next_due_seconds)
 
     async def _wait_for_work(self, seconds: float) -> None:
@@ -182,77 +175,31 @@ class Dispatcher:
         except TimeoutError:
             return
 
-    async def _work(self, claim: Claim, lease_ends: float) -> None:
-        """The calls of one order, one after the other, until one isn't delivered or the lease gets too short."""
-        attempts: list[Attempt] = []
-        settled_version, spent = claim.settled_version, claim.attempts
-        for call in claim.calls:
-            if not self._may_send(lease_ends):
-                break
-            attempt = await self._attempt(call)
-            attempts.append(attempt)
-            if attempt.answer.outcome is not Outcome.DELIVERED:
-                self._settle_later(self._not_delivered(claim, attempts, settled_version, spent))
-                return
-            settled_version, spent = call.version, 0
-        self._settle_later(Settlement(claim, tuple(attempts), settled_version, spent, wait_seconds=0.0))
-
-    def _settle_later(self, settlement: Settlement) -> None:
+    async def _work(self, claim: Claim, claimed_at: float, epoch: int) -> None:
+        settlement = await self._sender.work_off(claim, claimed_at, epoch)
         self._unsettled += 1
         self._settlements.put_nowait(settlement)
 
-    def _may_send(self, lease_ends: float) -> bool:
-        now = self._monotonic()
-        fits = now + self._policy.call_timeout_seconds < lease_ends
-        return fits and now >= self._hold_until and not self._stop.is_set()
+    def _tell(self) -> None:
+        breaker = self._breaker
+        self._observer.rate_changed(self._pacer.calls_per_second)
+        if breaker.state is not BreakerState.CLOSED:
+            self._observer.push_state(f"{breaker.reason}; breaker {breaker.state}")
+        elif self._pacer.asked_to_wait_seconds > SHOWN_WAIT_SECONDS:
+            self._observer.push_state("the third party asks us to wait")
+        else:
+            self._observer.push_state("sending")
 
-    async def _attempt(self, call: Call) -> Attempt:
-        started_at, started = datetime.now(UTC), time.perf_counter()
-        try:
-            answer = await self._third_party.send(call)
-        except asyncio.CancelledError:
-            answer = Answer(Outcome.IN_DOUBT, None, "we stopped before the answer came")
-        except Exception as error:  # our own mistake; it must not stop the other orders
-            log.exception("a call failed by an error of ours", order_id=call.order_id, version=call.version)
-            answer = Answer(Outcome.IN_DOUBT, None, f"an error of ours: {type(error).__name__}")
-        if answer.outcome in _CREDENTIALS_TAKEN:
-            self._refusals = 0
-        attempt = Attempt(call, started_at, round((time.perf_counter() - started) * 1000), answer)
-        self._observer.attempt_ended(attempt)
-        return attempt
-
-    def _not_delivered(self, claim: Claim, attempts: list[Attempt], settled_version: int, spent: int) -> Settlement:
-        answer = attempts[-1].answer
-        retry = self._policy.retry
-        wait_seconds, parked_reason = 0.0, None
-        match answer.outcome:
-            case Outcome.UNAUTHORIZED:
-                wait_seconds = self._hold(answer)
-            case Outcome.IN_FLIGHT:
-                wait_seconds = retry.wait_seconds(spent + 1, answer.retry_after_seconds, self._dice)
-            case Outcome.REFUSED:
-                spent += 1
-                parked_reason = f"refused with status {answer.status}"
-            case _:
-                spent += 1
-                wait_seconds = retry.wait_seconds(spent, answer.retry_after_seconds, self._dice)
-                if spent >= retry.max_attempts:
-                    parked_reason = f"{spent} attempts failed; the last: {answer.status or answer.outcome}"
-        if parked_reason is not None:
-            self._observer.order_parked(claim, parked_reason)
-        return Settlement(claim, tuple(attempts), settled_version, spent, wait_seconds, parked_reason)
-
-    def _hold(self, answer: Answer) -> float:
-        """Stops all sending for a while: longer each time in a row. Says for how many seconds."""
-        if self._monotonic() >= self._hold_until:
-            self._refusals += 1
-        seconds = min(HOLD_MAX_SECONDS, HOLD_BASE_SECONDS * 2.0 ** min(self._refusals - 1, 30))
-        self._hold_until = max(self._hold_until, self._monotonic() + seconds)
-        self._observer.push_state("the third party refuses our credentials")
-        log.error(
-            "the third party refuses our credentials: all calls are held", status=answer.status, seconds=seconds
-        )
-        return seconds
+    def _breaker_changed(self, breaker: Breaker) -> None:
+        """The probes that fail are no news."""
+        before, after = self._breaker_reported, breaker.state
+        if after is BreakerState.OPEN and before is not BreakerState.PROBING:
+            log.error("all calls are held", reason=breaker.reason)
+        elif after is BreakerState.CLOSED:
+            log.info("all calls go out again")
+        self._breaker_reported = after
+        self._observer.breaker_changed(after)
+        self._tell()
 
     async def _settle_all(self) -> None:
         """Writes settlements as they come, as many at once as have gathered."""

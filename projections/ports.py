@@ -1,8 +1,9 @@
 """What delivery needs from the world: a ledger of intended calls, and the third party."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
@@ -33,6 +34,9 @@ class Claim:
     attempts: int
     """Attempts spent on the first of the calls."""
     calls: tuple[Call, ...]
+    doubts: Mapping[int, float] = field(default_factory=dict)
+    """The versions of those calls that may have been carried out already, each with the seconds since it may first
+    have been sent, by the ledger's clock at the moment of the claim."""
 
 
 class Outcome(StrEnum):
@@ -49,6 +53,17 @@ class Outcome(StrEnum):
     """Our credentials were refused: no order is to blame."""
     REFUSED = "refused"
     """The third party will never take this call as it is."""
+    FOUND = "found"
+    """Of a lookup: the third party has the order."""
+    NOT_FOUND = "not_found"
+    """Of a lookup: it has no such order."""
+
+
+class AttemptKind(StrEnum):
+    """What was asked of the third party."""
+
+    CALL = "call"
+    LOOKUP = "lookup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +78,33 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """The third party has the order."""
+
+    status: str
+    """`PENDING`, `COMPLETED` or `CANCELLED`."""
+    cashback_amount: Decimal
+    last_transaction_date: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """The third party has no such order."""
+
+
+Lookup = Found | NotFound | Answer
+"""What a lookup brought; an Answer says why it brought nothing, with the outcomes of a call."""
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt at a call, for the record."""
+    """One attempt at a call, or one lookup because of it, for the record."""
 
     call: Call
     started_at: datetime
     duration_ms: int
     answer: Answer
+    kind: AttemptKind = AttemptKind.CALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +128,9 @@ class Ledger(Protocol):
 
     async def claim(self, limit: int) -> tuple[list[Claim], float | None]:
         """Takes at most `limit` orders that have a call due and that nobody has; and tells in how many seconds
-        the next one will be due, None if none is known."""
+        the next one will be due, None if none is known.
+
+        The calls of an earlier claim that was never settled may have been sent: they are in doubt from now on."""
 
     async def settle(self, settlements: Sequence[Settlement]) -> int:
         """Records what became of claims, in one transaction; a claim whose lease was lost changes nothing but
@@ -108,3 +145,6 @@ class ThirdParty(Protocol):
 
     async def send(self, call: Call) -> Answer:
         """One attempt at a call. Never raises for what the network or the other side does."""
+
+    async def lookup(self, order_id: int) -> Lookup:
+        """How the order stands there. Never raises for what the network or the other side does."""

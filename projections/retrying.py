@@ -2,10 +2,6 @@
 
 import random
 from dataclasses import dataclass
-from typing import Final
-
-RETRY_AFTER_CEILING_SECONDS: Final = 3600.0
-"""A longer `Retry-After` is taken for this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +11,14 @@ class RetryPolicy:
     max_attempts: int = 12
     base_seconds: float = 0.5
     max_seconds: float = 60.0
+    retry_after_max_seconds: float = 3600.0
+    """A longer `Retry-After` is taken for this."""
 
     def wait_seconds(self, attempts: int, retry_after_seconds: float | None, dice: random.Random) -> float:
         """How long to wait after `attempts` failed ones (1 or more)."""
         longest = min(self.max_seconds, self.base_seconds * 2.0 ** min(attempts - 1, 60))
-        wished = min(retry_after_seconds or 0.0, RETRY_AFTER_CEILING_SECONDS)
-        return max(dice.uniform(0, longest), wished)
+        return max(dice.uniform(0, longest), self.wished_seconds(retry_after_seconds) or 0.0)
+
+    def wished_seconds(self, retry_after_seconds: float | None) -> float | None:
+        """What we grant of the third party's wish, if it has one."""
+        return None if retry_after_seconds is None else min(retry_after_seconds, self.retry_after_max_seconds)

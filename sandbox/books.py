@@ -62,6 +62,7 @@ class _KeyUse:
 
     digest: bytes
     answer: Answer | None
+    first_ns: int
 
 
 def refusal(status: int, code: str, detail: str) -> Answer:
@@ -139,14 +140,17 @@ class Books:
             return None
         return refusal(409, "in_flight", f"call {holder.number} with this key is still in progress")
 
-    def judge(self, call: Call, request: CashbackRequest, *, reject: bool = False) -> Answer:
-        """Applies the call or refuses it; `reject` refuses it unless it has been applied before.
+    def judge(
+        self, call: Call, request: CashbackRequest, *, reject: bool = False, key_retention_ns: int | None = None
+    ) -> Answer:
+        """Applies the call or refuses it; `reject` refuses it unless it has been applied before. A key that first
+        came so long ago is forgotten; without `key_retention_ns` none is.
 
         Raises OSError when the journal can't be written; then nothing has been applied.
         """
         assert call.key is not None
         said = digest(call.method, call.path, call.body)
-        known = self._keys.get(call.key)
+        known = self._known(call.key, key_retention_ns)
         if known is not None and known.digest != said:
             return refusal(422, "key_reused", "this Idempotency-Key came before with another call")
         if known is not None and known.answer is not None:
@@ -154,7 +158,7 @@ class Books:
             return replace(known.answer, hit=True)
         if self._is_full(request.operation):
             return refusal(503, "full", "the sandbox's books are full")
-        self._remember(call.key, _KeyUse(said, None))
+        self._remember(call.key, _KeyUse(said, None, known.first_ns if known else self._clock_ns()))
         if reject:
             return refusal(422, "rejected", f"order {request.order_id} is to be rejected")
         order = self.ledger.get(request.order_id)
@@ -205,7 +209,7 @@ class Books:
         if self._journal is not None:
             record = {"key": call.key, "digest": said.hex(), "status": answer.status, "answer": changed.answer()}
             self._journal.append({**record, "buyerId": changed.buyer_id, "storeNo": changed.store_no})
-        self._keys[call.key] = _KeyUse(said, answer)
+        self._keys[call.key] = _KeyUse(said, answer, self._keys[call.key].first_ns)
         self.ledger.put(changed)
         call.applied = True
         return answer
@@ -219,6 +223,13 @@ class Books:
         self.mutating_calls += 1
         if order_id is not None and self.ledger.get(order_id) is not None:
             self.calls_by_order[order_id] = self.calls_by_order.get(order_id, 0) + 1
+
+    def _known(self, key: str, key_retention_ns: int | None) -> _KeyUse | None:
+        known = self._keys.get(key)
+        if known is None or key_retention_ns is None or self._clock_ns() - known.first_ns < key_retention_ns:
+            return known
+        del self._keys[key]
+        return None
 
     def _remember(self, key: str, use: _KeyUse) -> None:
         self._keys[key] = use
@@ -252,7 +263,8 @@ class Books:
         order = order_from(record["answer"], record["buyerId"], record["storeNo"])
         self.ledger.put(order)
         self._count(order.order_id)
-        self._remember(record["key"], _KeyUse(bytes.fromhex(record["digest"]), _said(record["status"], order)))
+        use = _KeyUse(bytes.fromhex(record["digest"]), _said(record["status"], order), self._clock_ns())
+        self._remember(record["key"], use)
 
 
 def _said(status: int, order: Order) -> Answer:

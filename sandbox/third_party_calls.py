@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from sandbox.books import Answer, Books, refusal
 from sandbox.call_log import Call
 from sandbox.third_party_connection import cut, hang_up, has_hung_up
-from sandbox.third_party_faults import FaultSwitch
+from sandbox.third_party_faults import Faults, FaultSwitch
 from sandbox.third_party_requests import CashbackRequest, InvalidRequest, Operation, parse, parse_order_id
 
 MAX_BODY_BYTES = 1024**2
@@ -22,6 +22,7 @@ MAX_KEY_CHARACTERS = 255
 MAX_LOGGED_CHARACTERS = 500  # of a path and of a header; longer ones can't be valid
 BODY_TIMEOUT_SECONDS = 30.0
 HANG_LIMIT_SECONDS = 300.0
+NANOSECONDS_PER_SECOND = 1_000_000_000
 
 _LOGGED_HEADERS = (b"content-type", b"traceparent", b"user-agent")
 
@@ -132,7 +133,7 @@ class CallEndpoint:
         if roll.error:
             error = refusal(faults.error_status, "injected_error", "an error was asked for")
             return replace(error, retry_after_seconds=faults.retry_after_seconds)
-        answer = self._judge(call, request, reject=call.order_id in faults.reject_orders)
+        answer = self._judge(call, request, faults)
         return None if roll.lost_answer else answer
 
     def _refuse_at_the_door(self, call: Call, headers: dict[bytes, bytes]) -> Answer | None:
@@ -150,13 +151,19 @@ class CallEndpoint:
             return refusal(400, "invalid_key", f"an Idempotency-Key has at most {MAX_KEY_CHARACTERS} characters")
         return self.books.claim_key(call)
 
-    def _judge(self, call: Call, request: CashbackRequest | InvalidRequest | None, *, reject: bool) -> Answer:
+    def _judge(self, call: Call, request: CashbackRequest | InvalidRequest | None, faults: Faults) -> Answer:
         if isinstance(request, _TooLargeError):
             return refusal(413, "too_large", str(request))
         if isinstance(request, InvalidRequest):
             return refusal(400, "invalid_request", str(request))
         if request is not None:
-            return self.books.judge(call, request, reject=reject)
+            kept = faults.key_retention_seconds
+            return self.books.judge(
+                call,
+                request,
+                reject=call.order_id in faults.reject_orders,
+                key_retention_ns=None if kept is None else round(kept * NANOSECONDS_PER_SECOND),
+            )
         assert call.order_id is not None
         return self.books.lookup(call.order_id)
 

@@ -11,6 +11,7 @@ from sandbox.third_party_requests import OrderId
 MAX_LATENCY_MS = 300_000
 MAX_RETRY_AFTER_SECONDS = 86_400
 MAX_REJECTED_ORDERS = 100_000
+MAX_KEY_RETENTION_SECONDS = 365 * 86_400
 
 _Rate = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
@@ -22,6 +23,9 @@ class InvalidFaults(ValueError):
 class Faults(msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=True):
     """`down` answers every call but `_sandbox` with 503 and no Retry-After; the connection stays whole.
 
+    A key that first came `key_retention_seconds` ago is forgotten, and what comes with it then is a new call; null
+    (the default) is for ever, 0 at once.
+
     `seed` makes the dice start afresh from that number, so that the same calls in the same order meet the same
     faults; null (the default) is a start that nobody can know.
     """
@@ -32,6 +36,7 @@ class Faults(msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=
     retry_after_seconds: Annotated[int, msgspec.Meta(ge=0, le=MAX_RETRY_AFTER_SECONDS)] | None = None
     hang_rate: _Rate = 0
     lost_answer_rate: _Rate = 0
+    key_retention_seconds: Annotated[float, msgspec.Meta(ge=0, le=MAX_KEY_RETENTION_SECONDS)] | None = None
     reject_orders: Annotated[frozenset[OrderId], msgspec.Meta(max_length=MAX_REJECTED_ORDERS)] = frozenset()
     down: bool = False
     seed: int | None = None

@@ -13,7 +13,8 @@ from psycopg_pool import AsyncConnectionPool
 from adapters.postgres.sql import statements
 from domain.effects import EffectKind
 from domain.ports import StoreUnavailable
-from projections.ports import Attempt, Call, Claim, Outcome, Settlement
+from projections.doubt import maybe_done_after
+from projections.ports import Attempt, AttemptKind, Call, Claim, Settlement
 
 CALLS_PER_CLAIM: Final = 4
 """Calls of one order sent one after the other before the ledger is told."""
@@ -24,14 +25,6 @@ ANSWER_TIMEOUT_SECONDS: Final = 45.0
 RELISTEN_SECONDS: Final = 1.0
 
 _SQL = statements("delivery")
-_STATE_AFTER: Final = {
-    Outcome.DELIVERED: "delivered",
-    Outcome.FAILED: "retrying",
-    Outcome.IN_FLIGHT: "in_doubt",
-    Outcome.IN_DOUBT: "in_doubt",
-    Outcome.UNAUTHORIZED: "retrying",
-    Outcome.REFUSED: "parked",
-}
 
 
 class PostgresLedger:
@@ -78,7 +71,8 @@ class PostgresLedger:
     async def claim(self, limit: int) -> tuple[list[Claim], float | None]:
         token = uuid4()
         self._due.clear()
-        taking = {"limit": limit, "token": token, "lease_seconds": self._lease_seconds}
+        lease = {"token": token, "lease_seconds": self._lease_seconds}
+        taking = {"limit": limit, "calls": CALLS_PER_CLAIM, **lease}
         async with self._translated() as connection:
             cursor = connection.cursor(binary=True)
             await cursor.execute(_SQL["claim"], taking, prepare=True)
@@ -140,15 +134,23 @@ async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
 
 def _claims(token: UUID, rows: Sequence[tuple[Any, ...]]) -> list[Claim]:
     claims = []
-    for (order_id, settled_version, attempts), calls in groupby(rows, key=lambda row: row[:3]):
+    for (order_id, settled_version, attempts), of_order in groupby(rows, key=lambda row: row[:3]):
+        calls = list(of_order)
         queue = tuple(Call(order_id, row[3], EffectKind(row[4]), row[5], row[6]) for row in calls)
-        claims.append(Claim(order_id, token, settled_version, attempts, queue))
+        doubts = {row[3]: row[7] for row in calls if row[7] is not None}
+        claims.append(Claim(order_id, token, settled_version, attempts, queue, doubts))
     return claims
 
 
 def _settle_columns(settlements: Sequence[Settlement]) -> dict[str, Any]:
-    # A claim makes at most one attempt at each of its calls.
-    results = [(each, attempt) for each in settlements for attempt in each.attempts]
+    results = [
+        (each, call, list(attempts))
+        for each in settlements
+        for call, attempts in groupby(each.attempts, key=lambda attempt: attempt.call)
+    ]
+    maybe_done = [
+        maybe_done_after(attempts, before=call.version in each.claim.doubts) for each, call, attempts in results
+    ]
     return {
         "order_ids": [each.claim.order_id for each in settlements],
         "tokens": [each.claim.token for each in settlements],
@@ -156,22 +158,31 @@ def _settle_columns(settlements: Sequence[Settlement]) -> dict[str, Any]:
         "attempts": [each.spent_attempts for each in settlements],
         "waits": [each.wait_seconds for each in settlements],
         "parked": [each.parked_reason for each in settlements],
-        "call_orders": [attempt.call.order_id for _, attempt in results],
-        "call_tokens": [each.claim.token for each, _ in results],
-        "call_versions": [attempt.call.version for _, attempt in results],
-        "call_states": [_state_after(each, attempt) for each, attempt in results],
-        "call_sent": [attempt.started_at for _, attempt in results],
+        "call_orders": [call.order_id for _, call, _ in results],
+        "call_tokens": [each.claim.token for each, _, _ in results],
+        "call_versions": [call.version for _, call, _ in results],
+        "call_states": [
+            _state_after(each, call, in_doubt=in_doubt)
+            for (each, call, _), in_doubt in zip(results, maybe_done, strict=True)
+        ],
+        "call_sendings": [
+            sum(attempt.kind is AttemptKind.CALL for attempt in attempts) for _, _, attempts in results
+        ],
+        "call_maybe_done": maybe_done,
     }
 
 
-def _state_after(settlement: Settlement, attempt: Attempt) -> str:
-    if settlement.parked_reason is not None and attempt.answer.outcome is not Outcome.DELIVERED:
+def _state_after(settlement: Settlement, call: Call, *, in_doubt: bool) -> str:
+    if call.version <= settlement.settled_version:
+        return "delivered"
+    if settlement.parked_reason is not None:
         return "parked"
-    return _STATE_AFTER[attempt.answer.outcome]
+    return "in_doubt" if in_doubt else "retrying"
 
 
 def _attempt_columns(attempts: Sequence[Attempt]) -> dict[str, Any]:
     return {
+        "kinds": [str(each.kind) for each in attempts],
         "orders": [each.call.order_id for each in attempts],
         "versions": [each.call.version for each in attempts],
         "started": [each.started_at for each in attempts],

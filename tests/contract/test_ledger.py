@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from domain.ports import StoreUnavailable
-from projections.ports import Answer, Attempt, Claim, Ledger, Outcome, Settlement
+from projections.ports import Answer, Attempt, AttemptKind, Claim, Ledger, Outcome, Settlement
 from tests.support.fake_ledger import CALLS_PER_CLAIM, call, lifecycle
 from tests.support.ledgers import LEASE_SECONDS, InMemory, LedgerWorld, OnPostgres, Recorded, Standing
 
@@ -34,13 +34,25 @@ def delivered(claim: Claim, calls: int = CALLS_PER_CLAIM) -> Settlement:
 
 def failed(claim: Claim, wait_seconds: float = 0.0, outcome: Outcome = Outcome.FAILED) -> Settlement:
     """Its first call."""
-    attempts = (attempt(claim, 0, outcome, 503),)
+    attempts = (attempt(claim, 0, outcome, 503 if outcome is Outcome.FAILED else None),)
     return Settlement(claim, attempts, claim.settled_version, claim.attempts + 1, wait_seconds)
 
 
 def parked(claim: Claim, reason: str = "refused") -> Settlement:
     attempts = (attempt(claim, 0, Outcome.REFUSED, 422),)
     return Settlement(claim, attempts, claim.settled_version, claim.attempts + 1, 0.0, reason)
+
+
+def looked_up(claim: Claim, outcome: Outcome) -> Attempt:
+    """On behalf of its first call."""
+    return Attempt(claim.calls[0], datetime.now(UTC), 12, Answer(outcome, None, "said"), AttemptKind.LOOKUP)
+
+
+def assert_in_doubt(claim: Claim, seconds: dict[int, float]) -> None:
+    """These versions, for about so many seconds, never for less."""
+    assert set(claim.doubts) == set(seconds)
+    for version, expected in seconds.items():
+        assert expected <= claim.doubts[version] < expected + SLACK_SECONDS
 
 
 async def claim_one(ledger: Ledger) -> Claim:
@@ -224,6 +236,132 @@ class TestSettling:
             Standing(0, 1, "refused", is_leased=False),
         )
         assert [world.standing(order_id) for order_id in range(1, 31)] == [expected[n % 3] for n in range(1, 31)]
+
+
+class TestDoubts:
+    def test_a_call_that_was_never_sent_is_in_no_doubt(self, world: LedgerWorld) -> None:
+        """Neither is one that surely wasn't carried out, nor one whose claim was given back."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            claim = await claim_one(ledger)
+            assert claim.doubts == {}
+            await ledger.settle([failed(claim)])
+            claim = await claim_one(ledger)
+            assert claim.doubts == {}
+            await ledger.settle([Settlement(claim, (), 0, 1, 0.0)])
+            assert (await claim_one(ledger)).doubts == {}
+
+        world.run(scenario)
+        assert world.lost() == []
+
+    def test_a_call_without_an_answer_is_in_doubt_from_its_first_sending_on(self, world: LedgerWorld) -> None:
+        """Also after attempts that surely failed; the calls behind it are in no doubt."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            for age_seconds, outcome in ((None, Outcome.FAILED), (None, Outcome.IN_DOUBT), (1000, Outcome.FAILED)):
+                claim = await claim_one(ledger)
+                assert_in_doubt(claim, {} if age_seconds is None else {1: age_seconds})
+                await ledger.settle([failed(claim, outcome=outcome)])
+                world.elapse(500)
+            assert_in_doubt(await claim_one(ledger), {1: 1500})
+
+        world.run(scenario)
+
+    def test_the_calls_of_a_claim_that_was_never_settled_are_in_doubt(self, world: LedgerWorld) -> None:
+        """Since that claim, also after further ones like it; calls that came later are not. The record says so."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            await claim_one(ledger)
+            world.add(call(7, 4))
+            for age_seconds in (LEASE_SECONDS, 2 * LEASE_SECONDS):
+                world.elapse(LEASE_SECONDS)
+                claim = await claim_one(ledger)
+                assert len(claim.calls) == 4
+                first = dict.fromkeys((1, 2, 3), age_seconds)
+                assert_in_doubt(claim, first if age_seconds == LEASE_SECONDS else {**first, 4: LEASE_SECONDS})
+
+        world.run(scenario)
+        assert world.lost() == [(7, 1), (7, 2), (7, 3), (7, 1), (7, 2), (7, 3), (7, 4)]
+        assert world.attempts() == []
+
+    def test_only_the_calls_that_a_lost_claim_held_are_in_doubt(self, world: LedgerWorld) -> None:
+        """The others of a long queue can't have been sent."""
+        world.add(*(call(7, version) for version in range(1, 10)))
+
+        async def scenario(ledger: Ledger) -> None:
+            assert await ledger.settle([delivered(await claim_one(ledger), 1)]) == 0
+            await claim_one(ledger)
+            world.elapse(LEASE_SECONDS)
+            claim = await claim_one(ledger)
+            assert_in_doubt(claim, dict.fromkeys((2, 3, 4, 5), LEASE_SECONDS))
+            await ledger.settle([delivered(claim)])
+            assert_in_doubt(await claim_one(ledger), {})
+
+        world.run(scenario)
+
+    def test_a_call_that_is_sent_after_a_lookup_was_not_carried_out_before(self, world: LedgerWorld) -> None:
+        """What comes of the sending decides; its first sending stays where it was."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            await ledger.settle([failed(await claim_one(ledger), outcome=Outcome.IN_DOUBT)])
+            world.elapse(500)
+            for outcome, expected in ((Outcome.FAILED, {}), (Outcome.IN_DOUBT, {1: 500.0})):
+                claim = await claim_one(ledger)
+                attempts = (looked_up(claim, Outcome.NOT_FOUND), attempt(claim, 0, outcome))
+                await ledger.settle([Settlement(claim, attempts, 0, 2, 0.0)])
+                claim = await claim_one(ledger)
+                assert_in_doubt(claim, expected)
+                await ledger.settle([Settlement(claim, (), 0, 2, 0.0)])
+
+        world.run(scenario)
+
+    def test_a_lookup_can_settle_a_call(self, world: LedgerWorld) -> None:
+        """It is in the record, and is no attempt at the call."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            await ledger.settle([failed(await claim_one(ledger), outcome=Outcome.IN_DOUBT)])
+            claim = await claim_one(ledger)
+            await ledger.settle([Settlement(claim, (looked_up(claim, Outcome.FOUND),), 1, 0, 0.0)])
+            claim = await claim_one(ledger)
+            assert [each.version for each in claim.calls] == [2, 3]
+            assert_in_doubt(claim, {})
+
+        world.run(scenario)
+        assert [(each.kind, each.outcome) for each in world.attempts()] == [
+            ("call", "in_doubt"),
+            ("lookup", "found"),
+        ]
+
+    def test_a_delivered_call_that_is_to_be_sent_again_is_in_doubt(self, world: LedgerWorld) -> None:
+        """It was carried out; how long ago tells whether the third party will know."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            await ledger.settle([delivered(await claim_one(ledger), 2)])
+            world.elapse(1000)
+            world.set_back(7, 1)
+            assert_in_doubt(await claim_one(ledger), {1: 1000, 2: 1000})
+
+        world.run(scenario)
+
+    def test_calls_under_way_when_their_order_is_set_back_are_in_doubt(self, world: LedgerWorld) -> None:
+        """Their holder's settlement won't count, so the next one must know."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            await ledger.settle([delivered(await claim_one(ledger), 2)])
+            at_work = await claim_one(ledger)
+            world.set_back(7, 1)
+            assert await ledger.settle([delivered(at_work)]) == 1
+            world.elapse(LEASE_SECONDS)
+            assert_in_doubt(await claim_one(ledger), dict.fromkeys((1, 2, 3), LEASE_SECONDS))
+
+        world.run(scenario)
 
 
 class TestNewCalls:

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from decimal import Decimal
 from typing import Final, Protocol, TypeVar
 
 import pytest
 
 from adapters.third_party.client import ThirdPartyClient
 from domain.effects import EffectKind
-from projections.ports import Answer, Call, Outcome, ThirdParty
+from projections.ports import Answer, Call, Found, Lookup, NotFound, Outcome, ThirdParty
 from tests.integration import third_party_server
 from tests.support.fake_ledger import call, lifecycle
 from tests.support.fake_third_party import FINE, HANG, FakeThirdParty, Fault
@@ -49,6 +50,7 @@ class InMemory:
 
     def breaks(self, fault: Fault) -> None:
         self._fake.plan = lambda _: fault
+        self._fake.lookup_plan = lambda _: fault
 
     @property
     def applied(self) -> list[tuple[int, str]]:
@@ -110,6 +112,13 @@ def one_after_the_other(*calls: Call) -> Scenario[list[Answer]]:
 def at_once(*calls: Call) -> Scenario[list[Answer]]:
     async def scenario(third_party: ThirdParty) -> list[Answer]:
         return await asyncio.gather(*(third_party.send(each) for each in calls))
+
+    return scenario
+
+
+def looked_up(*order_ids: int) -> Scenario[list[Lookup]]:
+    async def scenario(third_party: ThirdParty) -> list[Lookup]:
+        return [await third_party.lookup(order_id) for order_id in order_ids]
 
     return scenario
 
@@ -222,3 +231,41 @@ def test_many_calls_at_once_each_get_their_own_answer(world: World) -> None:
     answers = world.run(at_once(*calls))
     assert outcomes(answers) == [Outcome.DELIVERED, Outcome.REFUSED] * 20
     assert sorted(order_id for order_id, _ in world.applied) == list(range(2, 42, 2))
+
+
+def test_a_lookup_shows_how_each_order_stands(world: World) -> None:
+    """Its status, its exact amount, the last date; and that an order isn't known. It changes nothing."""
+    cancelled = [call(3, 1), call(3, 2, EffectKind.CANCEL)]
+    world.run(one_after_the_other(call(1, 1), *lifecycle(2), *cancelled))
+    assert world.run(looked_up(1, 2, 3, 4)) == [
+        Found("PENDING", Decimal("6.50"), "2025-02-28T13:00:00.000000001Z"),
+        Found("COMPLETED", Decimal("6.50"), "2025-02-28T13:00:00.000000003Z"),
+        Found("CANCELLED", Decimal("6.50"), "2025-02-28T13:00:00.000000002Z"),
+        NotFound(),
+    ]
+    assert len(world.applied) == 6
+    assert world.violations == []
+
+
+def test_a_lookup_that_fails_says_why(world: World) -> None:
+    """As a call does; never that the order is unknown."""
+    world.run(one_after_the_other(call(1, 1)))
+    for status, outcome in (
+        (503, Outcome.FAILED),
+        (429, Outcome.FAILED),
+        (401, Outcome.UNAUTHORIZED),
+        (400, Outcome.REFUSED),
+    ):
+        world.breaks(Fault(status=status))
+        [answer] = world.run(looked_up(1))
+        assert isinstance(answer, Answer)
+        assert (answer.outcome, answer.status) == (outcome, status)
+
+
+def test_a_lookup_without_an_answer_shows_nothing(world: World) -> None:
+    """When its time is up, or the connection is cut."""
+    for fault in (HANG, Fault(lost_answer=True)):
+        world.breaks(fault)
+        [answer] = world.run(looked_up(1), SHORT_SECONDS)
+        assert isinstance(answer, Answer)
+        assert (answer.outcome, answer.status) == (Outcome.IN_DOUBT, None)

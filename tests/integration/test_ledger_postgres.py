@@ -10,14 +10,14 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from adapters.postgres.ledger import PostgresLedger
+from adapters.postgres.ledger import CALLS_PER_CLAIM, PostgresLedger
 from adapters.postgres.sql import statements
 from domain.ports import StoreUnavailable
 from projections.ports import Answer, Attempt, Claim, Ledger, Outcome, Settlement
 from tests.integration.waiting import DEADLINE_SECONDS
 from tests.support.event_store import sql
 from tests.support.fake_ledger import call, lifecycle
-from tests.support.ledgers import OnPostgres
+from tests.support.ledgers import LEASE_SECONDS, OnPostgres
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +80,20 @@ def test_the_time_of_the_first_attempt_stays(world: OnPostgres, database_url: st
     assert sql(database_url, "SELECT attempts FROM effect") == [(2,)]
 
 
+def test_calls_of_a_claim_that_ran_out_unsettled_show_as_in_doubt(world: OnPostgres, database_url: str) -> None:
+    """At once, before anybody claims them again; those that it can't have held don't, nor while the lease runs."""
+    world.add(*(call(7, version) for version in range(1, 7)))
+
+    async def scenario(ledger: Ledger) -> None:
+        await ledger.claim(1)
+
+    world.run(scenario)
+    shown = statements("queries")["calls"]
+    assert [row[1] for row in sql(database_url, shown, 7)] == ["due"] * 6
+    world.elapse(LEASE_SECONDS)
+    assert [row[1] for row in sql(database_url, shown, 7)] == ["in_doubt"] * CALLS_PER_CLAIM + ["due"] * 2
+
+
 def test_a_call_that_a_person_has_given_up_is_passed_over(world: OnPostgres, database_url: str) -> None:
     """Also when an earlier one is sent again."""
     world.add(*lifecycle(7))
@@ -131,7 +145,8 @@ async def _claimed(ledger: PostgresLedger) -> list[Claim]:
 
 @pytest.fixture
 def large(database_url: str) -> Iterator[psycopg.Connection]:
-    """Many orders: of twenty fifteen are settled, two parked, two wait, one is due."""
+    """Many orders: of twenty fifteen are settled, two parked, two wait, one is due; of every other that is due the
+    last claim was lost."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO effect (order_id, version, kind, idempotency_key, body, body_digest)"
@@ -139,8 +154,10 @@ def large(database_url: str) -> Iterator[psycopg.Connection]:
             f" FROM generate_series(1, {ORDERS}) AS o, generate_series(1, 2) AS v"
         )
         connection.execute(
-            "INSERT INTO delivery (order_id, head_version, settled_version, next_attempt_at, parked_at)"
+            "INSERT INTO delivery (order_id, head_version, settled_version, claimed_at, claimed_head,"
+            " next_attempt_at, parked_at)"
             " SELECT o, 2, CASE WHEN o % 20 < 15 THEN 2 ELSE 0 END,"
+            " CASE WHEN o % 40 = 19 THEN now() - interval '2 h' END, CASE WHEN o % 40 = 19 THEN 2 END,"
             " now() + CASE WHEN o % 20 IN (17, 18) THEN interval '1 h' ELSE interval '-1 h' END,"
             f" CASE WHEN o % 20 IN (15, 16) THEN now() END FROM generate_series(1, {ORDERS}) AS o"
         )
@@ -163,7 +180,7 @@ def test_settled_and_parked_orders_cost_a_dispatcher_nothing(large: psycopg.Conn
         assert row is not None
         return list(nodes((row[0] if isinstance(row[0], list) else json.loads(row[0]))[0]["Plan"]))
 
-    found = {"claim": ran("claim", limit=50, token=token, lease_seconds=60)}
+    found = {"claim": ran("claim", limit=50, token=token, lease_seconds=60, calls=4)}
     taken = large.execute("SELECT order_id FROM delivery WHERE lease_token = %s", (token,))
     order_ids = [order_id for (order_id,) in taken]
     assert len(order_ids) == 50
@@ -181,7 +198,8 @@ def test_settled_and_parked_orders_cost_a_dispatcher_nothing(large: psycopg.Conn
         call_tokens=[token] * 50,
         call_versions=[1] * 50,
         call_states=["delivered"] * 50,
-        call_sent=[datetime.now(UTC)] * 50,
+        call_sendings=[1] * 50,
+        call_maybe_done=[True] * 50,
     )
     for name, plan in found.items():
         scans = [node for node in plan if "Scan" in node["Node Type"] and node.get("Relation Name")]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from projections.breaker import BreakerState
 from projections.delivery import DeliveryPolicy, Dispatcher
 from projections.ports import Answer, Attempt, Call, Claim, Outcome
 from projections.retrying import RetryPolicy
@@ -31,6 +32,8 @@ class Watcher:
         self.attempts: list[Attempt] = []
         self.parked: dict[int, str] = {}
         self.states: list[str] = []
+        self.breaker: list[BreakerState] = [BreakerState.CLOSED]
+        self.rates: list[float] = []
 
     def attempt_ended(self, attempt: Attempt) -> None:
         self.attempts.append(attempt)
@@ -41,6 +44,13 @@ class Watcher:
     def push_state(self, state: str) -> None:
         if self.states[-1:] != [state]:
             self.states.append(state)
+
+    def breaker_changed(self, state: BreakerState) -> None:
+        self.breaker.append(state)
+
+    def rate_changed(self, calls_per_second: float) -> None:
+        if self.rates[-1:] != [calls_per_second]:
+            self.rates.append(calls_per_second)
 
 
 class Running:

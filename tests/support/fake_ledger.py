@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Final
 from uuid import UUID, uuid4
 
 from domain.effects import EffectKind
 from domain.identifiers import idempotency_key, stream_id
 from domain.ports import StoreUnavailable
-from projections.ports import Attempt, Call, Claim, Outcome, Settlement
+from projections.doubt import maybe_done_after
+from projections.ports import Attempt, AttemptKind, Call, Claim, Settlement
 
 CALLS_PER_CLAIM: Final = 4
 KINDS: Final = (EffectKind.CREATE, EffectKind.UPDATE, EffectKind.COMPLETE)
@@ -27,6 +29,12 @@ class Cursor:
     lease: UUID | None = None
     parked_reason: str | None = None
     delivered: set[int] = field(default_factory=set)
+    claimed_at: float | None = None
+    """Of a claim that was not settled."""
+    claimed_versions: tuple[int, ...] = ()
+    first_sent_at: dict[int, float] = field(default_factory=dict)
+    in_doubt: set[int] = field(default_factory=set)
+    """Versions that may have been carried out, the delivered ones with them."""
 
     @property
     def head_version(self) -> int:
@@ -44,6 +52,9 @@ class FakeLedger:
     def __init__(self, clock: Callable[[], float], *, lease_seconds: float = 60.0) -> None:
         self.cursors: dict[int, Cursor] = {}
         self.attempts: list[Attempt] = []
+        """Calls and lookups."""
+        self.lost: list[Call] = []
+        """Calls that were claimed and never settled."""
         self.settlements: list[Settlement] = []
         self.lost_leases = 0
         self.claims = 0
@@ -87,10 +98,17 @@ class FakeLedger:
         claims = []
         for order_id in sorted(taken):
             cursor = self.cursors[order_id]
+            self._note_lost(cursor)
             cursor.lease, cursor.next_attempt_at = token, now + self._lease_seconds
             versions = sorted(version for version in cursor.calls if version > cursor.settled_version)
             calls = tuple(cursor.calls[version] for version in versions[:CALLS_PER_CLAIM])
-            claims.append(Claim(order_id, token, cursor.settled_version, cursor.attempts, calls))
+            cursor.claimed_at, cursor.claimed_versions = now, tuple(each.version for each in calls)
+            doubts = {
+                each.version: now - cursor.first_sent_at[each.version]
+                for each in calls
+                if each.version in cursor.in_doubt
+            }
+            claims.append(Claim(order_id, token, cursor.settled_version, cursor.attempts, calls, doubts))
         times = [cursor.next_attempt_at for cursor in self.cursors.values() if cursor.is_waiting]
         return claims, min(times) - now if times else None
 
@@ -104,15 +122,34 @@ class FakeLedger:
             if cursor.lease != each.claim.token:
                 lost += 1
                 continue
-            cursor.lease = None
+            self._note_sent(cursor, each)
+            cursor.lease = cursor.claimed_at = None
             cursor.settled_version, cursor.attempts = each.settled_version, each.spent_attempts
             cursor.next_attempt_at = self._clock() + each.wait_seconds
             cursor.parked_reason = each.parked_reason
             cursor.delivered |= {
-                attempt.call.version for attempt in each.attempts if attempt.answer.outcome is Outcome.DELIVERED
+                attempt.call.version for attempt in each.attempts if attempt.call.version <= each.settled_version
             }
         self.lost_leases += lost
         return lost
+
+    def _note_lost(self, cursor: Cursor) -> None:
+        if cursor.claimed_at is None:
+            return
+        for version in cursor.claimed_versions:
+            if version > cursor.settled_version:
+                cursor.first_sent_at.setdefault(version, cursor.claimed_at)
+                cursor.in_doubt.add(version)
+                self.lost.append(cursor.calls[version])
+
+    def _note_sent(self, cursor: Cursor, settlement: Settlement) -> None:
+        assert cursor.claimed_at is not None
+        for call, of_call in groupby(settlement.attempts, key=lambda attempt: attempt.call):
+            attempts = list(of_call)
+            if any(attempt.kind is AttemptKind.CALL for attempt in attempts):
+                cursor.first_sent_at.setdefault(call.version, cursor.claimed_at)
+            in_doubt = maybe_done_after(attempts, before=call.version in cursor.in_doubt)
+            (cursor.in_doubt.add if in_doubt else cursor.in_doubt.discard)(call.version)
 
     async def wait(self, timeout_seconds: float) -> None:
         with suppress(TimeoutError):
@@ -129,8 +166,8 @@ class FakeLedger:
     def is_settled(self) -> bool:
         return not any(cursor.is_waiting for cursor in self.cursors.values())
 
-    def attempts_of(self, order_id: int) -> list[Attempt]:
-        return [attempt for attempt in self.attempts if attempt.call.order_id == order_id]
+    def attempts_of(self, order_id: int, kind: AttemptKind = AttemptKind.CALL) -> list[Attempt]:
+        return [each for each in self.attempts if each.call.order_id == order_id and each.kind is kind]
 
 
 def call(order_id: int, version: int, kind: EffectKind | None = None) -> Call:

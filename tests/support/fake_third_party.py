@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from adapters.third_party.client import classify
-from projections.ports import Answer, Call, Outcome
+from adapters.third_party.client import classify, read_lookup
+from projections.ports import Answer, Call, Lookup, Outcome
 from projections.third_party import path_of
 from sandbox import call_log
 from sandbox.books import Answer as Said
@@ -39,13 +39,17 @@ HANG: Final = Fault(before_seconds=10**9)
 
 
 class FakeThirdParty:
-    """`plan` says what goes wrong with a call, each time that it is sent."""
+    """`plan` says what goes wrong with a call, each time that it is sent; `lookup_plan` the same of a lookup."""
 
     def __init__(
         self, plan: Callable[[Call], Fault] = lambda _: FINE, *, timeout_seconds: float = TIMEOUT_SECONDS
     ) -> None:
-        self.books = Books()
+        self.books = Books(clock_ns=_loop_time_ns)
+        self.key_retention_seconds: float | None = None
+        """When keys are forgotten; None: never."""
         self.plan = plan
+        self.lookup_plan: Callable[[int], Fault] = lambda _: FINE
+        self.looked_up: list[int] = []
         self.sent: list[Call] = []
         """Every attempt, from its beginning on."""
         self.under_way = 0
@@ -73,6 +77,25 @@ class FakeThirdParty:
             return await self._call(call, fault)
         finally:
             self.under_way -= 1
+
+    async def lookup(self, order_id: int) -> Lookup:
+        fault = self.lookup_plan(order_id)
+        self.looked_up.append(order_id)
+        if fault.unreachable:
+            return Answer(Outcome.FAILED, None, "no connection")
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                await asyncio.sleep(fault.before_seconds)
+                said = self.books.lookup(order_id)
+                await asyncio.sleep(fault.after_seconds)
+        except TimeoutError:
+            return Answer(Outcome.IN_DOUBT, None, "no answer in time")
+        if fault.status is not None:
+            said = refusal(fault.status, "injected_error", "as the test wants it")
+        if fault.lost_answer:
+            return Answer(Outcome.IN_DOUBT, None, "the connection broke")
+        answer = classify(said.status, said.body, fault.retry_after, datetime.now(UTC))
+        return read_lookup(order_id, answer, said.body)
 
     async def _call(self, call: Call, fault: Fault) -> Answer:
         gone = asyncio.Event()
@@ -115,7 +138,12 @@ class FakeThirdParty:
         if fault.status is not None:
             return refusal(fault.status, "injected_error", "as the test wants it")
         request = parse(Operation(call.kind.value), call.order_id, call.body)
-        return self.books.judge(entry, request)
+        kept = self.key_retention_seconds
+        return self.books.judge(entry, request, key_retention_ns=None if kept is None else round(kept * 1e9))
+
+
+def _loop_time_ns() -> int:
+    return round(asyncio.get_running_loop().time() * 1e9)
 
 
 async def _left_within(seconds: float, gone: asyncio.Event) -> bool:

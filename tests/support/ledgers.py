@@ -38,6 +38,7 @@ class Recorded(NamedTuple):
     outcome: str
     status: int | None
     duration_ms: int
+    kind: str = "call"
 
 
 class LedgerWorld(Protocol):
@@ -49,6 +50,9 @@ class LedgerWorld(Protocol):
     def standing(self, order_id: int) -> Standing: ...
     def attempts(self) -> list[Recorded]:
         """In the order in which they were settled."""
+
+    def lost(self) -> list[tuple[int, int]]:
+        """Order and version of each call that was claimed and never settled, in the order of the record."""
 
 
 class InMemory:
@@ -81,10 +85,18 @@ class InMemory:
     def attempts(self) -> list[Recorded]:
         return [
             Recorded(
-                each.call.order_id, each.call.version, each.answer.outcome, each.answer.status, each.duration_ms
+                each.call.order_id,
+                each.call.version,
+                each.answer.outcome,
+                each.answer.status,
+                each.duration_ms,
+                each.kind,
             )
             for each in self._ledger.attempts
         ]
+
+    def lost(self) -> list[tuple[int, int]]:
+        return [(each.order_id, each.version) for each in self._ledger.lost]
 
 
 class OnPostgres:
@@ -111,7 +123,12 @@ class OnPostgres:
             write_intended_calls(connection, intended)
 
     def elapse(self, seconds: float) -> None:
-        self.sql("UPDATE delivery SET next_attempt_at = next_attempt_at - %s * interval '1 s'", seconds)
+        for table, column in (
+            ("delivery", "next_attempt_at"),
+            ("delivery", "claimed_at"),
+            ("effect", "first_sent_at"),
+        ):
+            self.sql(f"UPDATE {table} SET {column} = {column} - %s * interval '1 s'", seconds)
 
     def set_back(self, order_id: int, first_version: int) -> None:
         """With the statements of a redelivery, and after the moment that it may take."""
@@ -139,8 +156,15 @@ class OnPostgres:
         return Standing(*row)
 
     def attempts(self) -> list[Recorded]:
-        rows = self.sql("SELECT order_id, version, outcome, status, duration_ms FROM attempt ORDER BY id")
+        rows = self.sql(
+            "SELECT order_id, version, outcome, status, duration_ms, kind FROM attempt"
+            " WHERE kind <> 'lost' ORDER BY id"
+        )
         return [Recorded(*row) for row in rows]
+
+    def lost(self) -> list[tuple[int, int]]:
+        rows = self.sql("SELECT order_id, version FROM attempt WHERE kind = 'lost' ORDER BY id")
+        return [(order_id, version) for order_id, version in rows]
 
     def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self._url, autocommit=True) as connection:

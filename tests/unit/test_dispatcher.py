@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from domain.effects import EffectKind
+from projections.breaker import BreakerState
 from projections.ports import Call, Outcome
 from projections.retrying import RetryPolicy
 from tests.support.dispatching import POLICY, Breaking, World
@@ -113,21 +114,25 @@ class TestFailures:
     @pytest.mark.parametrize(
         ("fault", "outcome"),
         [
+            (Fault(status=500), Outcome.FAILED),
             (Fault(status=503), Outcome.FAILED),
-            (Fault(status=429), Outcome.FAILED),
-            (Fault(unreachable=True), Outcome.FAILED),
+            (Fault(status=425), Outcome.FAILED),
             (Fault(lost_answer=True), Outcome.IN_DOUBT),
             (HANG, Outcome.IN_DOUBT),
         ],
     )
     def test_an_order_is_parked_after_exactly_so_many_attempts(self, fault: Fault, outcome: Outcome) -> None:
-        """With the reason; its later calls stand behind it, and the other orders flow."""
+        """If others are answered. With the reason; its later calls stand behind it, and the other orders flow."""
 
         async def main() -> None:
             world = World()
+            world.ledger.add(call(3, 1))
+            running = world.start()
+            await world.until(lambda: world.ledger.is_settled)
             world.ledger.add(*lifecycle(1), *lifecycle(2))
             world.third_party.plan = only(1, fault)
-            await world.deliver_all()
+            await world.until(lambda: world.ledger.is_settled)
+            await running.stop()
             assert world.outcomes(1) == [outcome] * POLICY.retry.max_attempts
             assert set(world.versions_sent(1)) == {1}
             reason = world.ledger.cursors[1].parked_reason
@@ -135,6 +140,26 @@ class TestFailures:
             assert reason.startswith("4 attempts failed; the last: ")
             assert world.watcher.parked == {1: reason}
             assert world.ledger.cursors[2].settled_version == 3
+            assert world.watcher.breaker == [BreakerState.CLOSED]
+
+        run(main)
+
+    @pytest.mark.parametrize("fault", [Fault(unreachable=True), Fault(status=429)])
+    def test_what_no_order_can_help_costs_none_an_attempt(self, fault: Fault) -> None:
+        """That nobody could be reached, or that there were too many calls."""
+
+        async def main() -> None:
+            world = World()
+            world.ledger.add(*lifecycle(1), *lifecycle(2))
+            world.third_party.plan = only(1, fault)
+            running = world.start()
+            await asyncio.sleep(600)
+            assert len(world.outcomes(1)) > 3 * POLICY.retry.max_attempts
+            assert (world.ledger.cursors[1].attempts, world.ledger.cursors[2].settled_version) == (0, 3)
+            world.third_party.plan = lambda _: FINE
+            await world.until(lambda: world.ledger.is_settled)
+            await running.stop()
+            assert world.watcher.parked == {}
 
         run(main)
 
@@ -237,7 +262,11 @@ class TestRefusedCredentials:
             await asyncio.sleep(600)
             assert world.third_party.most_under_way == 1
             assert 600 / 31 <= len(world.third_party.sent) - sent <= 600 / 30
-            assert world.watcher.states == ["sending", "the third party refuses our credentials"]
+            assert world.watcher.states[0] == "sending"
+            assert set(world.watcher.states[1:]) == {
+                "the third party refuses our credentials; breaker open",
+                "the third party refuses our credentials; breaker probing",
+            }
             world.third_party.plan = lambda _: Fault(before_seconds=0.2)
             await world.until(lambda: world.ledger.is_settled)
             await running.stop()
@@ -282,6 +311,6 @@ class TestRefusedCredentials:
             world.third_party.plan = lambda _: Fault(status=422, before_seconds=9)
             await world.until(lambda: world.ledger.is_settled)
             await running.stop()
-            assert now() < 3 * 9, "one probe, then all the others at once"
+            assert now() < 5 * 9, "one probe, then two at once, then the others"
 
         run(main)

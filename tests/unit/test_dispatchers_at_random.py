@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.ports import Call, Outcome
+from projections.delivery import DeliveryPolicy
+from projections.ports import AttemptKind, Call, Outcome
 from projections.retrying import RetryPolicy
 from projections.third_party import path_of
 from tests.support.dispatching import LEASE_SECONDS, POLICY, Running, World
 from tests.support.fake_ledger import lifecycle
-from tests.support.fake_third_party import FINE, HANG, Fault
+from tests.support.fake_third_party import FINE, HANG, TIMEOUT_SECONDS, Fault
 from tests.support.virtual_time import now, run
 
 pytestmark = pytest.mark.slow
@@ -28,6 +29,10 @@ ORDERS = 8
 DISPATCHERS = 3
 FAULTY_SECONDS = 300.0
 PATIENT = replace(POLICY, retry=RetryPolicy(max_attempts=10**6, base_seconds=0.5, max_seconds=8.0))
+FORGOTTEN = replace(PATIENT, key_retention_seconds=TIMEOUT_SECONDS)
+"""Keys are of no use: every call in doubt is looked up."""
+STRICT = replace(FORGOTTEN, retry=RetryPolicy(max_attempts=6, base_seconds=0.5, max_seconds=8.0))
+OUTAGES = (*(Fault(status=status) for status in (401, 429, 500, 503)), Fault(unreachable=True), HANG)
 
 
 class Weather:
@@ -36,8 +41,9 @@ class Weather:
     def __init__(self, seed: int, *, stalls: bool) -> None:
         self.dice = random.Random(seed)
         self._stalls = stalls
+        self._outage: Fault | None = None
 
-    def fault(self, _: Call) -> Fault:
+    def fault(self, _: object) -> Fault:
         if now() > FAULTY_SECONDS:
             return FINE
         seconds = self.dice.choice((0, 0.01, 0.5, 3.0, 9.0))
@@ -55,6 +61,19 @@ class Weather:
             HANG,
         )
         return replace(self.dice.choice(faults), stall_seconds=stall_seconds)
+
+    def outage_fault(self, _: object) -> Fault:
+        """Mostly fine, then down for minutes, in whichever way."""
+        if self.dice.random() < 0.02 and now() < FAULTY_SECONDS:
+            return Fault(lost_answer=True)
+        return Fault(before_seconds=self.dice.choice((0.0, 0.1, 2.0))) if self._outage is None else self._outage
+
+    async def third_party_outages(self) -> None:
+        while now() < FAULTY_SECONDS:
+            await asyncio.sleep(self.dice.uniform(1, 60))
+            self._outage = self.dice.choice(OUTAGES)
+            await asyncio.sleep(self.dice.uniform(1, 600))
+            self._outage = None
 
     def ledger_pause(self) -> float:
         """Mostly short; now and then longer than a lease."""
@@ -78,16 +97,24 @@ class Weather:
             running.append(world.start(seed=self.dice.randrange(10**6), concurrency=4, drain_seconds=5))
 
 
-def deliver(seed: int, *, stalls: bool, deaths: bool) -> World:
-    """Some orders' lifecycles through bad weather; then the sky clears, and all must be delivered."""
+def deliver(
+    seed: int, *, stalls: bool, deaths: bool, policy: DeliveryPolicy = PATIENT, outages: bool = False
+) -> World:
+    """Some orders' lifecycles through bad weather; then the sky clears, and all must be delivered.
+
+    The third party forgets keys when the policy says so. `outages`: it's down altogether, or not at all.
+    """
     weather = Weather(seed, stalls=stalls)
 
     async def main() -> World:
-        world = World(policy=PATIENT)
-        world.third_party.plan = weather.fault
+        world = World(policy=policy)
+        world.third_party.plan = world.third_party.lookup_plan = weather.outage_fault if outages else weather.fault
+        world.third_party.key_retention_seconds = policy.key_retention_seconds - TIMEOUT_SECONDS
         world.ledger.pause = weather.ledger_pause
         running = [world.start(seed=number, concurrency=4, drain_seconds=600) for number in range(DISPATCHERS)]
         tasks = [asyncio.create_task(weather.outages(world))]
+        if outages:
+            tasks.append(asyncio.create_task(weather.third_party_outages()))
         if deaths:
             tasks.append(asyncio.create_task(weather.deaths(world, running)))
         calls = [lifecycle(order_id) for order_id in range(1, ORDERS + 1)]
@@ -110,6 +137,10 @@ def assert_every_call_took_effect_once_in_order(world: World) -> None:
         assert paths == [path_of(call.kind, order_id)[1] for call in lifecycle(order_id)]
 
 
+def recorded_calls(world: World) -> list[Call]:
+    return [attempt.call for attempt in world.ledger.attempts if attempt.kind is AttemptKind.CALL]
+
+
 @given(seed=st.integers(0, 2**32))
 def test_no_two_calls_of_an_order_ever_overlap(seed: int) -> None:
     """Failures, lost answers, hanging calls, refused credentials, a ledger that is slow beyond every lease or away:
@@ -117,7 +148,7 @@ def test_no_two_calls_of_an_order_ever_overlap(seed: int) -> None:
     world = deliver(seed, stalls=False, deaths=False)
     assert world.third_party.violations == []
     assert_every_call_took_effect_once_in_order(world)
-    assert Counter(world.third_party.sent) == Counter(attempt.call for attempt in world.ledger.attempts)
+    assert Counter(world.third_party.sent) == Counter(recorded_calls(world))
     assert world.watcher.parked == {}
 
 
@@ -127,8 +158,7 @@ def test_dispatchers_that_die_or_stand_still_do_no_harm(seed: int) -> None:
     world = deliver(seed, stalls=True, deaths=True)
     assert set(world.third_party.violations) <= {"overlap"}
     assert_every_call_took_effect_once_in_order(world)
-    recorded = Counter(attempt.call for attempt in world.ledger.attempts)
-    assert recorded <= Counter(world.third_party.sent)
+    assert Counter(recorded_calls(world)) <= Counter(world.third_party.sent)
     delivered = {attempt.call for attempt in world.ledger.attempts if attempt.answer.outcome is Outcome.DELIVERED}
     assert delivered == set(world.third_party.sent)
 
@@ -139,3 +169,22 @@ def test_dispatchers_that_die_cause_no_overlap_either(seed: int) -> None:
     world = deliver(seed, stalls=False, deaths=True)
     assert world.third_party.violations == []
     assert_every_call_took_effect_once_in_order(world)
+
+
+@given(seed=st.integers(0, 2**32))
+def test_where_keys_are_forgotten_nothing_is_done_twice_either(seed: int) -> None:
+    """Dispatchers die, answers get lost, lookups fail as calls do: what is in doubt is looked up, then sent."""
+    world = deliver(seed, stalls=False, deaths=True, policy=FORGOTTEN)
+    assert world.third_party.violations == []
+    assert_every_call_took_effect_once_in_order(world)
+    assert world.watcher.parked == {}
+
+
+@given(seed=st.integers(0, 2**32))
+def test_no_outage_parks_an_order(seed: int) -> None:
+    """However often and in whichever way the third party goes down, with six attempts a call and dispatchers that
+    die meanwhile."""
+    world = deliver(seed, stalls=False, deaths=True, policy=STRICT, outages=True)
+    assert world.third_party.violations == []
+    assert_every_call_took_effect_once_in_order(world)
+    assert world.watcher.parked == {}

@@ -6,11 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from projections.retrying import RETRY_AFTER_CEILING_SECONDS, RetryPolicy
+from projections.retrying import RetryPolicy
 
 seconds = st.floats(min_value=0.001, max_value=86_400)
 policies = st.builds(
-    RetryPolicy, max_attempts=st.integers(1, 1000), base_seconds=seconds, max_seconds=st.floats(0.001, 86_400)
+    RetryPolicy,
+    max_attempts=st.integers(1, 1000),
+    base_seconds=seconds,
+    max_seconds=st.floats(0.001, 86_400),
+    retry_after_max_seconds=seconds,
 )
 dice = st.randoms(use_true_random=False)
 
@@ -38,10 +42,10 @@ def test_waits_are_spread_over_all_of_the_range() -> None:
 def test_a_wait_is_never_shorter_than_the_third_party_wishes(
     policy: RetryPolicy, attempts: int, wished: float, dice: random.Random
 ) -> None:
-    """Up to a ceiling of an hour; and only its wish makes a wait longer than the cap."""
+    """Up to a configured ceiling; and only its wish makes a wait longer than the cap."""
     wait_seconds = policy.wait_seconds(attempts, wished, dice)
-    assert wait_seconds >= min(wished, RETRY_AFTER_CEILING_SECONDS)
-    assert wait_seconds <= max(policy.max_seconds, min(wished, RETRY_AFTER_CEILING_SECONDS))
+    assert wait_seconds >= min(wished, policy.retry_after_max_seconds)
+    assert wait_seconds <= max(policy.max_seconds, min(wished, policy.retry_after_max_seconds))
 
 
 @pytest.mark.parametrize(("attempts", "longest"), [(1, 0.5), (2, 1.0), (3, 2.0), (7, 32.0), (8, 60.0), (999, 60.0)])

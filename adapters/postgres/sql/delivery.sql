@@ -1,24 +1,45 @@
 -- name: claim
--- Takes due orders that nobody else is taking, until the lease ends.
+-- Takes due orders that nobody else is taking, until the lease ends. Where an earlier claim was never settled, its
+-- calls may have been sent at any time since: they are in doubt from now on.
 WITH due AS (
-    SELECT order_id FROM delivery
+    SELECT order_id, settled_version, claimed_at, claimed_head FROM delivery
     WHERE settled_version < head_version AND parked_at IS NULL AND next_attempt_at <= now()
     ORDER BY next_attempt_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
+), lost AS (
+    UPDATE effect AS e
+    SET state = 'in_doubt', maybe_done = true, first_sent_at = coalesce(e.first_sent_at, due.claimed_at)
+    FROM due CROSS JOIN LATERAL (
+        SELECT version FROM effect
+        WHERE order_id = due.order_id AND version > due.settled_version AND version <= due.claimed_head
+            AND state NOT IN ('delivered', 'skipped')
+        ORDER BY version LIMIT %(calls)s
+    ) AS c
+    WHERE due.claimed_at IS NOT NULL AND e.order_id = due.order_id AND e.version = c.version
+    RETURNING e.order_id, e.version, due.claimed_at
+), noted AS (
+    INSERT INTO attempt (kind, order_id, version, started_at, duration_ms, outcome, answer)
+    SELECT 'lost', order_id, version, claimed_at, 0, 'in_doubt', 'may have been sent: nobody told what came of it'
+    FROM lost ORDER BY order_id, version
 )
 UPDATE delivery AS d
-SET lease_token = %(token)s, next_attempt_at = now() + %(lease_seconds)s * interval '1 second'
+SET lease_token = %(token)s, next_attempt_at = now() + %(lease_seconds)s * interval '1 second',
+    claimed_at = now(), claimed_head = d.head_version
 FROM due WHERE d.order_id = due.order_id
 RETURNING d.order_id
 
 -- name: claimed_calls
--- The next calls of the orders just taken. A statement of its own: the one that takes them finds each order as it is
--- at that moment, but would find the calls as they were when it began.
-SELECT d.order_id, d.settled_version, d.attempts, e.version, e.kind, e.idempotency_key, e.body
+-- The next calls of the orders just taken, those in doubt with the seconds since they may first have been sent. A
+-- statement of its own: the one that takes them finds each order as it is at that moment, but would find the calls as
+-- they were when it began. Calls that have come in between are left to the next claim.
+SELECT d.order_id, d.settled_version, d.attempts, e.version, e.kind, e.idempotency_key, e.body,
+       CASE WHEN coalesce(e.maybe_done, e.first_sent_at IS NOT NULL)
+            THEN extract(epoch FROM now() - e.first_sent_at)::float8 END
 FROM delivery AS d
 CROSS JOIN LATERAL (
-    SELECT version, kind, idempotency_key, body FROM effect
-    WHERE order_id = d.order_id AND version > d.settled_version AND state NOT IN ('delivered', 'skipped')
+    SELECT version, kind, idempotency_key, body, maybe_done, first_sent_at FROM effect
+    WHERE order_id = d.order_id AND version > d.settled_version AND version <= d.claimed_head
+        AND state NOT IN ('delivered', 'skipped')
     ORDER BY version LIMIT %(calls)s
 ) AS e
 WHERE d.order_id = ANY(%(order_ids)s) AND d.lease_token = %(token)s
@@ -31,12 +52,13 @@ WHERE settled_version < head_version AND parked_at IS NULL ORDER BY next_attempt
 
 -- name: settle
 -- Ends leases that are still ours; whoever sets a cursor back takes the token away. Answers one row for each of them.
+-- A call's first sending counts from the claim on, by our clock: never later than it was.
 WITH given AS (
     SELECT * FROM unnest(%(order_ids)s::bigint[], %(tokens)s::uuid[], %(settled)s::bigint[], %(attempts)s::integer[],
                          %(waits)s::float8[], %(parked)s::text[])
         AS g (order_id, token, settled_version, attempts, wait_seconds, parked_reason)
 ), ours AS (
-    SELECT d.order_id, g.token FROM delivery AS d JOIN given AS g USING (order_id)
+    SELECT d.order_id, g.token, d.claimed_at FROM delivery AS d JOIN given AS g USING (order_id)
     WHERE d.lease_token = g.token ORDER BY d.order_id FOR UPDATE OF d
 ), ended AS (
     UPDATE delivery AS d
@@ -44,19 +66,21 @@ WITH given AS (
         attempts = g.attempts,
         next_attempt_at = now() + g.wait_seconds * interval '1 second',
         lease_token = NULL,
+        claimed_at = NULL,
+        claimed_head = NULL,
         parked_at = CASE WHEN g.parked_reason IS NOT NULL THEN now() END,
         parked_reason = g.parked_reason
     FROM given AS g JOIN ours USING (order_id, token)
     WHERE d.order_id = g.order_id
-    RETURNING d.order_id, g.token
+    RETURNING d.order_id, g.token, ours.claimed_at
 ), results AS (
     SELECT * FROM unnest(%(call_orders)s::bigint[], %(call_tokens)s::uuid[], %(call_versions)s::bigint[],
-                         %(call_states)s::text[], %(call_sent)s::timestamptz[])
-        AS r (order_id, token, version, state, sent_at)
+                         %(call_states)s::text[], %(call_sendings)s::integer[], %(call_maybe_done)s::boolean[])
+        AS r (order_id, token, version, state, sendings, maybe_done)
 ), noted AS (
     UPDATE effect AS e
-    SET state = r.state, attempts = e.attempts + 1,
-        first_sent_at = coalesce(e.first_sent_at, r.sent_at),
+    SET state = r.state, attempts = e.attempts + r.sendings, maybe_done = r.maybe_done,
+        first_sent_at = coalesce(e.first_sent_at, CASE WHEN r.sendings > 0 THEN ended.claimed_at END),
         settled_at = CASE WHEN r.state = 'delivered' THEN now() END
     FROM results AS r JOIN ended USING (order_id, token)
     WHERE e.order_id = r.order_id AND e.version = r.version
@@ -65,6 +89,6 @@ SELECT order_id FROM ended
 
 -- name: insert_attempts
 -- The record of what was sent, whoever had the lease.
-INSERT INTO attempt (order_id, version, started_at, duration_ms, outcome, status, answer)
-SELECT * FROM unnest(%(orders)s::bigint[], %(versions)s::bigint[], %(started)s::timestamptz[],
+INSERT INTO attempt (kind, order_id, version, started_at, duration_ms, outcome, status, answer)
+SELECT * FROM unnest(%(kinds)s::text[], %(orders)s::bigint[], %(versions)s::bigint[], %(started)s::timestamptz[],
                      %(durations)s::integer[], %(outcomes)s::text[], %(statuses)s::integer[], %(answers)s::text[])

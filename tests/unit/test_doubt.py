@@ -1,0 +1,169 @@
+"""Calls in doubt, judged by what the third party shows of their order: against the sandbox's own strict books."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.effects import EffectKind
+from domain.exact_json import dumps
+from domain.instants import format_instant
+from projections.doubt import Ruling, maybe_done_after, settle_doubt
+from projections.ports import Answer, Attempt, AttemptKind, Call, Found, NotFound, Outcome
+from tests.support.fake_third_party import FakeThirdParty
+
+DATE_NS = 1_740_747_600_000_000_000
+
+
+def made(version: int, kind: EffectKind, amount: Decimal, date_ns: int) -> Call:
+    body: dict[str, object] = {"orderId": 1, "transactionId": "t", "transactionDate": format_instant(date_ns)}
+    if kind is not EffectKind.CANCEL:
+        body["cashbackAmount"] = amount
+    if kind in {EffectKind.CREATE, EffectKind.UPDATE}:
+        body |= {"storeNo": "1", "buyerId": "2", "items": []}
+    return Call(1, version, kind, UUID(int=version), dumps(body))
+
+
+@st.composite
+def lives(draw: st.DrawFn, *, ties: bool) -> list[Call]:
+    """The calls of one order as we send them: dates never go back, the end has the amount that is pending."""
+    kinds = [EffectKind.CREATE, *[EffectKind.UPDATE] * draw(st.integers(0, 3))]
+    end = draw(st.sampled_from((None, EffectKind.CANCEL, EffectKind.COMPLETE)))
+    amount, date_ns, calls = Decimal(0), DATE_NS, []
+    for version, kind in enumerate([*kinds, *([end] if end else [])], start=1):
+        date_ns += draw(st.integers(0 if ties else 1, 2))
+        if kind in {EffectKind.CREATE, EffectKind.UPDATE}:
+            amount = draw(st.sampled_from((Decimal(5), Decimal("5.0"), Decimal("7.25"))))
+        calls.append(made(version, kind, amount, date_ns))
+    return calls
+
+
+async def sent(third_party: FakeThirdParty, call: Call) -> None:
+    assert (await third_party.send(call)).outcome is Outcome.DELIVERED
+
+
+async def books_after(calls: Sequence[Call]) -> FakeThirdParty:
+    """A third party that has carried these out, and has forgotten every key since."""
+    third_party = FakeThirdParty()
+    third_party.key_retention_seconds = 0
+    for call in calls:
+        await sent(third_party, call)
+    return third_party
+
+
+async def found_by(third_party: FakeThirdParty) -> Found | NotFound:
+    found = await third_party.lookup(1)
+    assert not isinstance(found, Answer)
+    return found
+
+
+@given(calls=lives(ties=True), data=st.data())
+def test_whatever_was_carried_out_everything_is_in_the_end_and_once(calls: list[Call], data: st.DataObject) -> None:
+    """Any part of a queue may have been carried out: what is missing is sent, nothing else; nothing is illegal,
+    nothing is paid twice, and no person is needed."""
+    carried_out = data.draw(st.integers(0, len(calls)))
+
+    async def main() -> None:
+        third_party = await books_after(calls[:carried_out])
+        for place, call in enumerate(calls):
+            verdict = settle_doubt(call, await found_by(third_party), calls[place + 1 :])
+            assert verdict.ruling is not Ruling.PARK
+            if verdict.ruling is Ruling.SEND_AGAIN:
+                await sent(third_party, call)
+        assert third_party.violations == []
+        assert await found_by(third_party) == await found_by(await books_after(calls))
+
+    asyncio.run(main())
+
+
+@given(calls=lives(ties=False), data=st.data())
+def test_the_verdict_is_true(calls: list[Call], data: st.DataObject) -> None:
+    """Delivered means carried out, sent again means not; also where later calls are unknown, which at worst leaves
+    it to a person."""
+    carried_out = data.draw(st.integers(0, len(calls)))
+    place = data.draw(st.integers(0, min(carried_out, len(calls) - 1)))
+    known = data.draw(st.integers(place, len(calls)))
+
+    async def main() -> None:
+        third_party = await books_after(calls[:carried_out])
+        ruling = settle_doubt(calls[place], await found_by(third_party), calls[place + 1 : known]).ruling
+        if ruling is Ruling.PARK:
+            assert carried_out > max(known, place + 1)
+        else:
+            assert ruling is (Ruling.DELIVERED if carried_out > place else Ruling.SEND_AGAIN)
+
+    asyncio.run(main())
+
+
+PENDING = Found("PENDING", Decimal("6.50"), format_instant(DATE_NS))
+
+
+@pytest.mark.parametrize(
+    ("kind", "lookup"),
+    [
+        (EffectKind.UPDATE, NotFound()),
+        (EffectKind.COMPLETE, NotFound()),
+        (EffectKind.CREATE, Found("PENDING", Decimal(7), PENDING.last_transaction_date)),
+        (EffectKind.CREATE, Found("PENDING", PENDING.cashback_amount, format_instant(DATE_NS - 1))),
+        (EffectKind.CREATE, Found("CANCELLED", PENDING.cashback_amount, PENDING.last_transaction_date)),
+        (EffectKind.UPDATE, Found("PENDING", Decimal(7), format_instant(DATE_NS + 1))),
+        (EffectKind.UPDATE, Found("COMPLETED", PENDING.cashback_amount, PENDING.last_transaction_date)),
+        (EffectKind.COMPLETE, Found("COMPLETED", Decimal(7), PENDING.last_transaction_date)),
+        (EffectKind.COMPLETE, Found("PENDING", Decimal(7), PENDING.last_transaction_date)),
+        (EffectKind.COMPLETE, Found("CANCELLED", PENDING.cashback_amount, PENDING.last_transaction_date)),
+        (EffectKind.CANCEL, Found("COMPLETED", PENDING.cashback_amount, PENDING.last_transaction_date)),
+        (EffectKind.CANCEL, Found("PENDING", PENDING.cashback_amount, format_instant(DATE_NS + 1))),
+        (EffectKind.UPDATE, Found("PENDING", PENDING.cashback_amount, "yesterday")),
+        (EffectKind.UPDATE, Found("FROZEN", PENDING.cashback_amount, PENDING.last_transaction_date)),
+    ],
+)
+def test_what_we_cannot_have_done_is_left_to_a_person(kind: EffectKind, lookup: Found | NotFound) -> None:
+    """Nobody but us should change an order there. The reason says what was found."""
+    verdict = settle_doubt(made(2, kind, PENDING.cashback_amount, DATE_NS), lookup)
+    assert verdict.ruling is Ruling.PARK
+    assert verdict.found == ("no such order" if isinstance(lookup, NotFound) else verdict.found)
+    assert isinstance(lookup, NotFound) or lookup.status in verdict.found
+
+
+DELIVERED, UNKNOWN, IN_FLIGHT = Outcome.DELIVERED, Outcome.IN_DOUBT, Outcome.IN_FLIGHT
+LOOKUP = Outcome.FOUND
+
+
+@pytest.mark.parametrize(
+    ("before", "attempts", "after"),
+    [
+        (False, [(Outcome.FAILED, 503)], False),
+        (False, [(Outcome.FAILED, None)], False),
+        (False, [(Outcome.REFUSED, 422)], False),
+        (False, [(Outcome.FAILED, 500)], True),
+        (False, [(Outcome.FAILED, 504)], True),
+        (False, [(UNKNOWN, None)], True),
+        (False, [(IN_FLIGHT, 409)], True),
+        (False, [(DELIVERED, 200)], True),
+        (True, [(Outcome.FAILED, 503)], True),
+        (True, [(LOOKUP, 200)], True),
+        (True, [(LOOKUP, 200), (Outcome.FAILED, 503)], False),
+        (True, [(LOOKUP, 200), (UNKNOWN, None)], True),
+    ],
+)
+def test_what_an_attempt_does_to_the_doubt(
+    *, before: bool, attempts: list[tuple[Outcome, int | None]], after: bool
+) -> None:
+    """It stays until a lookup has shown that the call may be sent again, and comes back with an unknown outcome."""
+    call = made(1, EffectKind.CREATE, Decimal(5), DATE_NS)
+    made_attempts = [
+        Attempt(
+            call,
+            datetime.now(UTC),
+            1,
+            Answer(outcome, status, ""),
+            AttemptKind.LOOKUP if outcome is LOOKUP else AttemptKind.CALL,
+        )
+        for outcome, status in attempts
+    ]
+    assert maybe_done_after(made_attempts, before=before) is after
