@@ -21,17 +21,14 @@ from uuid import uuid4
 import httpx
 import psycopg
 from confluent_kafka import Consumer
-from confluent_kafka import Message as Received
 from rich.console import Console
 from rich.table import Table
 
-from adapters.kafka.decoder import decode
 from adapters.kafka.publisher import Outgoing, Publisher
-from adapters.kafka.records import record_of
 from adapters.postgres.migrate import migrate
-from domain.exact_json import dumps, loads
+from bench.references.straight_through import call_at_once, decoded
+from domain.exact_json import loads
 from domain.messages import Kind, Message
-from domain.ports import Partition
 from sandbox.broker import EmbeddedBroker, create_topic
 from sandbox.lifecycles import OrderMessage, lifecycles
 from sandbox.ports import free_port
@@ -44,12 +41,6 @@ DEADLINE_SECONDS = 180
 TOPICS = {kind: f"order-cashback-{kind.lower()}" for kind in Kind}
 # The creates lag: whoever reads them starts when the others have read everything.
 LAGGING = Kind.CREATED
-_PATHS = {
-    Kind.CREATED: ("POST", "/v1/cashbacks"),
-    Kind.UPDATED: ("PUT", "/v1/cashbacks/{}"),
-    Kind.CANCELLED: ("POST", "/v1/cashbacks/{}/cancel"),
-    Kind.COMPLETED: ("POST", "/v1/cashbacks/{}/complete"),
-}
 
 
 def main() -> None:
@@ -86,7 +77,7 @@ def _straightforward(
         for kind in (*(kind for kind in Kind if kind is not LAGGING), LAGGING):
             expected = sum(message.kind == kind for message in messages)
             for message in _read(bootstrap, config, TOPICS[kind], expected):
-                status = _call(client, message)
+                status = call_at_once(client, message)
                 if not httpx.codes.is_success(status):
                     failures[status] += 1
     return {"failed calls": sum(failures.values()), "of them 404": failures[404]}
@@ -151,30 +142,9 @@ def _read(bootstrap: str, config: dict[str, str], topic: str, expected: int) -> 
             if record is None or record.error():
                 continue
             expected -= 1
-            yield _decoded(record, topic)
+            yield decoded(record, topic)
     finally:
         consumer.close()
-
-
-def _decoded(received: Received, topic: str) -> Message:
-    record = record_of(received, Partition(topic, "-", received.partition() or 0))
-    assert record is not None
-    message = decode(record)
-    assert isinstance(message, Message)
-    return message
-
-
-def _call(client: httpx.Client, message: Message) -> int:
-    method, path = _PATHS[message.kind]
-    payload = loads(message.body)["payload"]
-    body: dict[str, Any] = {name: payload[name] for name in ("orderId", "transactionId", "transactionDate")}
-    if message.kind in {Kind.CREATED, Kind.UPDATED}:
-        body |= {"storeNo": message.store_no, "buyerId": message.buyer_id, "cashbackAmount": message.cashback}
-        body["items"] = [item["productItem"] for item in payload["orderItemsWithDiscountSummaryItems"]]
-    if message.kind is Kind.COMPLETED:
-        body["cashbackAmount"] = 0  # it knows no amount: it has kept nothing
-    headers = {"Idempotency-Key": str(uuid4()), "Content-Type": "application/json"}
-    return client.request(method, path.format(message.order_id), content=dumps(body), headers=headers).status_code
 
 
 def _books(base_url: str) -> dict[str, Any]:

@@ -1,0 +1,52 @@
+"""The ceiling for intake: the same client over the same records, a bare JSON parse, and a COPY of the same bytes
+with the offsets in the same transaction. It decides nothing, knows no order, and has no index to keep."""
+
+import json
+import time
+from uuid import uuid4
+
+import psycopg
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
+from adapters.kafka.consumer_config import consumer_config
+from bench.laboratory import BATCH_SIZE
+from bench.processes import TimeUp
+from bench.reading import DEADLINE_SECONDS, FullTopic
+
+
+def copy_all(database_url: str, topic: FullTopic) -> float:
+    """Messages a second, from the first batch to the last. Raises TimeUp."""
+    config = {**consumer_config(topic.bootstrap, uuid4().hex, topic.config), "auto.offset.reset": "earliest"}
+    consumer = Consumer(config)
+    consumer.assign([TopicPartition(topic.name, number, OFFSET_BEGINNING) for number in range(topic.partitions)])
+    seen, started = 0, 0.0
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    try:
+        with psycopg.connect(database_url) as connection:
+            connection.execute("CREATE TABLE records (partition integer, kafka_offset bigint, value bytea)")
+            connection.execute("CREATE TABLE positions (partition integer PRIMARY KEY, next_offset bigint)")
+            connection.commit()
+            while seen < topic.messages:
+                if time.monotonic() > deadline:
+                    raise TimeUp(f"the ceiling has read {seen} of {topic.messages} messages")
+                messages = consumer.consume(min(BATCH_SIZE, topic.messages - seen), timeout=0.05)
+                if not messages:
+                    continue
+                started = started or time.perf_counter()
+                with connection.cursor() as cursor:
+                    with cursor.copy("COPY records FROM STDIN (FORMAT BINARY)") as copy:
+                        copy.set_types(["int4", "int8", "bytea"])
+                        for message in messages:
+                            json.loads(message.value() or b"")
+                            copy.write_row((message.partition(), message.offset(), message.value()))
+                    positions = {message.partition(): (message.offset() or 0) + 1 for message in messages}
+                    cursor.executemany(
+                        "INSERT INTO positions VALUES (%s, %s) ON CONFLICT (partition) DO UPDATE SET next_offset ="
+                        " excluded.next_offset",
+                        list(positions.items()),
+                    )
+                connection.commit()
+                seen += len(messages)
+            return seen / (time.perf_counter() - started)
+    finally:
+        consumer.close()

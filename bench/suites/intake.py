@@ -1,0 +1,70 @@
+"""Intake, from Kafka to committed in PostgreSQL."""
+
+from functools import partial
+from itertools import islice
+from typing import Final
+
+from bench import messages
+from bench.arithmetic import Figure
+from bench.laboratory import PARTITIONS, Laboratory
+from bench.reading import FullTopic, Reader, read_once
+from bench.references.copying import copy_all
+from bench.scales import SMOKE
+from bench.stores import tidy
+
+NAME: Final = "intake"
+TITLE: Final = "Intake"
+ABOUT: Final = (
+    "One process reads a full topic of six partitions, decides, and commits events and positions. The ceiling"
+    " is the same client over the same records with a bare JSON parse and a COPY of the same bytes, with the"
+    " offsets in the same transaction: it decides nothing and keeps no index. New orders: the CREATED of each."
+    " Existing orders: the second message of each, for orders that are in the store; cold: none of them is in"
+    " memory, warm: all are."
+)
+_CEILING: Final = "ceiling: the same client, bare JSON parse, COPY"
+_UNIT: Final = "messages/s"
+
+NEW: Final = Figure("intake-new", "intake of new orders", _CEILING, _UNIT, 0.35, 0.5)
+MIXED: Final = Figure("intake-lifecycles", "intake of whole lifecycles", _CEILING, _UNIT)
+COLD: Final = Figure("intake-existing-cold", "intake, existing orders, cold cache", _CEILING, _UNIT, 0.2, 0.35)
+WARM: Final = Figure("intake-existing-warm", "intake, existing orders, warm cache", _CEILING, _UNIT, 0.3, 0.45)
+
+
+def run(lab: Laboratory) -> None:
+    new = _topic(lab, messages.creations(lab.scale.new_messages)[0])
+    created, following = (_topic(lab, sent) for sent in messages.creations(lab.scale.intake_messages))
+    mixed = _topic(lab, list(islice(messages.whole_lifecycles(), lab.scale.new_messages)))
+    lab.compare(NEW, partial(_ours, lab, new), partial(_ceiling, lab, new))
+    if lab.scale is not SMOKE:
+        lab.compare(MIXED, partial(_ours, lab, mixed), partial(_ceiling, lab, mixed))
+    with lab.database() as filled:
+        read_once(filled, [created])
+        tidy(filled)
+        lab.compare(COLD, partial(_ours, lab, following, filled), partial(_ceiling, lab, following))
+    lab.compare(WARM, partial(_warm, lab, created, following), partial(_ceiling, lab, following))
+
+
+def _topic(lab: Laboratory, sent: list[messages.Sent]) -> FullTopic:
+    name = lab.topic(PARTITIONS)
+    messages.publish(lab.bootstrap, name, sent)
+    return FullTopic(lab.bootstrap, lab.kafka_config, name, len(sent), PARTITIONS)
+
+
+def _ours(lab: Laboratory, topic: FullTopic, template: str | None = None) -> float:
+    with lab.database(template=template) as url:
+        return read_once(url, [topic])
+
+
+def _warm(lab: Laboratory, created: FullTopic, following: FullTopic) -> float:
+    with lab.database() as url:
+        reader = Reader(url)
+        try:
+            reader.read(created)
+            return reader.read(following)
+        finally:
+            reader.close()
+
+
+def _ceiling(lab: Laboratory, topic: FullTopic) -> float:
+    with lab.database(empty=True) as url:
+        return copy_all(url, topic)
