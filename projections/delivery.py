@@ -140,7 +140,9 @@ class Dispatcher:
         # The lease counts from before we ask for it, on our own clock: it can only end too early.
         claimed_at, epoch = self._monotonic(), self._breaker.epoch
         try:
-            claims, next_due_seconds = await self._ledger.claim(room)
+            # The orders longest due may be those that always fail: they mustn't hold the breaker open for ever.
+            by_chance = self._breaker.state is not BreakerState.CLOSED
+            claims, next_due_seconds = await self._ledger.claim(room, by_chance=by_chance)
         except StoreUnavailable as error:
             log.warning("the ledger can't be reached; nothing is sent", error=str(error))
             self._observer.push_state("waiting for the ledger")

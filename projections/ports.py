@@ -126,9 +126,10 @@ class Settlement:
 class Ledger(Protocol):
     """The effect ledger and its cursors. Every method raises domain.ports.StoreUnavailable in an outage."""
 
-    async def claim(self, limit: int) -> tuple[list[Claim], float | None]:
-        """Takes at most `limit` orders that have a call due and that nobody has; and tells in how many seconds
-        the next one will be due, None if none is known.
+    async def claim(self, limit: int, *, by_chance: bool = False) -> tuple[list[Claim], float | None]:
+        """Takes at most `limit` orders that have a call due and that nobody has, those longest due first; and
+        tells in how many seconds the next one will be due, None if none is known. `by_chance`: the first of them
+        isn't the longest due, but any of a thousand.
 
         The calls of an earlier claim that was never settled may have been sent: they are in doubt from now on."""
 

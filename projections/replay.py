@@ -1,8 +1,10 @@
-"""Replay: what would be sent again for one order, and in which order. Nothing is sent here."""
+"""Replay: what would be published again for one order, and in which order. Nothing is sent here.
+
+Which calls are sent again is in `redelivery.py`.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -17,7 +19,6 @@ from domain.events import (
 )
 from domain.messages import Message
 from domain.order import Standing
-from projections.ports import Call
 
 REPLAY_HEADER: Final = "cashback-replay"
 """Names the replay that a republished message belongs to (contract.md, section 1)."""
@@ -122,77 +123,3 @@ def _key_of(event: OrderEvent) -> tuple[int, int, str, int, str]:
 
 def _topic(message: Message, topics: Collection[str]) -> str:
     return message.topic if message.topic in topics else next(iter(topics))
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """A call as the effect ledger has it."""
-
-    call: Call
-    state: CallState
-    attempts: int
-    first_attempt_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Redelivered:
-    """A call that is sent again, with its old key and body."""
-
-    entry: LedgerEntry
-    warning: str | None
-    """What a person should know before it is sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Suppressed:
-    """A call that stays as it is, and why."""
-
-    entry: LedgerEntry
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Redelivery:
-    """What happens to an order's calls; both in the order of their versions."""
-
-    sent: tuple[Redelivered, ...]
-    suppressed: tuple[Suppressed, ...]
-
-    @property
-    def versions(self) -> list[int]:
-        return [each.entry.call.version for each in self.sent]
-
-
-def redelivery(entries: Sequence[LedgerEntry], *, now: datetime, key_retention: timedelta) -> Redelivery:
-    """Every call that isn't settled; and of the delivered ones those whose key the third party still remembers:
-    to send another again might pay twice."""
-    sent, suppressed = [], []
-    for entry in sorted(entries, key=lambda entry: entry.call.version):
-        first = entry.first_attempt_at
-        remembered = first is not None and now - first < key_retention
-        if entry.state is CallState.SKIPPED:
-            suppressed.append(Suppressed(entry, "a person has given it up"))
-        elif entry.state is CallState.DELIVERED and not remembered:
-            suppressed.append(Suppressed(entry, _forgotten(key_retention)))
-        else:
-            warning = None if first is None or remembered else _in_doubt(key_retention)
-            sent.append(Redelivered(entry, warning))
-    return Redelivery(tuple(sent), tuple(suppressed))
-
-
-def _forgotten(key_retention: timedelta) -> str:
-    return (
-        f"delivered, and first sent more than {_hours(key_retention)} ago: the third party may have forgotten its"
-        " key and would pay again"
-    )
-
-
-def _in_doubt(key_retention: timedelta) -> str:
-    return (
-        f"first sent more than {_hours(key_retention)} ago: if an attempt was carried out after all, the third"
-        " party may have forgotten its key; look the order up there first"
-    )
-
-
-def _hours(span: timedelta) -> str:
-    return f"{span / timedelta(hours=1):g} h"

@@ -25,6 +25,7 @@ ANSWER_TIMEOUT_SECONDS: Final = 45.0
 RELISTEN_SECONDS: Final = 1.0
 
 _SQL = statements("delivery")
+_CLAIM_BY_CHANCE: Final = _SQL["claim"].replace("/* offset */", _SQL["by_chance"])
 
 
 class PostgresLedger:
@@ -68,14 +69,14 @@ class PostgresLedger:
             await asyncio.gather(self._listener, return_exceptions=True)
         await self._pool.close()
 
-    async def claim(self, limit: int) -> tuple[list[Claim], float | None]:
+    async def claim(self, limit: int, *, by_chance: bool = False) -> tuple[list[Claim], float | None]:
         token = uuid4()
         self._due.clear()
         lease = {"token": token, "lease_seconds": self._lease_seconds}
         taking = {"limit": limit, "calls": CALLS_PER_CLAIM, **lease}
         async with self._translated() as connection:
             cursor = connection.cursor(binary=True)
-            await cursor.execute(_SQL["claim"], taking, prepare=True)
+            await cursor.execute(_CLAIM_BY_CHANCE if by_chance else _SQL["claim"], taking, prepare=True)
             order_ids = [order_id for (order_id,) in await cursor.fetchall()]
             if order_ids:
                 reading = {"order_ids": order_ids, "token": token, "calls": CALLS_PER_CLAIM}

@@ -114,6 +114,20 @@ class TestClaiming:
 
         world.run(scenario)
 
+    def test_a_claim_by_chance_is_not_always_of_the_order_that_has_waited_longest(self, world: LedgerWorld) -> None:
+        """But it always finds one if there is any."""
+        world.add(*(call(order_id, 1) for order_id in range(1, 21)))
+
+        async def scenario(ledger: Ledger) -> None:
+            firsts = set()
+            for _ in range(15):
+                [claim], _ = await ledger.claim(1, by_chance=True)
+                firsts.add(claim.order_id)
+                world.elapse(LEASE_SECONDS)
+            assert len(firsts) > 1
+
+        world.run(scenario)
+
     def test_many_who_claim_at_once_never_get_the_same_order(self, world: LedgerWorld) -> None:
         """And together they get all that they ask for, round after round."""
         world.add(*(call(order_id, 1) for order_id in range(1, 201)))

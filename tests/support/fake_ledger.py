@@ -1,6 +1,7 @@
 """The effect ledger in memory: `projections.ports.Ledger` for tests that need no server."""
 
 import asyncio
+import random
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ class FakeLedger:
 
     def __init__(self, clock: Callable[[], float], *, lease_seconds: float = 60.0) -> None:
         self.cursors: dict[int, Cursor] = {}
+        self._dice = random.Random(1)
         self.attempts: list[Attempt] = []
         """Calls and lookups."""
         self.lost: list[Call] = []
@@ -86,7 +88,7 @@ class FakeLedger:
             cursor.next_attempt_at = self._clock()
         self._due.set()
 
-    async def claim(self, limit: int) -> tuple[list[Claim], float | None]:
+    async def claim(self, limit: int, *, by_chance: bool = False) -> tuple[list[Claim], float | None]:
         await self._reached()
         self._due.clear()
         self.claims += 1
@@ -94,7 +96,9 @@ class FakeLedger:
         waiting = sorted(
             ((cursor.next_attempt_at, order_id) for order_id, cursor in self.cursors.items() if cursor.is_waiting)
         )
-        taken = [order_id for due_at, order_id in waiting[:limit] if due_at <= now]
+        due = [order_id for due_at, order_id in waiting if due_at <= now]
+        first = self._dice.randrange(len(due)) if by_chance and due else 0
+        taken = due[first : first + limit]
         claims = []
         for order_id in sorted(taken):
             cursor = self.cursors[order_id]

@@ -104,6 +104,32 @@ def test_the_way_back_is_a_ramp() -> None:
     run(main)
 
 
+def test_orders_that_always_fail_do_not_keep_the_breaker_open_before_the_others() -> None:
+    """A hundred of them have been due for longest, so the breaker opens at once; four hundred others are there."""
+
+    async def main() -> None:
+        world = World()
+        bad = range(1, 101)
+        world.third_party.plan = lambda sent: Fault(
+            status=500 if sent.order_id in bad else None, before_seconds=0.01
+        )
+        for order_id in bad:
+            world.ledger.add(*lifecycle(order_id))
+        await asyncio.sleep(1.0)
+        for order_id in range(101, 501):
+            world.ledger.add(*lifecycle(order_id))
+        running = world.start()
+        good = [world.ledger.cursors[order_id] for order_id in range(101, 501)]
+        began = asyncio.get_running_loop().time()
+        await world.until(lambda: not any(cursor.is_waiting for cursor in good))
+        assert (
+            asyncio.get_running_loop().time() - began < 60
+        )  # of virtual time; it's 2400 if those longest due go first
+        await running.stop()
+
+    run(main)
+
+
 def test_one_order_that_always_fails_stops_nobody_and_is_parked() -> None:
     """After its attempts, while a steady flow of others is answered."""
 

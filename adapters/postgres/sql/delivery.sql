@@ -4,7 +4,7 @@
 WITH due AS (
     SELECT order_id, settled_version, claimed_at, claimed_head FROM delivery
     WHERE settled_version < head_version AND parked_at IS NULL AND next_attempt_at <= now()
-    ORDER BY next_attempt_at LIMIT %(limit)s
+    ORDER BY next_attempt_at LIMIT %(limit)s /* offset */
     FOR UPDATE SKIP LOCKED
 ), lost AS (
     UPDATE effect AS e
@@ -27,6 +27,16 @@ SET lease_token = %(token)s, next_attempt_at = now() + %(lease_seconds)s * inter
     claimed_at = now(), claimed_head = d.head_version
 FROM due WHERE d.order_id = due.order_id
 RETURNING d.order_id
+
+-- name: by_chance
+-- For claims that shall not begin with the order longest due.
+OFFSET (
+    SELECT floor(random() * count(*))::bigint FROM (
+        SELECT 1 FROM delivery
+        WHERE settled_version < head_version AND parked_at IS NULL AND next_attempt_at <= now()
+        LIMIT 1000
+    ) AS some
+)
 
 -- name: claimed_calls
 -- The next calls of the orders just taken, those in doubt with the seconds since they may first have been sent. A
