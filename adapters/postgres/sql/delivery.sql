@@ -35,7 +35,7 @@ OFFSET (
         SELECT 1 FROM delivery
         WHERE settled_version < head_version AND parked_at IS NULL AND next_attempt_at <= now()
         LIMIT 1000
-    ) AS some
+    ) AS choice
 )
 
 -- name: claimed_calls
