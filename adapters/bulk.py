@@ -14,9 +14,12 @@ from uuid import UUID
 
 from domain.errors import CashbackError
 from domain.lifecycle import Status
+from projections.redelivery import Wish
 
 MAX_ORDERS: Final = 100_000
 """In one bulk replay."""
+MAX_REDELIVERED_ORDERS: Final = 10_000
+"""In one that calls the third party again: its preview looks at each call."""
 TOKEN_MINUTES: Final = 15
 """How long a preview can be started."""
 KEPT_PREVIEW_HOURS: Final = 24
@@ -33,6 +36,11 @@ class BulkMode(StrEnum):
     """What is done to each order."""
 
     REPUBLISH = "republish"
+    """Its messages go to the topic again."""
+    REDELIVER = "redeliver"
+    """Its calls go to the third party again."""
+    RETRY = "retry"
+    """It is parked, and goes on."""
 
 
 class BulkState(StrEnum):
@@ -51,14 +59,31 @@ class BulkState(StrEnum):
 class Selection:
     """Which orders; all conditions that are given must hold, and one must be given.
 
-    `changed_from_ns` (included) and `changed_to_ns` (excluded) are about an order's last decision, in nanoseconds
-    since 1970: an order that has changed again since counts by that later change.
+    Moments are in nanoseconds since 1970, `…_from_ns` included, `…_to_ns` excluded. Those of a change are about an
+    order's last decision: an order that has changed again since counts by that later change.
     """
 
     orders: frozenset[int] | None = None
     status: Status | None = None
     changed_from_ns: int | None = None
     changed_to_ns: int | None = None
+    parked: bool = False
+    """Only orders that are parked; so do the conditions below."""
+    parked_reason: str | None = None
+    """What the reason for which they are parked begins with."""
+    parked_from_ns: int | None = None
+    parked_to_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Foretold:
+    """What redeliveries of many orders would come to."""
+
+    calls: int
+    suppressed: int
+    """Calls that would stay as they are."""
+    amount_at_risk: Decimal
+    """What the third party could pay a second time because of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +113,10 @@ class BulkReplay:
     ended_at: datetime | None
     expected_end: datetime | None
     """By its rate, or by its speed so far if that is less."""
+    wish: Wish | None = None
+    """Of redeliveries."""
+    foretold: Foretold | None = None
+    """Of redeliveries: when the preview was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +149,8 @@ class BulkRefused(CashbackError):
 
 
 class TooManyOrders(BulkRefused):
-    def __init__(self) -> None:
-        super().__init__(f"more than {MAX_ORDERS} orders are selected: narrow the selection")
+    def __init__(self, limit: int = MAX_ORDERS) -> None:
+        super().__init__(f"more than {limit} orders are selected: narrow the selection")
 
 
 class UnknownBulkReplay(BulkRefused):

@@ -23,15 +23,18 @@ from rich.progress import (
 
 from adapters import bulk_running, bulk_showing
 from adapters.bulk import MAX_ORDERS, BulkMode, BulkReplay, BulkState, Preview, Selection, UnknownBulkReplay
+from adapters.operators import command_line_operator
 from adapters.postgres.bulk import PostgresBulk
 from adapters.postgres.bulk_work import LEASE_SECONDS, PostgresBulkWork
 from adapters.postgres.pool import Database
-from adapters.replaying import bulk_runner
+from adapters.replaying import bulk_replays, bulk_runner
 from adapters.settings import BadSetting, Settings
 from domain.errors import BadInstant, CashbackError
 from domain.identifiers import MAX_ORDER_ID
 from domain.instants import parse_instant
 from domain.lifecycle import Status
+from projections.redelivery import DEFAULT_WISH
+from projections.redelivery import Wish as Redelivery
 
 MAX_LISTED: Final = 50
 POLL_SECONDS: Final = 1.0
@@ -51,12 +54,21 @@ class Wish:
     selection: Selection
     rate_per_second: float
     reason: str
+    redelivery: Redelivery = DEFAULT_WISH
     dry_run: bool = False
     yes: bool = False
 
 
-def selection(
-    orders: str | None, status: Status | None, changed_from: str | None, changed_to: str | None
+def selection(  # noqa: PLR0913 - each is an option of the command
+    orders: str | None = None,
+    status: Status | None = None,
+    changed_from: str | None = None,
+    changed_to: str | None = None,
+    *,
+    parked: bool = False,
+    parked_reason: str | None = None,
+    parked_from: str | None = None,
+    parked_to: str | None = None,
 ) -> Selection:
     """From the options as typed; `orders` is a file of order ids, or `-`. Raises BadSetting."""
     chosen = Selection(
@@ -64,9 +76,13 @@ def selection(
         status=status,
         changed_from_ns=_instant("--changed-from", changed_from),
         changed_to_ns=_instant("--changed-to", changed_to),
+        parked=parked,
+        parked_reason=parked_reason,
+        parked_from_ns=_instant("--parked-from", parked_from),
+        parked_to_ns=_instant("--parked-to", parked_to),
     )
     if chosen == Selection():
-        raise BadSetting("say which orders: --status, --changed-from, --changed-to or --orders")
+        raise BadSetting("say which orders: --status, --changed-from, --changed-to, --parked… or --orders")
     return chosen
 
 
@@ -115,7 +131,9 @@ def run_replay_many(settings: Settings, wish: Wish) -> int:
 
 async def _preview(settings: Settings, wish: Wish) -> Preview:
     async with Database(settings.database_url.get_secret_value()) as database:
-        return await PostgresBulk(database).preview(wish.mode, wish.selection, wish.rate_per_second, wish.reason)
+        return await bulk_replays(settings, database).preview(
+            wish.mode, wish.selection, wish.rate_per_second, wish.reason, wish.redelivery
+        )
 
 
 def run_preview(settings: Settings, token: str) -> int:
@@ -130,14 +148,14 @@ def run_preview(settings: Settings, token: str) -> int:
 async def _run(settings: Settings, token: str) -> tuple[BulkReplay, bool]:
     """The replay at its end, and whether a signal has ended it."""
     async with Database(settings.database_url.get_secret_value()) as database:
-        bulk, lease = PostgresBulk(database), uuid4()
-        started = await bulk.start(None, token, lease=lease, lease_seconds=LEASE_SECONDS)
+        bulk, lease, by = bulk_replays(settings, database), uuid4(), command_line_operator()
+        started = await bulk.start(None, token, by=by, lease=lease, lease_seconds=LEASE_SECONDS)
         job = await PostgresBulkWork(database).job(started.id, lease)
         stop, cancelling = asyncio.Event(), set[asyncio.Task[None]]()
 
         async def cancel() -> None:
             try:
-                await bulk.cancel(started.id)
+                await bulk.cancel(started.id, by=by)
             finally:
                 stop.set()
 
@@ -209,7 +227,7 @@ def run_replays(settings: Settings, replay_id: UUID | None) -> int:
 def run_cancel(settings: Settings, replay_id: UUID) -> int:
     async def cancel() -> BulkReplay:
         async with Database(settings.database_url.get_secret_value()) as database:
-            return await PostgresBulk(database).cancel(replay_id)
+            return await PostgresBulk(database).cancel(replay_id, by=command_line_operator())
 
     bulk_showing.show(asyncio.run(cancel()))
     return 0

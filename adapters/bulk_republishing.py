@@ -94,7 +94,7 @@ class _Republishing:
             self._topics_there |= new
 
     async def _record(self, items: Mapping[int, int]) -> None:
-        await self._replays.record_bulk(self._job.id, replay.Mode.REPUBLISH, self._job.reason, items)
+        await self._replays.record_bulk(self._job.id, replay.Mode.REPUBLISH, self._job.asked, items)
 
 
 def _why(short: Mapping[int, Sent]) -> str | None:

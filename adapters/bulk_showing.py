@@ -27,6 +27,10 @@ def show_preview(preview: Preview) -> None:
     console.print(
         f"at {replay.rate_per_second:g} orders a second: {_duration(replay.total / replay.rate_per_second)}"
     )
+    if replay.foretold is not None:
+        foretold = replay.foretold
+        console.print(f"calls: {foretold.calls} would be sent, {foretold.suppressed} would stay as they are")
+        console.print(f"could be paid a second time: {foretold.amount_at_risk:f}")
     if preview.left_out_count:
         some = ", ".join(map(str, preview.left_out))
         more = ", …" if preview.left_out_count > len(preview.left_out) else ""

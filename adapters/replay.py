@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, Final, Protocol
 from uuid import UUID, uuid4
 
@@ -12,22 +13,16 @@ from msgspec import Raw
 from adapters.kafka.partitioner import partition_for
 from adapters.kafka.publisher import Delivered, Outgoing
 from adapters.kafka.republisher import PartlyPublished
+from adapters.operators import Asked
 from adapters.postgres.replays import PostgresReplays, ReplayRecord
-from domain.errors import CashbackError
-from projections.replay import LedgerEntry, Mode, Redelivery, Republication, republications
+from adapters.refusals import UnknownOrder
+from domain.money import ZERO
+from projections.redelivery import DEFAULT_WISH, LedgerEntry, Redelivered, Redelivery, Wish
+from projections.replay import Mode, Republication, republications
 from projections.third_party import path_of
 
-MAX_REASON_LENGTH: Final = 1000
 MAX_REPUBLISHING: Final = 2
 """Orders that one process republishes at once; further ones wait."""
-
-
-class UnknownOrder(CashbackError):
-    """The order has no events."""
-
-    def __init__(self, order_id: int) -> None:
-        super().__init__(f"order {order_id} has no events")
-        self.order_id = order_id
 
 
 class Republisher(Protocol):
@@ -50,6 +45,10 @@ class ReplayReport:
     dry_run: bool
     items: list[dict[str, Any]]
     suppressed: list[dict[str, Any]]
+    wish: Wish | None
+    """Of a redelivery."""
+    amount_at_risk: Decimal
+    """What the third party could pay a second time because of it."""
 
     def as_json(self) -> dict[str, Any]:
         """For `domain.exact_json.dumps`."""
@@ -58,6 +57,10 @@ class ReplayReport:
             "orderId": self.order_id,
             "mode": self.mode,
             "dryRun": self.dry_run,
+            "how": self.wish.how if self.wish else None,
+            "nonce": self.wish.nonce if self.wish else None,
+            "include": sorted(self.wish.include) if self.wish else [],
+            "amountAtRisk": self.amount_at_risk,
             "items": self.items,
             "suppressed": self.suppressed,
         }
@@ -82,26 +85,28 @@ class ReplayService:
         self._new_id = new_id
         self._publishing = asyncio.Semaphore(MAX_REPUBLISHING)
 
-    async def replay(self, order_id: int, mode: Mode, *, dry_run: bool, reason: str) -> ReplayReport:
-        """Raises UnknownOrder, domain.ports.StoreUnavailable, and, for Kafka, KafkaUnreachable (nothing was done)
-        or PartlyPublished (safe to do again: repeats change nothing)."""
-        record = None if dry_run else ReplayRecord(self._new_id(), order_id, mode, reason)
+    async def replay(
+        self, order_id: int, mode: Mode, *, asked: Asked, dry_run: bool, wish: Wish = DEFAULT_WISH
+    ) -> ReplayReport:
+        """`wish` is for redeliveries. Raises UnknownOrder, UnderWay, NonceUsed, StoreUnavailable, and, for Kafka,
+        KafkaUnreachable (nothing was done) or PartlyPublished (safe to do again: repeats change nothing)."""
+        record = None if dry_run else ReplayRecord(self._new_id(), order_id, mode, asked)
         replay_id = record.id if record else None
         match mode:
             case Mode.REDELIVER:
-                plan = await self._redeliver(order_id, record)
-                sent = [_call(each.entry) | {"willSend": True, "warning": each.warning} for each in plan.sent]
+                plan = await self._redeliver(order_id, wish, record)
+                sent = [_sent(each) for each in plan.sent]
                 kept = [_call(each.entry) | {"willSend": False, "reason": each.reason} for each in plan.suppressed]
-                return ReplayReport(replay_id, order_id, mode, dry_run, sent, kept)
+                return ReplayReport(replay_id, order_id, mode, dry_run, sent, kept, wish, plan.amount_at_risk)
             case Mode.REPUBLISH:
                 items = await self._republish(order_id, record)
-                return ReplayReport(replay_id, order_id, mode, dry_run, items, [])
+                return ReplayReport(replay_id, order_id, mode, dry_run, items, [], None, ZERO)
 
-    async def _redeliver(self, order_id: int, record: ReplayRecord | None) -> Redelivery:
+    async def _redeliver(self, order_id: int, wish: Wish, record: ReplayRecord | None) -> Redelivery:
         if record is None:
-            plan = await self._replays.preview(order_id, self._key_retention)
+            plan = await self._replays.preview(order_id, wish, self._key_retention)
         else:
-            plan = await self._replays.redeliver(record, self._key_retention)
+            plan = await self._replays.redeliver(record, wish, self._key_retention)
         if plan is None:
             raise UnknownOrder(order_id)
         return plan
@@ -130,6 +135,12 @@ class ReplayService:
         return [
             _message(each, verdict.partition, verdict.offset) for each, verdict in zip(plan, delivered, strict=True)
         ]
+
+
+def _sent(each: Redelivered) -> dict[str, Any]:
+    former = {"formerKey": each.entry.call.key if each.is_renewed else None}
+    risk = {"amountAtRisk": each.at_risk, "warning": each.warning}
+    return _call(each.entry) | {"key": each.key, "willSend": True} | former | risk
 
 
 def _call(entry: LedgerEntry) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 import hashlib
 import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -10,12 +13,13 @@ from psycopg.types.json import Jsonb
 from adapters.bulk import (
     KEPT_PREVIEW_HOURS,
     MAX_ORDERS,
-    MAX_SAMPLE,
+    MAX_REDELIVERED_ORDERS,
     MAX_SHOWN_LEFT_OUT,
     TOKEN_MINUTES,
     BulkMode,
     BulkReplay,
     BulkState,
+    Foretold,
     NotPossibleNow,
     Overlaps,
     Preview,
@@ -26,41 +30,55 @@ from adapters.bulk import (
     UnknownBulkReplay,
     WrongToken,
 )
+from adapters.operators import Action, ActionKind, Asked, Operator
+from adapters.postgres.actions import record_actions
+from adapters.postgres.bulk_selecting import selected, shown
 from adapters.postgres.pool import Connection, Database
+from adapters.postgres.replays import plans
 from adapters.postgres.sql import statements
 from domain.identifiers import MAX_ORDER_ID
-from domain.instants import format_instant
 from domain.lifecycle import Status
+from domain.money import ZERO, total
+from projections.redelivery import DEFAULT_WISH, How, Include, Wish
 
 _SQL: Final = statements("bulk")
-_CONDITIONS: Final = {
-    "orders": "order_id = ANY(%(orders)s)",
-    "status": "status = %(status)s",
-    "changed_from_ns": "recorded_at_ns >= %(changed_from_ns)s",
-    "changed_to_ns": "recorded_at_ns < %(changed_to_ns)s",
-}
+_ORDERS_AT_A_TIME: Final = 500
 
 
 class PostgresBulk:
     """Every method raises domain.ports.StoreUnavailable in an outage, and what adapters.bulk says of refusals."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, key_retention_hours: float = 24.0) -> None:
         self._database = database
+        self._key_retention = timedelta(hours=key_retention_hours)
 
-    async def preview(self, mode: BulkMode, selection: Selection, rate_per_second: float, reason: str) -> Preview:
-        """Freezes the set of orders that are selected now. Raises TooManyOrders."""
+    async def preview(
+        self,
+        mode: BulkMode,
+        selection: Selection,
+        rate_per_second: float,
+        reason: str,
+        wish: Wish = DEFAULT_WISH,
+    ) -> Preview:
+        """Freezes the set of orders that are selected now; those to be retried must be parked. `wish` is for
+        redeliveries. Raises TooManyOrders."""
+        if mode is BulkMode.RETRY:
+            selection = replace(selection, parked=True)
+        limit = MAX_REDELIVERED_ORDERS if mode is BulkMode.REDELIVER else MAX_ORDERS
         replay_id, token = uuid4(), secrets.token_urlsafe(16)
         async with self._database.connection() as connection:
             await connection.execute(_SQL["forget_previews"], (KEPT_PREVIEW_HOURS,))
         async with self._database.transaction() as connection:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            orders, cashback, by_status, largest = await _selected(connection, selection)
-            if len(orders) > MAX_ORDERS:
-                raise TooManyOrders
+            orders, cashback, by_status, largest = await selected(connection, selection, limit)
+            if len(orders) > limit:
+                raise TooManyOrders(limit)
+            redelivers = mode is BulkMode.REDELIVER
+            foretold = await self._foretold(connection, orders, wish) if redelivers else None
             new = {
                 "id": replay_id,
                 "mode": mode,
-                "selection": Jsonb(_shown(selection)),
+                "selection": Jsonb(shown(selection)),
                 "reason": reason,
                 "rate": rate_per_second,
                 "orders": orders,
@@ -68,6 +86,10 @@ class PostgresBulk:
                 "cashback": cashback,
                 "digest": _digest(token),
                 "minutes": TOKEN_MINUTES,
+                "wish": Jsonb(_kept(wish) if redelivers else {}),
+                "calls": foretold and foretold.calls,
+                "suppressed": foretold and foretold.suppressed,
+                "amount_at_risk": foretold and foretold.amount_at_risk,
             }
             await connection.execute(_SQL["insert_preview"], new)
             replay = await _one(connection, replay_id)
@@ -82,8 +104,24 @@ class PostgresBulk:
             left_out=left_out[:MAX_SHOWN_LEFT_OUT],
         )
 
+    async def _foretold(self, connection: Connection, orders: Sequence[int], wish: Wish) -> Foretold:
+        sent, suppressed, at_risk = 0, 0, ZERO
+        for place in range(0, len(orders), _ORDERS_AT_A_TIME):
+            some = orders[place : place + _ORDERS_AT_A_TIME]
+            for plan in (await plans(connection, some, wish, self._key_retention)).values():
+                sent += len(plan.sent)
+                suppressed += len(plan.suppressed)
+                at_risk = total((at_risk, plan.amount_at_risk))
+        return Foretold(sent, suppressed, at_risk)
+
     async def start(
-        self, replay_id: UUID | None, token: str, *, lease: UUID | None = None, lease_seconds: float = 0.0
+        self,
+        replay_id: UUID | None,
+        token: str,
+        *,
+        by: Operator,
+        lease: UUID | None = None,
+        lease_seconds: float = 0.0,
     ) -> BulkReplay:
         """Starts the preview with this token; without an id, whichever it is. With a `lease`, for its holder to do.
 
@@ -107,14 +145,18 @@ class PostgresBulk:
                 raise Overlaps(found_id, other[0])
             leased = {"id": found_id, "lease": lease, "lease_seconds": lease_seconds}
             await connection.execute(_SQL["start"], leased)
-            return await _one(connection, found_id)
+            started = await _one(connection, found_id)
+            await record_actions(connection, [_action(ActionKind.BULK_START, by, started, BulkState.PREVIEWED)])
+            return started
 
-    async def cancel(self, replay_id: UUID) -> BulkReplay:
+    async def cancel(self, replay_id: UUID, *, by: Operator) -> BulkReplay:
         """The orders under way at this moment still go; a second time changes nothing. Raises UnknownBulkReplay or
         NotPossibleNow."""
         async with self._database.transaction() as connection:
             cancelled = await (await connection.execute(_SQL["cancel"], (replay_id,))).fetchone()
             replay = await _one(connection, replay_id)
+            if cancelled is not None:
+                await record_actions(connection, [_action(ActionKind.BULK_CANCEL, by, replay, None)])
         if cancelled is None and replay.state is not BulkState.CANCELLED:
             raise NotPossibleNow(replay_id, replay.state, "cancelled")
         return replay
@@ -132,24 +174,6 @@ class PostgresBulk:
             return [_replay(row) async for row in await connection.execute(statement, parameters)]
 
 
-async def _selected(connection: Connection, selection: Selection) -> tuple[Any, ...]:
-    """The conditions are part of the text, so that each combination gets the plan that suits it."""
-    given: dict[str, Any] = {
-        "orders": None if selection.orders is None else sorted(selection.orders),
-        "status": selection.status,
-        "changed_from_ns": selection.changed_from_ns,
-        "changed_to_ns": selection.changed_to_ns,
-    }
-    wanted = [_CONDITIONS[name] for name, value in given.items() if value is not None]
-    assert wanted, "a selection without a condition would be every order there is"
-    statement = _SQL["select_orders"].replace("/* conditions */", " AND ".join(wanted))
-    cursor = connection.cursor(binary=True)
-    await cursor.execute(statement, given | {"limit": MAX_ORDERS + 1, "sample": MAX_SAMPLE})
-    row = await cursor.fetchone()
-    assert row is not None, "an aggregate always has a row"
-    return row
-
-
 async def _one(connection: Connection, replay_id: UUID) -> BulkReplay:
     statement = _SQL["page"].replace("/* condition */", "id = %(id)s")
     row = await (await connection.execute(statement, {"id": replay_id, "limit": 1})).fetchone()
@@ -159,8 +183,10 @@ async def _one(connection: Connection, replay_id: UUID) -> BulkReplay:
 
 
 def _replay(row: tuple[Any, ...]) -> BulkReplay:
-    number, replay_id, mode, state, selection, reason, rate, total, cashback, done, failed, failures, *rest = row
-    return BulkReplay(
+    number, replay_id, mode, state, selection, reason, rate, size, *rest = row[:-4]
+    cashback, done, failed, failures, *moments = rest
+    wish, calls, suppressed, at_risk = row[-4:]
+    replay = BulkReplay(
         number,
         replay_id,
         BulkMode(mode),
@@ -168,26 +194,39 @@ def _replay(row: tuple[Any, ...]) -> BulkReplay:
         selection,
         reason,
         rate,
-        total,
+        size,
         cashback,
         done,
         failed,
         [(order_id, why) for order_id, why in failures],
-        *rest,
+        *moments,
     )
+    if replay.mode is not BulkMode.REDELIVER:
+        return replay
+    return replace(replay, wish=wish_of(wish), foretold=Foretold(calls, suppressed, at_risk))
 
 
-def _shown(selection: Selection) -> dict[str, str | int]:
-    shown: dict[str, str | int] = {}
-    if selection.orders is not None:
-        shown["namedOrders"] = len(selection.orders)
-    if selection.status is not None:
-        shown["status"] = selection.status.value
-    if selection.changed_from_ns is not None:
-        shown["changedFrom"] = format_instant(selection.changed_from_ns)
-    if selection.changed_to_ns is not None:
-        shown["changedTo"] = format_instant(selection.changed_to_ns)
-    return shown
+def _kept(wish: Wish) -> dict[str, Any]:
+    return {"how": wish.how, "nonce": wish.nonce, "include": sorted(wish.include)}
+
+
+def wish_of(kept: Mapping[str, Any]) -> Wish:
+    """From the column `wish`."""
+    return Wish(How(kept["how"]), kept["nonce"], frozenset(map(Include, kept["include"])))
+
+
+def _action(kind: ActionKind, by: Operator, replay: BulkReplay, before: BulkState | None) -> Action:
+    detail: dict[str, Any] = {"mode": replay.mode, "orders": replay.total, "cashbackAmount": replay.cashback}
+    if replay.foretold is not None:
+        detail["amountAtRisk"] = replay.foretold.amount_at_risk
+    return Action(
+        kind=kind,
+        asked=Asked(by, replay.reason),
+        state_before=before,
+        state_after=replay.state,
+        bulk_id=replay.id,
+        detail=detail,
+    )
 
 
 def _digest(token: str) -> bytes:

@@ -8,8 +8,11 @@ from uuid import UUID, uuid4
 from psycopg.types.json import Jsonb
 
 from adapters.bulk import MAX_SHOWN_FAILURES, BulkMode, BulkState
+from adapters.operators import Asked, Operator, Via
+from adapters.postgres.bulk import wish_of
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.sql import statements
+from projections.redelivery import DEFAULT_WISH, Wish
 
 LEASE_SECONDS: Final = 30.0
 """A process that isn't heard of for so long has lost its bulk replay to another."""
@@ -29,6 +32,13 @@ class Job:
     place: int
     """How many of them were over when the lease was taken."""
     lease: UUID
+    by: Operator
+    """Who has started it."""
+    wish: Wish = DEFAULT_WISH
+
+    @property
+    def asked(self) -> Asked:
+        return Asked(self.by, self.reason)
 
 
 class PostgresBulkWork:
@@ -91,5 +101,7 @@ async def _job(connection: Connection, replay_id: UUID, lease: UUID) -> Job | No
     row = await cursor.fetchone()
     if row is None:
         return None
-    _, mode, reason, rate, orders, done, failed = row
-    return Job(replay_id, BulkMode(mode), reason, rate, orders, done + failed, lease)
+    _, mode, reason, rate, orders, done, failed, wish, operator, via = row
+    by = Operator(operator, Via(via)) if operator else Operator(Via.API.value, Via.API)
+    chosen = wish_of(wish) if mode == BulkMode.REDELIVER else DEFAULT_WISH
+    return Job(replay_id, BulkMode(mode), reason, rate, orders, done + failed, lease, by, chosen)

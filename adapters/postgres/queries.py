@@ -11,6 +11,7 @@ from uuid import UUID
 
 from eventsourcing.persistence import StoredEvent
 
+from adapters.postgres.actions import ActionRow, actions_of
 from adapters.postgres.codec import EventMapper
 from adapters.postgres.pool import Database
 from adapters.postgres.sql import statements
@@ -25,6 +26,7 @@ MAX_SHOWN_ATTEMPTS: Final = 20
 """The last ones at each call."""
 MAX_SHOWN_QUARANTINED: Final = 50
 MAX_SHOWN_REPLAYS: Final = 20
+MAX_SHOWN_ACTIONS: Final = 50
 
 _SQL = statements("queries")
 _mapper = EventMapper()
@@ -40,6 +42,7 @@ _CONDITIONS: Final = {
 
 DeliveryState = Literal["idle", "due", "in_flight", "retrying", "parked"]
 QuarantineState = Literal["open", "retried", "discarded"]
+Headers = tuple[tuple[str, bytes | None], ...]
 
 
 class OrderFilter(NamedTuple):
@@ -71,6 +74,8 @@ class CallRow(NamedTuple):
     attempts: int
     first_sent_at: datetime | None
     settled_at: datetime | None
+    key: UUID
+    generation: int
 
 
 class AttemptRow(NamedTuple):
@@ -110,6 +115,18 @@ class QuarantineRow(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """What a person has written in the place of what came; None: it stays as it came."""
+
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: Headers | None = None
+
+
+NO_EDIT: Final = Edit()
+
+
+@dataclass(frozen=True, slots=True)
 class QuarantinedMessage:
     """A message that could not be read, as it came."""
 
@@ -118,7 +135,9 @@ class QuarantinedMessage:
     timestamp_ms: int | None
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
+    headers: Headers
+    closed_at: datetime | None = None
+    edit: Edit = NO_EDIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +167,8 @@ class OrderRecord:
     attempts: Sequence[AttemptRow]
     quarantined: Sequence[QuarantineRow]
     replays: Sequence[ReplayRow]
+    actions: Sequence[ActionRow] = ()
+    """What people did to it, the last ones first."""
 
 
 class PostgresQueries:
@@ -179,9 +200,10 @@ class PostgresQueries:
             quarantined = [QuarantineRow(*row) async for row in cursor]
             await cursor.execute(_SQL["replays_of_order"], (order_id, MAX_SHOWN_REPLAYS))
             replays = [ReplayRow(row[0], Mode(row[1]), *row[2:]) async for row in cursor]
+            actions = await actions_of(connection, order_id, None, MAX_SHOWN_ACTIONS)
         events = await asyncio.to_thread(events_of, stream)  # a long stream would hold up the event loop
         return OrderRecord(
-            events, DeliveryRow(*delivery) if delivery else None, calls, attempts, quarantined, replays
+            events, DeliveryRow(*delivery) if delivery else None, calls, attempts, quarantined, replays, actions
         )
 
     async def parked(self, start: int | None, limit: int) -> list[ParkedRow]:
@@ -200,14 +222,16 @@ class PostgresQueries:
             row = await (await connection.execute(_SQL["quarantined"], (quarantine_id,))).fetchone()
         if row is None:
             return None
-        *fields, topic_id, timestamp_ms, key, value, headers = row
+        topic_id, timestamp_ms, key, value, headers, closed_at, edited_key, edited_value, edited_headers = row[-9:]
         return QuarantinedMessage(
-            row=QuarantineRow(*fields),
+            row=QuarantineRow(*row[:-9]),
             topic_id=topic_id,
             timestamp_ms=timestamp_ms,
             key=key,
             value=value,
-            headers=tuple((name, None if text is None else base64.b64decode(text)) for name, text in headers),
+            headers=_headers(headers),
+            closed_at=closed_at,
+            edit=Edit(edited_key, edited_value, None if edited_headers is None else _headers(edited_headers)),
         )
 
     async def _page(
@@ -225,6 +249,10 @@ class PostgresQueries:
 def events_of(stream: Sequence[tuple[Any, ...]]) -> list[OrderEvent]:
     """From the rows of the statement `stream`."""
     return [_mapper.to_domain_event(StoredEvent(*row)) for row in stream]
+
+
+def _headers(kept: Sequence[Sequence[Any]]) -> Headers:
+    return tuple((name, None if text is None else base64.b64decode(text)) for name, text in kept)
 
 
 def _order(row: tuple[Any, ...]) -> OrderRow:

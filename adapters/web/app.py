@@ -1,40 +1,85 @@
 """The HTTP API (contract.md, section 3), made from its parts. Opens nothing itself: whoever serves it does."""
 
+from typing import Final
+
 from fastapi import FastAPI
 
-from adapters.web.auth import BearerToken
+from adapters.web.audit_routes import audit_router
+from adapters.web.auth import BearerToken, LoopbackNames, Tokens
+from adapters.web.bulk_routes import BULK_PATH, MAX_BULK_BODY_BYTES, bulk_router
+from adapters.web.console.app import ConsoleElsewhere, create_console
+from adapters.web.console.parts import ConsoleParts, ConsoleQueries
 from adapters.web.description import DescribedApp
-from adapters.web.ports import Health, MetricsText, Queries, Replays
+from adapters.web.mending_models import MAX_EDIT_BODY_BYTES
+from adapters.web.parked_routes import parked_router
+from adapters.web.ports import (
+    Actions,
+    BulkReplays,
+    Health,
+    MetricsText,
+    Parking,
+    Quarantining,
+    Queries,
+    Reconciliation,
+    Replays,
+)
 from adapters.web.probes import probes_router
 from adapters.web.problems import BodyLimit, LastResort, add_problem_handlers
-from adapters.web.routes import orders_router, parked_router, quarantine_router
+from adapters.web.quarantine_routes import quarantine_router
+from adapters.web.reconciliation_routes import reconciliation_router
+from adapters.web.routes import orders_router
+
+LARGER_BODIES: Final = {BULK_PATH: MAX_BULK_BODY_BYTES, "/api/quarantine/*/retry": MAX_EDIT_BODY_BYTES}
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - the parts that it is made from
     *,
     queries: Queries,
     replays: Replays,
+    bulk: BulkReplays,
+    reconciliation: Reconciliation,
+    parking: Parking,
+    quarantining: Quarantining,
+    actions: Actions,
     health: Health,
     metrics_text: MetricsText,
     api_token: str | None,
+    read_token: str | None = None,
+    console: ConsoleQueries | None = None,
 ) -> FastAPI:
-    """Without a token everybody may do everything."""
-    app = _bare_app(api_token, openapi_url="/api/openapi.json")
+    """Without `api_token` everybody on this machine may do everything; without `console` there are no pages."""
+    tokens = Tokens(api_token, read_token)
+    app = _bare_app(tokens, openapi_url="/api/openapi.json")
     app.include_router(probes_router(health, metrics_text))
     app.include_router(orders_router(queries, replays))
-    app.include_router(parked_router(queries))
-    app.include_router(quarantine_router(queries))
+    app.include_router(bulk_router(bulk))
+    app.include_router(parked_router(queries, parking))
+    app.include_router(quarantine_router(queries, quarantining))
+    app.include_router(reconciliation_router(reconciliation))
+    app.include_router(audit_router(actions))
+    if console is not None:
+        parts = ConsoleParts(
+            queries=queries,
+            console=console,
+            replays=replays,
+            bulk=bulk,
+            reconciliation=reconciliation,
+            actions=actions,
+        )
+        app.add_middleware(ConsoleElsewhere, console=create_console(parts, tokens))
+    if tokens.open:
+        app.add_middleware(LoopbackNames)
     return app
 
 
 def create_probes_app(*, health: Health, metrics_text: MetricsText) -> FastAPI:
     """For processes without the API."""
-    app = _bare_app(None, openapi_url=None)
+    app = _bare_app(Tokens(None), openapi_url=None)
     app.include_router(probes_router(health, metrics_text))
     return app
 
 
-def _bare_app(api_token: str | None, *, openapi_url: str | None) -> FastAPI:
+def _bare_app(tokens: Tokens, *, openapi_url: str | None) -> FastAPI:
     app = DescribedApp(
         title="Order cashback integration",
         openapi_url=openapi_url,
@@ -44,7 +89,7 @@ def _bare_app(api_token: str | None, *, openapi_url: str | None) -> FastAPI:
     )
     add_problem_handlers(app)
     # The last one added is the outermost.
-    app.add_middleware(BodyLimit)
-    app.add_middleware(BearerToken, token=api_token)
+    app.add_middleware(BodyLimit, larger=LARGER_BODIES)
+    app.add_middleware(BearerToken, tokens=tokens)
     app.add_middleware(LastResort)
     return app

@@ -1,38 +1,100 @@
-"""Who may ask: everybody may probe, all else needs the token (contract.md, section 3)."""
+"""Who may ask: everybody may probe, all else needs a token (contract.md, section 3)."""
 
+from enum import StrEnum
 from hmac import compare_digest
 from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from adapters.settings import is_loopback
 from adapters.web.responses import ProblemResponse
 
 OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
+_READING: Final = frozenset({"GET", "HEAD"})
 _CHALLENGE: Final = 'Bearer realm="order-cashback-integration"'
 
 
-class BearerToken:
-    """Closed by default: a path that is added later needs the token too. Without a token all is open."""
+class Access(StrEnum):
+    """What a token allows."""
 
-    def __init__(self, app: ASGIApp, token: str | None) -> None:
+    READ = "read"
+    ACT = "act"
+    """And read."""
+
+
+class Tokens:
+    """The tokens that are ours. Without any, all is open, to this machine alone."""
+
+    def __init__(self, act: str | None, read: str | None = None) -> None:
+        self._tokens = {
+            access: token.encode()
+            for access, token in ((Access.ACT, act), (Access.READ, read))
+            if token is not None
+        }
+
+    @property
+    def open(self) -> bool:
+        return not self._tokens
+
+    def access_of(self, given: bytes) -> Access | None:
+        """None for a token that isn't ours."""
+        found = [access for access, token in self._tokens.items() if compare_digest(given, token)]
+        return found[0] if found else None
+
+    def secret_of(self, access: Access) -> bytes | None:
+        """None if nobody can have this access by a token."""
+        return self._tokens.get(access)
+
+
+class BearerToken:
+    """Closed by default: a path that is added later needs the token too. With the reading token only what changes
+    nothing is possible. Without tokens all is open."""
+
+    def __init__(self, app: ASGIApp, tokens: Tokens) -> None:
         self._app = app
-        self._token = token.encode() if token is not None else None
+        self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._token is None or scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS:
+        if self._tokens.open or scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).getlist("authorization")
-        if len(given) == 1 and self._is_ours(given[0]):
+        access = self._access_of(given[0]) if len(given) == 1 else None
+        if access is Access.ACT or (access is Access.READ and scope["method"] in _READING):
             await self._app(scope, receive, send)
             return
-        detail = "the token is not ours" if given else "a bearer token is needed: Authorization: Bearer …"
-        challenge = _CHALLENGE + (', error="invalid_token"' if given else "")
-        response = ProblemResponse(401, detail, headers={"WWW-Authenticate": challenge})
+        if access is None:
+            detail = "the token is not ours" if given else "a bearer token is needed: Authorization: Bearer …"
+            fault = ', error="invalid_token"' if given else ""
+        else:
+            detail = "the token may read, and change nothing"
+            fault = ', error="insufficient_scope"'
+        response = ProblemResponse(403 if access else 401, detail, headers={"WWW-Authenticate": _CHALLENGE + fault})
         await response(scope, receive, send)
 
-    def _is_ours(self, authorization: str) -> bool:
+    def _access_of(self, authorization: str) -> Access | None:
         scheme, _, token = authorization.partition(" ")
-        assert self._token is not None
-        return scheme.lower() == "bearer" and compare_digest(token.strip().encode("latin-1"), self._token)
+        return self._tokens.access_of(token.strip().encode("latin-1")) if scheme.lower() == "bearer" else None
+
+
+class LoopbackNames:
+    """For a service without tokens, which listens on loopback only: a page of somebody else's whose name is made to
+    lead to this machine (DNS rebinding) is refused, by the name that the browser asks for."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        host = Headers(scope=scope).get("host", "") if scope["type"] == "http" else ""
+        if not host or scope["path"] in OPEN_PATHS or is_loopback(_without_port(host)):
+            await self._app(scope, receive, send)
+            return
+        response = ProblemResponse(403, "without CASHBACK_API_TOKEN only localhost, by that name, is answered")
+        await response(scope, receive, send)
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower()

@@ -18,12 +18,13 @@ from adapters.bulk import (
     Preview,
     Selection,
 )
-from adapters.replay import MAX_REASON_LENGTH
+from adapters.operators import MAX_REASON_LENGTH
 from adapters.web.models import Amount, Nanoseconds
-from adapters.web.requests import storable
+from adapters.web.requests import MAX_TEXT_LENGTH, WishRequest, storable
 from domain.identifiers import MAX_ORDER_ID
 from domain.instants import format_instant, parse_instant
 from domain.lifecycle import Status
+from projections.redelivery import DEFAULT_WISH, How, Include
 
 MAX_TOKEN_LENGTH: Final = 100
 
@@ -42,9 +43,14 @@ _Instant = Annotated[
 _OrderId = Annotated[int, Field(ge=1, le=MAX_ORDER_ID)]
 
 
+def _storable_if_any(text: str | None) -> str | None:
+    return None if text is None else storable(text)
+
+
 class SelectionRequest(BaseModel):
     """Which orders; all conditions that are given must hold. `changedFrom` (included) and `changedTo` (excluded)
-    are about the order's last change: the moment of the last decision about it."""
+    are about the order's last change: the moment of the last decision about it. `parkedReason` is what the reason
+    begins with for which the order is parked."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -52,23 +58,37 @@ class SelectionRequest(BaseModel):
     status: Annotated[Status, Field(strict=False)] | None = None
     changed_from: Annotated[_Instant | None, Field(alias="changedFrom")] = None
     changed_to: Annotated[_Instant | None, Field(alias="changedTo")] = None
+    parked: bool = False
+    parked_reason: Annotated[
+        str | None, Field(alias="parkedReason", max_length=MAX_TEXT_LENGTH), AfterValidator(_storable_if_any)
+    ] = None
+    parked_from: Annotated[_Instant | None, Field(alias="parkedFrom")] = None
+    parked_to: Annotated[_Instant | None, Field(alias="parkedTo")] = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if self.selection == Selection():
-            raise ValueError("say which orders: at least one of orders, status, changedFrom, changedTo")
+            raise ValueError("say which orders: at least one condition is needed")
         return self
 
     @property
     def selection(self) -> Selection:
         named = None if self.orders is None else frozenset(self.orders)
-        return Selection(named, self.status, self.changed_from, self.changed_to)
+        return Selection(
+            named,
+            self.status,
+            self.changed_from,
+            self.changed_to,
+            self.parked,
+            self.parked_reason,
+            self.parked_from,
+            self.parked_to,
+        )
 
 
-class BulkRequest(BaseModel):
-    """A preview that is wished for; nothing is done yet."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
+class BulkRequest(WishRequest):
+    """A preview that is wished for; nothing is done yet. `how`, `nonce` and `include` are for the mode
+    `redeliver`."""
 
     mode: Annotated[BulkMode, Field(strict=False)]
     select: SelectionRequest
@@ -81,6 +101,8 @@ class BulkRequest(BaseModel):
     def _has_a_reason(self) -> Self:
         if not self.reason.strip():
             raise ValueError("a replay needs a reason")
+        if self.mode is not BulkMode.REDELIVER and self.wish != DEFAULT_WISH:
+            raise ValueError("how, nonce and include are for the mode redeliver")
         return self
 
 
@@ -106,6 +128,22 @@ class Selected(TypedDict, total=False):
     status: Status
     changedFrom: Nanoseconds
     changedTo: Nanoseconds
+    parked: bool
+    parkedReason: str
+    parkedFrom: Nanoseconds
+    parkedTo: Nanoseconds
+
+
+class ForetoldView(TypedDict):
+    """What redeliveries would come to, when the preview was made. `amountAtRisk` is what the third party could pay
+    a second time."""
+
+    how: How
+    nonce: str | None
+    include: list[Include]
+    calls: int
+    suppressed: int
+    amountAtRisk: Amount
 
 
 class BulkView(TypedDict):
@@ -127,6 +165,7 @@ class BulkView(TypedDict):
     startedAt: datetime | None
     endedAt: datetime | None
     expectedEnd: datetime | None
+    redelivery: ForetoldView | None
 
 
 class BulkPage(TypedDict):
@@ -181,6 +220,20 @@ def bulk_view(replay: BulkReplay) -> dict[str, Any]:
         "startedAt": replay.started_at,
         "endedAt": replay.ended_at,
         "expectedEnd": replay.expected_end,
+        "redelivery": _foretold(replay),
+    }
+
+
+def _foretold(replay: BulkReplay) -> ForetoldView | None:
+    if replay.wish is None or replay.foretold is None:
+        return None
+    return {
+        "how": replay.wish.how,
+        "nonce": replay.wish.nonce,
+        "include": sorted(replay.wish.include),
+        "calls": replay.foretold.calls,
+        "suppressed": replay.foretold.suppressed,
+        "amountAtRisk": replay.foretold.amount_at_risk,
     }
 
 

@@ -16,6 +16,7 @@ from adapters.web.bulk_models import (
 )
 from adapters.web.cursors import cut_page, read_cursor, write_cursor
 from adapters.web.description import problems
+from adapters.web.operators import AskedBy
 from adapters.web.ports import BulkReplays
 from adapters.web.requests import PageQuery, json_only
 from adapters.web.responses import ExactJson
@@ -38,7 +39,9 @@ def bulk_router(bulk: BulkReplays) -> APIRouter:
     )
     async def preview_replay(body: BulkRequest) -> ExactJson:
         """Freezes the set of orders that are selected now, and says what would be done. Nothing is done yet."""
-        preview = await bulk.preview(body.mode, body.select.selection, body.rate_per_second, body.reason.strip())
+        preview = await bulk.preview(
+            body.mode, body.select.selection, body.rate_per_second, body.reason.strip(), body.wish
+        )
         location = {"Location": f"{BULK_PATH}/{preview.replay.id}"}
         return ExactJson(preview_view(preview), 201, location)
 
@@ -66,14 +69,16 @@ def bulk_router(bulk: BulkReplays) -> APIRouter:
         responses=problems(400, 401, 404, 409, 410, 413, 415, 422, 503),
         dependencies=[Depends(json_only)],
     )
-    async def start_replay(replay_id: Annotated[UUID, Path(alias="id")], body: StartRequest) -> ExactJson:
+    async def start_replay(
+        replay_id: Annotated[UUID, Path(alias="id")], by: AskedBy, body: StartRequest
+    ) -> ExactJson:
         """Does what the preview showed. While another of the same mode is at work on one of the orders, it's a 409
         that names it."""
-        return ExactJson(bulk_view(await bulk.start(replay_id, body.token)), 202)
+        return ExactJson(bulk_view(await bulk.start(replay_id, body.token, by=by)), 202)
 
     @router.post("/{id}/cancel", response_model=BulkView, responses=problems(400, 401, 404, 409, 503))
-    async def cancel_replay(replay_id: Annotated[UUID, Path(alias="id")]) -> ExactJson:
+    async def cancel_replay(replay_id: Annotated[UUID, Path(alias="id")], by: AskedBy) -> ExactJson:
         """Ends it behind the few orders that are under way at this moment; they are still counted."""
-        return ExactJson(bulk_view(await bulk.cancel(replay_id)))
+        return ExactJson(bulk_view(await bulk.cancel(replay_id, by=by)))
 
     return router

@@ -8,12 +8,14 @@ from uuid import UUID
 from pydantic import WithJsonSchema
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
+from adapters.operators import ActionKind, Via
 from adapters.postgres.queries import DeliveryState, QuarantineState
 from adapters.web.wording import DecisionName
 from domain.effects import EffectKind
 from domain.events import Doubt
 from domain.lifecycle import Status
 from domain.messages import Kind
+from projections.redelivery import How, Include
 from projections.replay import CallState, Mode
 
 Amount = Annotated[Decimal, WithJsonSchema({"type": "number", "description": "exact"})]
@@ -41,6 +43,9 @@ class Problem(TypedDict, total=False):
     errors: list[Fault]
     published: int
     total: int
+    running: UUID
+    state: str
+    reason: str
 
 
 class OrderSummary(TypedDict):
@@ -90,12 +95,14 @@ class Attempt(TypedDict):
 
 
 class Call(TypedDict):
-    """A call to the third party; `not_in_ledger` until the projection has come to its event."""
+    """A call to the third party; `not_in_ledger` until the projection has come to its event. `generation` counts
+    the new keys that a person has given it."""
 
     kind: EffectKind
     method: str
     path: str
     idempotencyKey: UUID
+    generation: int
     state: CallState | Literal["not_in_ledger"]
     attemptCount: int
     firstSentAt: datetime | None
@@ -160,6 +167,25 @@ class ReplaySummary(TypedDict):
     items: int
 
 
+class ActionView(TypedDict):
+    """Something that a person did. `operator` is a name as given."""
+
+    id: int
+    at: datetime
+    operator: str
+    via: Via
+    action: ActionKind
+    reason: str
+    orderId: int | None
+    version: int | None
+    idempotencyKey: UUID | None
+    stateBefore: str | None
+    stateAfter: str | None
+    bulkId: UUID | None
+    quarantineId: int | None
+    detail: dict[str, Any]
+
+
 class OrderView(TypedDict):
     """All about one order; the timeline in the order of recording, its middle left out if it is long."""
 
@@ -181,43 +207,7 @@ class OrderView(TypedDict):
     omittedEvents: int
     quarantined: list[QuarantineSummary]
     replays: list[ReplaySummary]
-
-
-class ParkedCall(TypedDict):
-    """The call at which an order stands."""
-
-    kind: EffectKind
-    method: str
-    path: str
-    version: int
-    idempotencyKey: UUID
-    lastAttempt: Attempt | None
-
-
-class ParkedOrder(TypedDict):
-    """An order whose calls stand still."""
-
-    orderId: int
-    parkedAt: datetime
-    reason: str
-    attempts: int
-    call: ParkedCall | None
-    waitingCalls: int
-    cashbackAmount: Amount | None
-
-
-class ParkedPage(TypedDict):
-    """Smallest order ids first."""
-
-    parked: list[ParkedOrder]
-    next: str | None
-
-
-class QuarantinePage(TypedDict):
-    """The last ones first."""
-
-    quarantined: list[QuarantineSummary]
-    next: str | None
+    actions: list[ActionView]
 
 
 class Octets(TypedDict):
@@ -232,6 +222,14 @@ class QuarantinedHeader(TypedDict):
     value: Octets | None
 
 
+class EditView(TypedDict):
+    """What a person has put in the place of what came; null where it stayed."""
+
+    key: Octets | None
+    value: Octets | None
+    headers: list[QuarantinedHeader] | None
+
+
 class QuarantineView(QuarantineSummary):
     """A message that could not be read, as it came."""
 
@@ -240,10 +238,13 @@ class QuarantineView(QuarantineSummary):
     key: Octets | None
     value: Octets | None
     headers: list[QuarantinedHeader]
+    closedAt: datetime | None
+    edited: EditView | None
 
 
 class ReplayCall(TypedDict, total=False):
-    """A call of a redelivery. `warning` on those that are sent, `reason` on those that are not."""
+    """A call of a redelivery. `warning`, `formerKey` (if it gets a new one) and `amountAtRisk` on those that are
+    sent, `reason` on those that are not."""
 
     version: int
     kind: EffectKind
@@ -255,6 +256,8 @@ class ReplayCall(TypedDict, total=False):
     attempts: int
     firstAttemptAt: datetime | None
     willSend: bool
+    formerKey: UUID | None
+    amountAtRisk: Amount
     warning: str | None
     reason: str
 
@@ -275,11 +278,16 @@ class ReplayMessage(TypedDict):
 
 
 class ReplayAnswer(TypedDict):
-    """What was done, or, with `dryRun`, what would be, in the order of sending."""
+    """What was done, or, with `dryRun`, what would be, in the order of sending. `amountAtRisk` is the most that the
+    third party could pay a second time because of it."""
 
     replayId: UUID | None
     orderId: int
     mode: Mode
     dryRun: bool
+    how: How | None
+    nonce: str | None
+    include: list[Include]
+    amountAtRisk: Amount
     items: list[ReplayCall] | list[ReplayMessage]
     suppressed: list[ReplayCall]

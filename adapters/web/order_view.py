@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from adapters.postgres.queries import AttemptRow, CallRow, DeliveryRow, OrderRecord
 from adapters.web.models import Call, Delivery, Message, OrderView, TimelineEvent
-from adapters.web.views import attempt_view, quarantine_summary, replay_summary
+from adapters.web.views import action_view, attempt_view, quarantine_summary, replay_summary
 from adapters.web.wording import decision_of, rule_of
 from domain.effects import effect_of
 from domain.events import (
@@ -54,6 +54,7 @@ def order_view(record: OrderRecord) -> OrderView:
         "omittedEvents": len(record.events) - len(shown),
         "quarantined": [quarantine_summary(row) for row in record.quarantined],
         "replays": [replay_summary(row) for row in record.replays],
+        "actions": [action_view(row) for row in record.actions],
     }
 
 
@@ -161,7 +162,8 @@ def _call(event: OrderEvent, row: CallRow | None, attempts: Sequence[AttemptRow]
         "kind": effect.kind,
         "method": method,
         "path": path,
-        "idempotencyKey": effect.key,
+        "idempotencyKey": row.key if row else effect.key,
+        "generation": row.generation if row else 0,
         "state": row.state if row else "not_in_ledger",
         "attemptCount": row.attempts if row else 0,
         "firstSentAt": row.first_sent_at if row else None,

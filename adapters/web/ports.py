@@ -2,8 +2,15 @@
 
 from collections.abc import Callable
 from typing import Protocol
+from uuid import UUID
 
+from adapters.bulk import BulkMode, BulkReplay, Preview, Selection
+from adapters.operators import Asked, Operator
+from adapters.parking import ParkingReport
+from adapters.postgres.actions import ActionRow
 from adapters.postgres.queries import (
+    NO_EDIT,
+    Edit,
     OrderFilter,
     OrderRecord,
     ParkedRow,
@@ -11,8 +18,11 @@ from adapters.postgres.queries import (
     QuarantineRow,
     QuarantineState,
 )
+from adapters.postgres.reconciliation import DifferenceClass, DifferenceRow, DifferenceState
+from adapters.quarantining import QuarantineReport
 from adapters.replay import ReplayReport
 from projections.orders import OrderRow
+from projections.redelivery import DEFAULT_WISH, Wish
 from projections.replay import Mode
 
 MetricsText = Callable[[], tuple[bytes, str]]
@@ -44,4 +54,55 @@ class Queries(Protocol):
 class Replays(Protocol):
     """See adapters.replay.ReplayService for what is raised."""
 
-    async def replay(self, order_id: int, mode: Mode, *, dry_run: bool, reason: str) -> ReplayReport: ...
+    async def replay(
+        self, order_id: int, mode: Mode, *, asked: Asked, dry_run: bool, wish: Wish = DEFAULT_WISH
+    ) -> ReplayReport: ...
+
+
+class BulkReplays(Protocol):
+    """See adapters.postgres.bulk.PostgresBulk for what is raised."""
+
+    async def preview(
+        self,
+        mode: BulkMode,
+        selection: Selection,
+        rate_per_second: float,
+        reason: str,
+        wish: Wish = DEFAULT_WISH,
+    ) -> Preview: ...
+    async def start(self, replay_id: UUID | None, token: str, *, by: Operator) -> BulkReplay: ...
+    async def cancel(self, replay_id: UUID, *, by: Operator) -> BulkReplay: ...
+    async def get(self, replay_id: UUID) -> BulkReplay: ...
+    async def page(self, start: int | None, limit: int) -> list[BulkReplay]: ...
+
+
+class Parking(Protocol):
+    """See adapters.postgres.parking.PostgresParking for what is raised."""
+
+    async def retry(self, order_id: int, asked: Asked, *, dry_run: bool) -> ParkingReport: ...
+    async def skip(
+        self, order_id: int, asked: Asked, *, dry_run: bool, version: int | None = None
+    ) -> ParkingReport: ...
+
+
+class Quarantining(Protocol):
+    """See adapters.quarantining.Quarantining for what is raised."""
+
+    async def retry(
+        self, quarantine_id: int, asked: Asked, *, edit: Edit = NO_EDIT, dry_run: bool = False
+    ) -> QuarantineReport: ...
+    async def discard(self, quarantine_id: int, asked: Asked, *, dry_run: bool = False) -> QuarantineReport: ...
+
+
+class Actions(Protocol):
+    """Raises domain.ports.StoreUnavailable in an outage."""
+
+    async def page(self, order_id: int | None, start: int | None, limit: int) -> list[ActionRow]: ...
+
+
+class Reconciliation(Protocol):
+    """Raises domain.ports.StoreUnavailable in an outage."""
+
+    async def page(
+        self, state: DifferenceState, verdict: DifferenceClass | None, start: int | None, limit: int
+    ) -> list[DifferenceRow]: ...

@@ -1,6 +1,8 @@
 """From exceptions to problem details: the one place where an error becomes a status."""
 
+import re
 import traceback
+from collections.abc import Mapping
 from typing import Any, Final
 
 import structlog
@@ -9,9 +11,18 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from adapters.bulk import (
+    BulkRefused,
+    NotPossibleNow,
+    Overlaps,
+    TokenExpired,
+    TooManyOrders,
+    UnknownBulkReplay,
+    WrongToken,
+)
 from adapters.kafka.cluster import KafkaUnreachable
 from adapters.kafka.republisher import PartlyPublished
-from adapters.replay import UnknownOrder
+from adapters.refusals import Refused, StillUnreadable, UnderWay, UnknownOrder, UnknownQuarantined
 from adapters.web.responses import ProblemResponse
 from domain.ports import StoreUnavailable
 
@@ -28,7 +39,11 @@ log = structlog.get_logger(__name__)
 def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(UnknownOrder, _unknown_order)
+    app.add_exception_handler(UnknownOrder, _unknown)
+    app.add_exception_handler(UnknownQuarantined, _unknown)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(StillUnreadable, _still_unreadable)
+    app.add_exception_handler(BulkRefused, _bulk_refused)
     app.add_exception_handler(StoreUnavailable, _store_unavailable)
     app.add_exception_handler(KafkaUnreachable, _kafka_unreachable)
     app.add_exception_handler(PartlyPublished, _partly_published)
@@ -70,8 +85,35 @@ async def _http_error(request: Request, error: Exception) -> ProblemResponse:
     return ProblemResponse(error.status_code, detail, headers=error.headers)
 
 
-async def _unknown_order(_: Request, error: Exception) -> ProblemResponse:
+async def _unknown(_: Request, error: Exception) -> ProblemResponse:
     return ProblemResponse(404, str(error))
+
+
+async def _refused(_: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, Refused)
+    state = {} if error.state is None else {"state": error.state}
+    return ProblemResponse(409, str(error), headers=_RETRY if isinstance(error, UnderWay) else None, **state)
+
+
+async def _still_unreadable(_: Request, error: Exception) -> ProblemResponse:
+    assert isinstance(error, StillUnreadable)
+    return ProblemResponse(422, str(error), reason=error.reason)
+
+
+async def _bulk_refused(_: Request, error: Exception) -> ProblemResponse:
+    match error:
+        case UnknownBulkReplay():
+            return ProblemResponse(404, str(error))
+        case TokenExpired():
+            return ProblemResponse(410, str(error))
+        case TooManyOrders():
+            return ProblemResponse(422, str(error))
+        case Overlaps():
+            return ProblemResponse(409, str(error), running=error.other)
+        case WrongToken() | NotPossibleNow():
+            return ProblemResponse(409, str(error))
+        case _:
+            raise error
 
 
 async def _store_unavailable(request: Request, error: Exception) -> ProblemResponse:
@@ -119,22 +161,31 @@ class LastResort:
 class BodyLimit:
     """Refuses a body that is too large as soon as that is known, and only if somebody reads it."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int = MAX_BODY_BYTES) -> None:
+    def __init__(
+        self, app: ASGIApp, max_bytes: int = MAX_BODY_BYTES, *, larger: Mapping[str, int] | None = None
+    ) -> None:
+        """`larger` limits are those of single paths, in bytes; `*` in one stands for one piece of a path."""
         self._app = app
         self._max_bytes = max_bytes
+        self._larger = [
+            (re.compile(re.escape(path).replace(r"\*", "[^/]+")), limit) for path, limit in (larger or {}).items()
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        total = 0
+        total, max_bytes = 0, self._limit(scope.get("path", ""))
 
         async def counted() -> Message:
             nonlocal total
             message = await receive()
             total += len(message.get("body", b""))
-            if total > self._max_bytes:
-                raise HTTPException(413, f"the body is larger than {self._max_bytes} bytes")
+            if total > max_bytes:
+                raise HTTPException(413, f"the body is larger than {max_bytes} bytes")
             return message
 
         await self._app(scope, counted, send)
+
+    def _limit(self, path: str) -> int:
+        return next((limit for pattern, limit in self._larger if pattern.fullmatch(path)), self._max_bytes)
 
 
 def _log_failure(scope: Scope, status: int, **more: Any) -> None:

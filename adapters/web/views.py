@@ -2,19 +2,23 @@
 
 import base64
 
+from adapters.postgres.actions import ActionRow
 from adapters.postgres.queries import (
+    NO_EDIT,
     AttemptRow,
+    Headers,
     ParkedRow,
     QuarantinedMessage,
     QuarantineRow,
     ReplayRow,
 )
+from adapters.web.mending_models import ParkedCall, ParkedOrder
 from adapters.web.models import (
+    ActionView,
     Attempt,
     Octets,
     OrderSummary,
-    ParkedCall,
-    ParkedOrder,
+    QuarantinedHeader,
     QuarantineSummary,
     QuarantineView,
     ReplaySummary,
@@ -100,8 +104,20 @@ def quarantine_view(message: QuarantinedMessage) -> QuarantineView:
         "timestampMs": message.timestamp_ms,
         "key": _octets(message.key),
         "value": _octets(message.value),
-        "headers": [{"name": name, "value": _octets(value)} for name, value in message.headers],
+        "headers": _headers(message.headers),
+        "closedAt": message.closed_at,
+        "edited": None
+        if message.edit == NO_EDIT
+        else {
+            "key": _octets(message.edit.key),
+            "value": _octets(message.edit.value),
+            "headers": None if message.edit.headers is None else _headers(message.edit.headers),
+        },
     }
+
+
+def _headers(headers: Headers) -> list[QuarantinedHeader]:
+    return [{"name": name, "value": _octets(value)} for name, value in headers]
 
 
 def _octets(value: bytes | None) -> Octets | None:
@@ -121,4 +137,23 @@ def replay_summary(row: ReplayRow) -> ReplaySummary:
         "reason": row.reason,
         "requestedAt": row.requested_at,
         "items": row.items,
+    }
+
+
+def action_view(row: ActionRow) -> ActionView:
+    return {
+        "id": row.id,
+        "at": row.done_at,
+        "operator": row.operator,
+        "via": row.via,
+        "action": row.kind,
+        "reason": row.reason,
+        "orderId": row.order_id,
+        "version": row.version,
+        "idempotencyKey": row.key,
+        "stateBefore": row.state_before,
+        "stateAfter": row.state_after,
+        "bulkId": row.bulk_id,
+        "quarantineId": row.quarantine_id,
+        "detail": row.detail,
     }

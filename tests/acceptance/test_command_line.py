@@ -25,6 +25,8 @@ NEED_THE_DATABASE: Final = (
     ("migrate",),
     ("rebuild",),
     ("replay", "1", "--mode", "redeliver"),
+    ("replay-many", "--status", "PENDING"),
+    ("retry", "1"),
 )
 SECRET: Final = "s3cr3t"
 
@@ -63,7 +65,13 @@ def test_without_a_command_the_commands_are_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "demo"])  # which sets all that it needs
 def test_every_command_refuses_a_setting_that_cannot_be_used(name: str, tmp_path: Path) -> None:
     """Before it opens anything."""
-    arguments = {"replay": ("replay", "1", "--mode", "redeliver")}.get(name, (name,))
+    arguments = {
+        "replay": ("replay", "1", "--mode", "redeliver"),
+        "accept-loss": ("accept-loss", "orders"),
+        "cancel-replay": ("cancel-replay", "1"),
+        "retry": ("retry", "1"),
+        "skip": ("skip", "1"),
+    }.get(name, (name,))
     said = refusal(tmp_path, *arguments, exit_code=2, api_port="many")
     assert said == (
         'error: CASHBACK_API_PORT is "many": input should be a valid integer, unable to parse string as an integer'

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGCONT, SIGSTOP, SIGTERM
 from typing import Final
 
 import pytest
@@ -97,6 +97,27 @@ def test_processes_that_are_killed_under_load_lose_nothing_and_pay_nothing_twice
     assert tried <= seen, "what is in the record was sent"
     assert (seen - tried).total() <= 3 * CONCURRENCY * 4, "but for what the killed ones had in hand"
     assert sql(database_url, "SELECT count(*) FROM delivery WHERE parked_at IS NOT NULL") == [(0,)]
+
+
+def test_a_process_that_stood_still_past_its_lease_wakes_up_harmless(
+    apps: Apps, sandbox: Sandbox, database_url: str
+) -> None:
+    """Stopped with calls under way, it wakes when others have sent them: nothing overlaps, nothing is out of order,
+    and what it had in hand goes out again only with the key that it had."""
+    orders = 120
+    sandbox.faults(latencyMs=20)
+    quick = {"third_party_timeout_seconds": 1, "push_lease_seconds": 2.5}
+    sleeper, *others = (start_push(apps, sandbox, **quick) for _ in range(3))
+    append(database_url, streams(range(1, orders + 1), LIFECYCLE))
+    claimed = "SELECT count(*) FROM delivery WHERE lease_token IS NOT NULL"
+    sleeper.wait_until(lambda: sql(database_url, claimed) != [(0,)], "calls are under way")
+    sleeper.signal(SIGSTOP)
+    others[0].wait_until(lambda: undelivered(database_url) == 0, "the others have delivered everything")
+    append(database_url, streams(range(orders + 1, 2 * orders + 1), LIFECYCLE))
+    sleeper.signal(SIGCONT)
+    others[0].wait_until(lambda: undelivered(database_url) == 0, "all is delivered")
+    assert [app.terminate() for app in (sleeper, *others)] == [0, 0, 0]
+    assert_paid_once(sandbox, 2 * orders)
 
 
 def test_a_database_that_is_restarted_costs_no_attempt(tmp_path: Path) -> None:

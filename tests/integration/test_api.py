@@ -31,7 +31,7 @@ from tests.support.running_api import (
 )
 
 if TYPE_CHECKING:
-    from adapters.web.ports import Queries, Replays
+    from adapters.web.ports import Actions, BulkReplays, Parking, Quarantining, Queries, Reconciliation, Replays
 
 pytestmark = pytest.mark.slow
 
@@ -120,9 +120,7 @@ class TestToken:
 
 
 class TestRefusals:
-    @pytest.mark.parametrize(
-        "path", ["/", "/api", "/api/nothing", "/api/orders/", "/api/orders/1/nothing", "/docs"]
-    )
+    @pytest.mark.parametrize("path", ["/api", "/api/nothing", "/api/orders/", "/api/orders/1/nothing", "/api/docs"])
     def test_an_unknown_path_is_a_404(self, api: Api, path: str) -> None:
         is_problem(api.get(path), 404)
 
@@ -256,6 +254,11 @@ class TestRefusals:
             return create_app(
                 queries=cast("Queries", Broken()),
                 replays=cast("Replays", None),
+                bulk=cast("BulkReplays", None),
+                reconciliation=cast("Reconciliation", None),
+                parking=cast("Parking", None),
+                quarantining=cast("Quarantining", None),
+                actions=cast("Actions", None),
                 health=FakeHealth(),
                 metrics_text=metrics_text,
                 api_token=None,
@@ -604,9 +607,19 @@ def test_the_description_names_every_endpoint_and_how_it_refuses(api: Api) -> No
         "/api/orders",
         "/api/orders/{orderId}",
         "/api/orders/{orderId}/replay",
+        "/api/replays",
+        "/api/replays/{id}",
+        "/api/replays/{id}/start",
+        "/api/replays/{id}/cancel",
         "/api/parked",
+        "/api/parked/{orderId}/retry",
+        "/api/parked/{orderId}/skip",
         "/api/quarantine",
         "/api/quarantine/{id}",
+        "/api/quarantine/{id}/retry",
+        "/api/quarantine/{id}/discard",
+        "/api/audit",
+        "/api/reconciliation",
     }
     assert "HTTPValidationError" not in description["components"]["schemas"]
     refused = description["paths"]["/api/orders/{orderId}"]["get"]["responses"]["404"]["content"]

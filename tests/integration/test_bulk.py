@@ -31,7 +31,7 @@ from adapters.postgres.pool import Database
 from adapters.postgres.sql import statements
 from domain.lifecycle import Status
 from tests.integration.waiting import wait_until
-from tests.support.bulk import Remembering, Running, all_done, asked, previewed, started
+from tests.support.bulk import SOMEBODY, Remembering, Running, all_done, asked, previewed, started
 from tests.support.running_api import sql
 
 pytestmark = pytest.mark.slow
@@ -107,11 +107,11 @@ class TestSelection:
             previewed(database_url, Selection(changed_from_ns=0))
         running = previewed(database_url, Selection(changed_from_ns=2_000))
         assert running.replay.total == MAX_ORDERS
-        asked(database_url, lambda bulk: bulk.start(None, running.token))
+        asked(database_url, lambda bulk: bulk.start(None, running.token, by=SOMEBODY))
         other = previewed(database_url, Selection(changed_to_ns=(MAX_ORDERS + 1) * 1_000))
         assert other.replay.total == MAX_ORDERS
         with pytest.raises(Overlaps):
-            asked(database_url, lambda bulk: bulk.start(None, other.token))
+            asked(database_url, lambda bulk: bulk.start(None, other.token, by=SOMEBODY))
 
     def test_old_previews_are_forgotten(self, orders: str) -> None:
         """A day after nobody could start them any more."""
@@ -127,7 +127,7 @@ class TestStart:
         """Orders that come to fit aren't done, those that don't fit any more are."""
         preview = previewed(orders, Selection(status=Status.PENDING))
         sql(orders, "UPDATE orders SET status = CASE order_id WHEN 5 THEN 'PENDING' ELSE 'COMPLETED' END")
-        asked(orders, lambda bulk: bulk.start(preview.replay.id, preview.token))
+        asked(orders, lambda bulk: bulk.start(preview.replay.id, preview.token, by=SOMEBODY))
         mode = Remembering(all_done)
         with Running(orders, mode):
             done = wait_for(orders, preview.replay.id, BulkState.DONE)
@@ -139,7 +139,7 @@ class TestStart:
         one, other = (previewed(orders, Selection(frozenset({order}))) for order in (1, 2))
 
         def start(replay_id: UUID | None, token: str) -> BulkReplay:
-            return asked(orders, lambda bulk: bulk.start(replay_id, token))
+            return asked(orders, lambda bulk: bulk.start(replay_id, token, by=SOMEBODY))
 
         with pytest.raises(WrongToken):
             start(one.replay.id, other.token)
@@ -163,7 +163,7 @@ class TestStart:
         async def all_at_once() -> list[BulkReplay | BaseException]:
             async with Database(orders, pool_size=8) as database:
                 bulk = PostgresBulk(database)
-                starts = [bulk.start(each.replay.id, each.token) for each in (*rivals, apart)]
+                starts = [bulk.start(each.replay.id, each.token, by=SOMEBODY) for each in (*rivals, apart)]
                 return await asyncio.gather(*starts, return_exceptions=True)
 
         answers = asyncio.run(all_at_once())
@@ -172,9 +172,9 @@ class TestStart:
         assert (len(running), len(refused)) == (2, 6)
         (winner,) = [each.id for each in running if each.id != apart.replay.id]
         assert {each.other for each in refused} == {winner}
-        asked(orders, lambda bulk: bulk.cancel(winner))
+        asked(orders, lambda bulk: bulk.cancel(winner, by=SOMEBODY))
         second = next(each for each in rivals if each.replay.id != winner)
-        assert asked(orders, lambda bulk: bulk.start(None, second.token)).state is BulkState.RUNNING
+        assert asked(orders, lambda bulk: bulk.start(None, second.token, by=SOMEBODY)).state is BulkState.RUNNING
 
     def test_a_start_waits_for_one_that_has_not_been_committed(self, orders: str) -> None:
         """And sees what it has started."""
@@ -185,7 +185,7 @@ class TestStart:
             other_process.execute(
                 statements("bulk")["start"], {"id": first.replay.id, "lease": None, "lease_seconds": 0}
             )
-            answer = pool.submit(asked, orders, lambda bulk: bulk.start(None, second.token))
+            answer = pool.submit(asked, orders, lambda bulk: bulk.start(None, second.token, by=SOMEBODY))
             wait_until(lambda: answer.done() or bool(sql(orders, waiting)), "that it waits")
             other_process.commit()
             with pytest.raises(Overlaps):
@@ -257,17 +257,17 @@ class TestRunning:
         again = previewed(orders, Selection(frozenset({12})))
         with Running(orders, mode):
             assert under_way.wait(60)
-            assert asked(orders, lambda bulk: bulk.cancel(replay.id)).state is BulkState.CANCELLED
+            assert asked(orders, lambda bulk: bulk.cancel(replay.id, by=SOMEBODY)).state is BulkState.CANCELLED
             with pytest.raises(Overlaps):
-                asked(orders, lambda bulk: bulk.start(None, again.token))
+                asked(orders, lambda bulk: bulk.start(None, again.token, by=SOMEBODY))
             go_on.set()
             ended = wait_for(orders, replay.id, BulkState.CANCELLED)
             assert (ended.done, mode.orders) == (2, [1, 2])
-            assert asked(orders, lambda bulk: bulk.cancel(replay.id)) == ended
-            asked(orders, lambda bulk: bulk.start(None, again.token))
+            assert asked(orders, lambda bulk: bulk.cancel(replay.id, by=SOMEBODY)) == ended
+            asked(orders, lambda bulk: bulk.start(None, again.token, by=SOMEBODY))
             wait_for(orders, again.replay.id, BulkState.DONE)
         with pytest.raises(NotPossibleNow):
-            asked(orders, lambda bulk: bulk.cancel(again.replay.id))
+            asked(orders, lambda bulk: bulk.cancel(again.replay.id, by=SOMEBODY))
 
     def test_another_process_goes_on_when_the_lease_has_run_out(self, orders: str) -> None:
         """Behind the last orders that were noted; the first one, should it live, can write nothing any more."""

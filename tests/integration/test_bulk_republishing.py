@@ -24,7 +24,7 @@ from sandbox.ports import free_port
 from sandbox.postgres import create_database, drop_database
 from tests.integration.test_replays import read
 from tests.integration.waiting import wait_until
-from tests.support.bulk import Running, asked, previewed
+from tests.support.bulk import SOMEBODY, Running, asked, previewed
 from tests.support.event_store import project, store_at
 from tests.support.messages import record_of
 from tests.support.running_api import sql, tell
@@ -64,7 +64,7 @@ def republished_to(bootstrap: str, *topics: str, timeout_seconds: float = 10.0) 
 
 def start(database_url: str, selection: Selection, *, rate_per_second: float = 1000.0) -> UUID:
     preview = previewed(database_url, selection, rate_per_second=rate_per_second)
-    return asked(database_url, lambda bulk: bulk.start(None, preview.token)).id
+    return asked(database_url, lambda bulk: bulk.start(None, preview.token, by=SOMEBODY)).id
 
 
 def get(database_url: str, replay_id: UUID) -> BulkReplay:

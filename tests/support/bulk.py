@@ -4,17 +4,20 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from adapters.bulk import BulkMode, BulkReplay, Preview, Selection
 from adapters.bulk_running import BulkRunner, Handled, Handler, Mode
+from adapters.operators import Operator, Via
 from adapters.postgres.bulk import PostgresBulk
 from adapters.postgres.bulk_work import LEASE_SECONDS, Job, PostgresBulkWork
 from adapters.postgres.pool import Database
+from projections.redelivery import DEFAULT_WISH, Wish
 from projections.retrying import RetryPolicy
 from tests.integration.waiting import DEADLINE_SECONDS
 
 T = TypeVar("T")
+SOMEBODY: Final = Operator("somebody", Via.API)
 Answer = Callable[[Sequence[int]], Handled]
 
 
@@ -28,16 +31,22 @@ def asked(database_url: str, question: Callable[[PostgresBulk], Awaitable[T]]) -
     return asyncio.run(ask())
 
 
-def previewed(
-    database_url: str, selection: Selection, *, rate_per_second: float = 1000.0, reason: str = "a test"
+def previewed(  # each is a part of a bulk replay
+    database_url: str,
+    selection: Selection,
+    *,
+    rate_per_second: float = 1000.0,
+    reason: str = "a test",
+    mode: BulkMode = BulkMode.REPUBLISH,
+    wish: Wish = DEFAULT_WISH,
 ) -> Preview:
-    return asked(database_url, lambda bulk: bulk.preview(BulkMode.REPUBLISH, selection, rate_per_second, reason))
+    return asked(database_url, lambda bulk: bulk.preview(mode, selection, rate_per_second, reason, wish))
 
 
 def started(database_url: str, *orders: int, rate_per_second: float = 1000.0) -> BulkReplay:
     preview = previewed(database_url, Selection(frozenset(orders)), rate_per_second=rate_per_second)
     assert preview.replay.total == len(orders)
-    return asked(database_url, lambda bulk: bulk.start(preview.replay.id, preview.token))
+    return asked(database_url, lambda bulk: bulk.start(preview.replay.id, preview.token, by=SOMEBODY))
 
 
 def all_done(order_ids: Sequence[int]) -> Handled:
@@ -71,10 +80,16 @@ class Running:
     """A runner on a thread of its own, as in a process of the service; ends with the `with` block."""
 
     def __init__(
-        self, database_url: str, mode: Callable[[Database], Mode], *, lease_seconds: float = LEASE_SECONDS
+        self,
+        database_url: str,
+        mode: Callable[[Database], Mode],
+        name: BulkMode = BulkMode.REPUBLISH,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._database_url = database_url
         self._mode = mode
+        self._name = name
         self._lease_seconds = lease_seconds
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="bulk runner", daemon=True)
         self._ready = threading.Event()
@@ -85,7 +100,7 @@ class Running:
             self._ready.set()
             work = PostgresBulkWork(database, lease_seconds=self._lease_seconds)
             retry = RetryPolicy(base_seconds=0.1, max_seconds=0.2)
-            modes = {BulkMode.REPUBLISH: self._mode(database)}
+            modes = {self._name: self._mode(database)}
             await BulkRunner(work, modes, poll_seconds=0.05, beat_seconds=0.1, retry=retry).run(self._stop)
 
     def tell_to_stop(self) -> None:

@@ -15,17 +15,24 @@ from fastapi import FastAPI
 from adapters.kafka.intake import Intake, Limits
 from adapters.kafka.records import Record
 from adapters.kafka.republisher import KafkaRepublisher
+from adapters.postgres.actions import PostgresActions
+from adapters.postgres.bulk import PostgresBulk
+from adapters.postgres.console import PostgresConsole
 from adapters.postgres.feeds import PostgresFeed, write_intended_calls, write_orders
 from adapters.postgres.ledger import PostgresLedger
+from adapters.postgres.parking import PostgresParking
 from adapters.postgres.pool import Database
 from adapters.postgres.queries import PostgresQueries
+from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.postgres.replays import PostgresReplays
 from adapters.postgres.store import OrderApplication
+from adapters.quarantining import Quarantining
 from adapters.replay import ReplayService
 from adapters.web.app import create_app
 from projections import orders, third_party
+from projections.breaker import BreakerState
 from projections.delivery import DeliveryPolicy, Dispatcher
-from projections.ports import Answer, Attempt, Call, Claim, Outcome, ThirdParty
+from projections.ports import Answer, Attempt, Call, Claim, Lookup, Outcome, ThirdParty
 from projections.retrying import RetryPolicy
 from projections.runner import Projection
 from tests.support.messages import NOW_NS, TOPIC
@@ -79,11 +86,17 @@ class RecordingThirdParty:
         self.calls.append(call)
         return self._answer(call) or Answer(Outcome.DELIVERED, 200, "{}")
 
+    async def lookup(self, order_id: int) -> Lookup:
+        """It keeps no books."""
+        return Answer(Outcome.REFUSED, 405, f"no lookup of order {order_id}")
+
 
 class _Nobody:
     def attempt_ended(self, attempt: Attempt) -> None: ...
     def order_parked(self, claim: Claim, reason: str) -> None: ...
     def push_state(self, state: str) -> None: ...
+    def breaker_changed(self, state: BreakerState) -> None: ...
+    def rate_changed(self, calls_per_second: float) -> None: ...
 
 
 def deliver(database_url: str, third: ThirdParty | None = None, *, lease_seconds: float = 60.0) -> None:
@@ -146,8 +159,8 @@ class Api:
     def get(self, path: str, **more: Any) -> httpx.Response:
         return self.client.get(path, **more)
 
-    def replay(self, order_id: int, mode: str, *, dry_run: bool = False) -> httpx.Response:
-        body = {"mode": mode, "dryRun": dry_run} | ({} if dry_run else {"reason": "a test"})
+    def replay(self, order_id: int, mode: str, *, dry_run: bool = False, **wish: Any) -> httpx.Response:
+        body = {"mode": mode, "dryRun": dry_run} | ({} if dry_run else {"reason": "a test"}) | wish
         return self.client.post(f"/api/orders/{order_id}/replay", json=body)
 
 
@@ -158,6 +171,7 @@ def running_api(
     bootstrap: str = NO_BROKER,
     topics: Sequence[str] = (TOPIC,),
     token: str | None = None,
+    read_token: str | None = None,
     database_timeout_seconds: float = 10.0,
     kafka_timeout_seconds: float = 10.0,
 ) -> Iterator[Api]:
@@ -166,6 +180,8 @@ def running_api(
 
     async def make(stack: AsyncExitStack) -> FastAPI:
         database = await stack.enter_async_context(Database(database_url, timeout_seconds=database_timeout_seconds))
+        store = OrderApplication(database_url)
+        stack.callback(store.close)
         republisher = KafkaRepublisher(
             bootstrap,
             {},
@@ -176,9 +192,16 @@ def running_api(
         return create_app(
             queries=PostgresQueries(database),
             replays=replays,
+            bulk=PostgresBulk(database),
+            reconciliation=PostgresReconciliation(database),
+            parking=PostgresParking(database),
+            quarantining=Quarantining(PostgresQueries(database), store, clock_ns=lambda: NOW_NS),
+            actions=PostgresActions(database),
             health=health,
             metrics_text=metrics_text,
             api_token=token,
+            read_token=read_token,
+            console=PostgresConsole(database),
         )
 
     with serving(make) as url, httpx.Client(base_url=url, timeout=DEADLINE_SECONDS, trust_env=False) as client:

@@ -275,7 +275,7 @@ class TestStopping:
 
 
 class Forgetful(FakeLedger):
-    async def claim(self, limit: int) -> tuple[list[Claim], float | None]:
+    async def claim(self, limit: int, *, by_chance: bool = False) -> tuple[list[Claim], float | None]:
         if self.claims:
             raise ZeroDivisionError
         return await super().claim(limit)

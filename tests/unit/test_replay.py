@@ -1,7 +1,9 @@
 """What a replay would send: each message once and in order, and no call whose key may be forgotten."""
 
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid5
 
 import pytest
 from hypothesis import given
@@ -10,8 +12,10 @@ from msgspec.structs import replace
 
 from domain.effects import EffectKind
 from domain.messages import Kind, Message
+from domain.money import ZERO
 from projections.ports import Call
-from projections.replay import CallState, LedgerEntry, redelivery, republications
+from projections.redelivery import DEFAULT_WISH, How, Include, LedgerEntry, Redelivery, Wish, redelivery
+from projections.replay import CallState, republications
 from tests.support.deliveries import POLICY, TOLERANCE_NS, arrivals, published
 from tests.support.messages import ORDER_ID, TOPIC, History, cancelled, completed, created, updated
 
@@ -122,9 +126,23 @@ class TestRepublication:
         assert [each.message.kind for each in republications(history.events, (TOPIC,))] == said.kinds
 
 
-def entry(version: int, state: CallState, *, age: timedelta | None = None, order_id: int = ORDER_ID) -> LedgerEntry:
-    call = Call(order_id, version, EffectKind.UPDATE, UUID(int=version), b"{}")
-    return LedgerEntry(call, state, 0 if age is None else 1, None if age is None else NOW - age)
+def entry(
+    version: int,
+    state: CallState,
+    *,
+    age: timedelta | None = None,
+    maybe_done: bool | None = None,
+    nonce: str | None = None,
+    amount: str = "0",
+) -> LedgerEntry:
+    body = f'{{"cashbackAmount":{amount}}}'.encode()
+    call = Call(ORDER_ID, version, EffectKind.UPDATE, UUID(int=version), body)
+    first_attempt_at = None if age is None else NOW - age
+    return LedgerEntry(call, state, 0 if age is None else 1, first_attempt_at, maybe_done, nonce)
+
+
+def plan_of(*entries: LedgerEntry, **wish: Any) -> Redelivery:
+    return redelivery(entries, Wish(**wish), now=NOW, key_retention=DAY)
 
 
 class TestRedelivery:
@@ -136,7 +154,7 @@ class TestRedelivery:
         self, age: timedelta | None, *, sent: bool
     ) -> None:
         """Counted from its first attempt; and not where that isn't known."""
-        plan = redelivery([entry(1, CallState.DELIVERED, age=age)], now=NOW, key_retention=DAY)
+        plan = redelivery([entry(1, CallState.DELIVERED, age=age)], DEFAULT_WISH, now=NOW, key_retention=DAY)
         assert plan.versions == ([1] if sent else [])
         assert [each.entry.call.version for each in plan.suppressed] == ([] if sent else [1])
         if not sent:
@@ -148,21 +166,100 @@ class TestRedelivery:
         self, state: CallState, age: timedelta | None
     ) -> None:
         """It would be sent anyhow; but an attempt long ago may have been carried out."""
-        (sent,) = redelivery([entry(1, state, age=age)], now=NOW, key_retention=DAY).sent
+        (sent,) = redelivery([entry(1, state, age=age)], DEFAULT_WISH, now=NOW, key_retention=DAY).sent
         assert (sent.warning is not None) == (age == DAY)
 
     def test_a_call_that_was_given_up_stays_given_up(self) -> None:
-        plan = redelivery([entry(1, CallState.SKIPPED, age=timedelta(0))], now=NOW, key_retention=DAY)
+        plan = redelivery([entry(1, CallState.SKIPPED, age=timedelta(0))], DEFAULT_WISH, now=NOW, key_retention=DAY)
         assert (plan.sent, plan.suppressed[0].reason) == ((), "a person has given it up")
 
     def test_calls_go_in_the_order_of_their_versions(self) -> None:
         """Whatever order the ledger gave them in."""
         entries = [entry(version, CallState.DUE) for version in (3, 1, 2)]
-        assert redelivery(entries, now=NOW, key_retention=DAY).versions == [1, 2, 3]
+        assert redelivery(entries, DEFAULT_WISH, now=NOW, key_retention=DAY).versions == [1, 2, 3]
 
     def test_an_order_without_calls_has_nothing_to_send(self) -> None:
-        plan = redelivery([], now=NOW, key_retention=DAY)
+        plan = redelivery([], DEFAULT_WISH, now=NOW, key_retention=DAY)
         assert (plan.sent, plan.suppressed) == ((), ())
+
+
+class TestWishes:
+    """What is sent on a person's wish, under which keys, and what that could cost."""
+
+    def test_resuming_sends_only_what_is_missing(self) -> None:
+        """Whatever the third party remembers."""
+        entries = [entry(n, state, age=timedelta(0)) for n, state in enumerate(CallState)]
+        sent = {each.entry.state for each in plan_of(*entries, how=How.RESUME).sent}
+        assert sent == set(CallState) - {CallState.DELIVERED, CallState.SKIPPED}
+
+    def test_what_may_pay_again_is_sent_only_if_it_is_named(self) -> None:
+        """Then with its old key, without a lookup before, and at the risk of its amount."""
+        old = entry(1, CallState.DELIVERED, age=DAY, amount="6.50")
+        plan = plan_of(old, include=frozenset({Include.FORGOTTEN}))
+        assert ([each.key for each in plan.sent], plan.blind) == ([old.call.key], [1])
+        assert plan.amount_at_risk == Decimal("6.50")
+        assert "do it again" in (plan.sent[0].warning or "")
+        young = entry(2, CallState.DELIVERED, age=DAY - MOMENT, amount="6.50")
+        harmless = plan_of(young, include=frozenset({Include.FORGOTTEN}))
+        assert (harmless.versions, harmless.blind, harmless.amount_at_risk) == ([2], list[int](), ZERO)
+
+    def test_what_a_person_has_given_up_is_sent_only_if_it_is_named(self) -> None:
+        """So a skip can be undone; resuming does it too."""
+        given_up = entry(1, CallState.SKIPPED)
+        for how in How:
+            assert plan_of(given_up, how=how).versions == []
+            assert plan_of(given_up, how=how, include=frozenset({Include.SKIPPED})).versions == [1]
+
+    def test_a_nonce_makes_new_keys_from_the_old_ones(self) -> None:
+        """The same ones each time, and others for another nonce; calls that have it already keep theirs."""
+        entries = [entry(1, CallState.DELIVERED, age=DAY), entry(2, CallState.DUE, nonce="b")]
+        plan = plan_of(*entries, nonce="a")
+        assert plan.renewed == {n: uuid5(UUID(int=n), "a") for n in (1, 2)}
+        assert plan_of(*entries, nonce="b").renewed == {1: uuid5(UUID(int=1), "b")}
+        assert plan_of(entry(1, CallState.DELIVERED, age=timedelta(0), nonce="a"), nonce="a").renewed == {}
+
+    @pytest.mark.parametrize(
+        ("state", "maybe_done", "at_risk"),
+        [
+            (CallState.DELIVERED, True, "6"),
+            (CallState.IN_DOUBT, True, "6"),
+            (CallState.PARKED, None, "6"),
+            (CallState.PARKED, False, "0"),
+        ],
+    )
+    def test_a_new_key_puts_at_risk_what_may_have_been_carried_out(
+        self, state: CallState, *, maybe_done: bool | None, at_risk: str
+    ) -> None:
+        """What was surely refused was not; what was never sent was not either."""
+        tried = entry(1, state, age=timedelta(0), maybe_done=maybe_done, amount="6")
+        assert plan_of(tried, entry(2, CallState.DUE, amount="9"), nonce="a").amount_at_risk == Decimal(at_risk)
+
+    def test_of_several_amounts_the_greatest_is_at_risk(self) -> None:
+        """Each call replaces the amount of the one before; it is never their sum."""
+        calls = [entry(n, CallState.DELIVERED, age=DAY, amount=a) for n, a in ((1, "6"), (2, "7.5"), (3, "2"))]
+        assert plan_of(*calls, nonce="a").amount_at_risk == Decimal("7.5")
+        assert plan_of(*calls).amount_at_risk == 0
+
+    @given(st.data())
+    def test_nothing_is_at_risk_unless_a_person_has_asked_for_it(self, data: st.DataObject) -> None:
+        """Without a nonce, and without calls whose keys may be forgotten."""
+        ages = st.none() | st.sampled_from([timedelta(0), DAY - MOMENT, DAY, 2 * DAY])
+        entries = [
+            entry(
+                version,
+                data.draw(st.sampled_from(CallState)),
+                age=data.draw(ages),
+                maybe_done=data.draw(st.none() | st.booleans()),
+                amount="5",
+            )
+            for version in range(data.draw(st.integers(0, 5)))
+        ]
+        include = frozenset(data.draw(st.sets(st.just(Include.SKIPPED))))
+        plan = plan_of(*entries, how=data.draw(st.sampled_from(How)), include=include)
+        assert (plan.amount_at_risk, plan.renewed, plan.blind) == (ZERO, dict[int, UUID](), list[int]())
+        assert sorted([*plan.versions, *(each.entry.call.version for each in plan.suppressed)]) == [
+            each.call.version for each in entries
+        ]
 
 
 def test_every_state_of_the_ledger_is_known() -> None:

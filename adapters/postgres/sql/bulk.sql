@@ -22,9 +22,9 @@ ORDER BY cashback DESC NULLS LAST, order_id
 -- name: insert_preview
 -- The set is frozen here.
 INSERT INTO bulk_replay (id, mode, selection, reason, rate_per_second, orders, total, cashback, token_digest,
-                         expires_at)
+                         expires_at, wish, calls, suppressed, amount_at_risk)
 VALUES (%(id)s, %(mode)s, %(selection)s, %(reason)s, %(rate)s, %(orders)s::bigint[], %(total)s, %(cashback)s,
-        %(digest)s, now() + make_interval(mins => %(minutes)s))
+        %(digest)s, now() + make_interval(mins => %(minutes)s), %(wish)s, %(calls)s, %(suppressed)s, %(amount_at_risk)s)
 
 -- name: page
 -- The last ones first, without their orders. The expected end goes by the rate, or by the speed so far if that is less.
@@ -33,7 +33,8 @@ SELECT number, id, mode, state, selection, reason, rate_per_second, total, cashb
        CASE WHEN state = 'running' THEN clock_timestamp() + make_interval(secs => greatest(
            (total - done - failed) / rate_per_second,
            extract(epoch FROM clock_timestamp() - started_at) * (total - done - failed) / nullif(done + failed, 0)
-       )) END
+       )) END,
+       wish, calls, suppressed, amount_at_risk
 FROM bulk_replay WHERE /* condition */ ORDER BY number DESC LIMIT %(limit)s
 
 -- name: lock_starts
@@ -79,8 +80,11 @@ WHERE number = (
 RETURNING id
 
 -- name: job
--- What a worker needs to know.
-SELECT id, mode, reason, rate_per_second, orders, done, failed FROM bulk_replay WHERE id = %s AND lease_token = %s
+-- What a worker needs to know, and who has started it.
+SELECT b.id, b.mode, b.reason, b.rate_per_second, b.orders, b.done, b.failed, b.wish, a.operator, a.via
+FROM bulk_replay AS b
+LEFT JOIN operator_action AS a ON a.bulk_id = b.id AND a.order_id IS NULL AND a.action = 'bulk_start'
+WHERE b.id = %s AND b.lease_token = %s
 
 -- name: beat
 -- Keeps the lease; no row if it is another's by now, or if the replay doesn't run any more.

@@ -22,8 +22,16 @@ SELECT CASE WHEN parked_at IS NOT NULL THEN 'parked'
 FROM delivery WHERE order_id = %s
 
 -- name: calls
--- What the effect ledger has of an order.
-SELECT version, state, attempts, first_sent_at, settled_at FROM effect WHERE order_id = %s ORDER BY version
+-- What the effect ledger has of an order. The calls of a claim that has run out unsettled may have been sent; the next
+-- claim will write that down (sql/delivery.sql), here it shows at once. A claim holds four calls at most.
+SELECT e.version,
+       CASE WHEN e.state IN ('due', 'retrying') AND d.claimed_at IS NOT NULL AND d.next_attempt_at <= now()
+                AND e.version > d.settled_version AND e.version <= d.claimed_head
+                AND count(*) FILTER (WHERE e.version > d.settled_version AND e.state NOT IN ('delivered', 'skipped'))
+                    OVER (ORDER BY e.version) <= 4
+            THEN 'in_doubt' ELSE e.state END,
+       e.attempts, e.first_sent_at, e.settled_at, e.idempotency_key, e.generation
+FROM effect AS e LEFT JOIN delivery AS d USING (order_id) WHERE order_id = %s ORDER BY e.version
 
 -- name: attempts
 -- The last attempts at each of an order's calls.
@@ -76,5 +84,6 @@ FROM quarantine WHERE id <= %(start)s /* conditions */ ORDER BY id DESC LIMIT %(
 -- name: quarantined
 -- One message in quarantine, as it came.
 SELECT id, topic, partition, kafka_offset, order_id, reason, detail, state, quarantined_at,
-       octet_length(message_value), topic_id, timestamp_ms, message_key, message_value, headers
+       octet_length(message_value), topic_id, timestamp_ms, message_key, message_value, headers, closed_at, edited_key,
+       edited_value, edited_headers
 FROM quarantine WHERE id = %s

@@ -25,9 +25,12 @@ FROM orders WHERE order_id = ANY(%s)
 
 -- name: ledger_calls
 -- The effect ledger's calls of some orders. The digest is that of the body which would be sent, or nothing if it
--- isn't the one that was noted with it.
-SELECT order_id, version, kind, idempotency_key, CASE WHEN sha256(body) = body_digest THEN body_digest ELSE '' END
-FROM effect WHERE order_id = ANY(%s)
+-- isn't the one that was noted with it; the key is the first one of all that it had.
+SELECT order_id, version, kind,
+       coalesce((SELECT r.idempotency_key FROM replaced_key AS r
+                 WHERE r.order_id = e.order_id AND r.version = e.version AND r.generation = 0), idempotency_key),
+       CASE WHEN sha256(body) = body_digest THEN body_digest ELSE '' END
+FROM effect AS e WHERE order_id = ANY(%s)
 
 -- name: count_rows
 -- How many orders the read model and the ledger know.

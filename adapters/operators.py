@@ -1,0 +1,76 @@
+"""Who does something to orders and messages, and what people can do, for the record.
+
+The name is what the caller says it is: who may do something is decided by the API's token and by who has a shell.
+"""
+
+import getpass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+MAX_NAME_LENGTH: Final = 100
+MAX_REASON_LENGTH: Final = 1000
+
+
+class Via(StrEnum):
+    """By which door somebody came in."""
+
+    API = "api"
+    COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Whoever asks for something to be done."""
+
+    name: str
+    via: Via
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """By whom something was asked for, and why."""
+
+    by: Operator
+    reason: str
+
+
+class ActionKind(StrEnum):
+    """What people can do."""
+
+    RETRY = "retry"
+    SKIP = "skip"
+    REDELIVER = "redeliver"
+    REPUBLISH = "republish"
+    BULK_START = "bulk_start"
+    BULK_CANCEL = "bulk_cancel"
+    QUARANTINE_RETRY = "quarantine_retry"
+    QUARANTINE_DISCARD = "quarantine_discard"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One thing that was done. `version` and `key` are those of the call that it is about, where there is one."""
+
+    kind: ActionKind
+    asked: Asked
+    order_id: int | None = None
+    version: int | None = None
+    key: UUID | None = None
+    state_before: str | None = None
+    state_after: str | None = None
+    bulk_id: UUID | None = None
+    quarantine_id: int | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """For `domain.exact_json.dumps`."""
+
+
+def command_line_operator() -> Operator:
+    """Whoever has the shell, as the machine calls them."""
+    try:
+        name = getpass.getuser()[:MAX_NAME_LENGTH]
+    except (OSError, KeyError):  # nobody: a container's user without a name
+        name = ""
+    return Operator(name if name.isprintable() and name else Via.COMMAND_LINE.value, Via.COMMAND_LINE)

@@ -1,0 +1,77 @@
+"""Which orders a bulk replay is about: a selection as SQL, and as it is kept to be shown."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from adapters.bulk import MAX_SAMPLE, Selection
+from adapters.postgres.pool import Connection
+from adapters.postgres.sql import statements
+from domain.instants import format_instant
+
+_SQL: Final = statements("bulk")
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_CONDITIONS: Final = {
+    "orders": "order_id = ANY(%(orders)s)",
+    "status": "status = %(status)s",
+    "changed_from_ns": "recorded_at_ns >= %(changed_from_ns)s",
+    "changed_to_ns": "recorded_at_ns < %(changed_to_ns)s",
+}
+_PARKED: Final = "order_id IN (SELECT order_id FROM delivery WHERE {})"
+_PARKED_CONDITIONS: Final = {
+    "parked": "parked_at IS NOT NULL",
+    "parked_reason": "starts_with(parked_reason, %(parked_reason)s)",
+    "parked_from_ns": "parked_at >= %(parked_from_ns)s",
+    "parked_to_ns": "parked_at < %(parked_to_ns)s",
+}
+
+
+async def selected(connection: Connection, selection: Selection, limit: int) -> tuple[Any, ...]:
+    """The conditions are part of the text, so that each combination gets the plan that suits it."""
+    given: dict[str, Any] = {
+        "orders": None if selection.orders is None else sorted(selection.orders),
+        "status": selection.status,
+        "changed_from_ns": selection.changed_from_ns,
+        "changed_to_ns": selection.changed_to_ns,
+    }
+    parked: dict[str, Any] = {
+        "parked_reason": selection.parked_reason,
+        "parked_from_ns": _moment(selection.parked_from_ns),
+        "parked_to_ns": _moment(selection.parked_to_ns),
+    }
+    wanted = [_CONDITIONS[name] for name, value in given.items() if value is not None]
+    of_parked = [_PARKED_CONDITIONS[name] for name, value in parked.items() if value is not None]
+    if selection.parked or of_parked:
+        wanted.append(_PARKED.format(" AND ".join([_PARKED_CONDITIONS["parked"], *of_parked])))
+    assert wanted, "a selection without a condition would be every order there is"
+    statement = _SQL["select_orders"].replace("/* conditions */", " AND ".join(wanted))
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(statement, given | parked | {"limit": limit + 1, "sample": MAX_SAMPLE})
+    row = await cursor.fetchone()
+    assert row is not None, "an aggregate always has a row"
+    return row
+
+
+def shown(selection: Selection) -> dict[str, str | int]:
+    """What was asked for; of named orders only their number."""
+    moments = {
+        "changedFrom": selection.changed_from_ns,
+        "changedTo": selection.changed_to_ns,
+        "parkedFrom": selection.parked_from_ns,
+        "parkedTo": selection.parked_to_ns,
+    }
+    given: dict[str, str | int | None] = {
+        "namedOrders": None if selection.orders is None else len(selection.orders),
+        "status": selection.status,
+        "parked": selection.parked or None,
+        "parkedReason": selection.parked_reason,
+        **{name: None if instant is None else format_instant(instant) for name, instant in moments.items()},
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _moment(instant_ns: int | None) -> datetime | None:
+    """PostgreSQL has microseconds: the first one that isn't before the instant."""
+    if instant_ns is None:
+        return None
+    last = datetime.max.replace(tzinfo=UTC) - _EPOCH
+    return _EPOCH + min(last, timedelta(microseconds=-(-instant_ns // 1000)))

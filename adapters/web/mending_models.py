@@ -1,0 +1,206 @@
+"""The shapes of what people do to single orders and messages: what they may ask for, and what they are told."""
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Annotated, Any, Final, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
+
+from adapters.operators import MAX_REASON_LENGTH, ActionKind, Asked, Operator
+from adapters.postgres.queries import Edit
+from adapters.web.models import ActionView, Amount, Attempt, QuarantineSummary
+from adapters.web.requests import PageQuery, absent_if_empty, decimal, storable
+from domain.effects import EffectKind
+from domain.identifiers import MAX_ORDER_ID
+from domain.messages import Kind
+from projections.replay import CallState
+
+MAX_EDIT_BODY_BYTES: Final = 4 * 1024 * 1024
+"""Room for a whole message in base64."""
+MAX_HEADERS: Final = 1000
+
+Reason = Annotated[str, Field(max_length=MAX_REASON_LENGTH), AfterValidator(storable)]
+
+
+class _Deed(BaseModel):
+    """Something that is asked for. With `dryRun` it is only said what would be done."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    reason: Reason = ""
+    dry_run: Annotated[bool, Field(alias="dryRun")] = False
+
+    def asked_by(self, operator: Operator) -> Asked:
+        return Asked(operator, self.reason.strip())
+
+
+class _Reasoned(_Deed):
+    @model_validator(mode="after")
+    def _has_a_reason(self) -> Self:
+        if not self.dry_run and not self.reason.strip():
+            raise ValueError("it needs a reason, unless it is a dry run")
+        return self
+
+
+class RetryRequest(_Deed):
+    pass
+
+
+class SkipRequest(_Reasoned):
+    """`version` names the call that is meant: if the order stands at another one by now, nothing is done."""
+
+    version: Annotated[int, Field(ge=1, le=MAX_ORDER_ID)] | None = None
+
+
+class DiscardRequest(_Reasoned):
+    pass
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, str):
+        return storable(value).encode()
+    if isinstance(value, dict) and value.keys() == {"base64"} and isinstance(value["base64"], str):
+        try:
+            return base64.b64decode(value["base64"], validate=True)
+        except (binascii.Error, ValueError):
+            raise ValueError("must be base64") from None
+    raise ValueError('must be a text, or {"base64": …}')
+
+
+_Octets = Annotated[
+    bytes,
+    BeforeValidator(_bytes),
+    WithJsonSchema(
+        {
+            "oneOf": [
+                {"type": "string"},
+                {"type": "object", "properties": {"base64": {"type": "string"}}, "required": ["base64"]},
+            ]
+        }
+    ),
+]
+
+
+class HeaderRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Annotated[str, Field(max_length=1000), AfterValidator(storable)]
+    value: _Octets | None = None
+
+
+class QuarantineRetryRequest(_Deed):
+    """`key`, `value` and `headers` are read in the place of what came."""
+
+    key: _Octets | None = None
+    value: _Octets | None = None
+    headers: Annotated[list[HeaderRequest], Field(max_length=MAX_HEADERS)] | None = None
+
+    @property
+    def edit(self) -> Edit:
+        headers = None if self.headers is None else tuple((each.name, each.value) for each in self.headers)
+        return Edit(self.key, self.value, headers)
+
+
+class AuditQuery(PageQuery):
+    order: Annotated[
+        int | None, BeforeValidator(absent_if_empty), BeforeValidator(decimal), Field(ge=1, le=MAX_ORDER_ID)
+    ] = None
+
+
+class ParkedCall(TypedDict):
+    """The call at which an order stands."""
+
+    kind: EffectKind
+    method: str
+    path: str
+    version: int
+    idempotencyKey: UUID
+    lastAttempt: Attempt | None
+
+
+class ParkedOrder(TypedDict):
+    """An order whose calls stand still."""
+
+    orderId: int
+    parkedAt: datetime
+    reason: str
+    attempts: int
+    call: ParkedCall | None
+    waitingCalls: int
+    cashbackAmount: Amount | None
+
+
+class ParkedPage(TypedDict):
+    """Smallest order ids first."""
+
+    parked: list[ParkedOrder]
+    next: str | None
+
+
+class QuarantinePage(TypedDict):
+    """The last ones first."""
+
+    quarantined: list[QuarantineSummary]
+    next: str | None
+
+
+class WaitingCall(TypedDict):
+    """A call that is not settled."""
+
+    version: int
+    kind: EffectKind
+    method: str
+    path: str
+    key: UUID
+    state: CallState
+    attempts: int
+    firstSentAt: datetime | None
+    cashbackAmount: Amount | None
+
+
+class ParkedAnswer(TypedDict):
+    """What was done, or, with `dryRun`, what would be. `follows`: the first hundred of the calls behind `call`."""
+
+    orderId: int
+    action: ActionKind
+    dryRun: bool
+    stateBefore: str
+    stateAfter: str
+    parkedReason: str | None
+    call: WaitingCall | None
+    follows: list[WaitingCall]
+    followCount: int
+    warnings: list[str]
+
+
+class Decision(TypedDict):
+    """One event that follows."""
+
+    version: int
+    event: str
+    type: Kind
+
+
+class QuarantineAnswer(TypedDict):
+    """What was done, or, with `dryRun`, what would be. A repeat was known already and changes nothing."""
+
+    id: int
+    action: ActionKind
+    dryRun: bool
+    stateBefore: str
+    stateAfter: str
+    orderId: int | None
+    type: Kind | None
+    transactionDate: str | None
+    isRepeat: bool
+    decisions: list[Decision]
+
+
+class AuditPage(TypedDict):
+    """The last ones first."""
+
+    actions: list[ActionView]
+    next: str | None
