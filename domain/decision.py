@@ -242,6 +242,8 @@ class _Decision:
 
     def _next_released(self) -> Held | None:
         """The held message whose turn it is now, if there is one."""
+        if not self.order.held:
+            return None
         waiting = [held for held in self.order.held if held.waits_for is WaitsFor.CREATE]
         if waiting and not isinstance(self.order.stage, NotCreated):
             return self._first_to_apply(waiting)

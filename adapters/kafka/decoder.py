@@ -54,6 +54,7 @@ class Unreadable:
     order_id: int | None = None
 
 
+_KINDS: Final = {kind.value: kind for kind in Kind}
 # Whether the event is structured, and its data the bare payload.
 _PAYLOAD_PATHS: Final = {
     (False, False): ("payload",),
@@ -120,12 +121,13 @@ def _kind_and_payload(
     name = said.get("type")
     if name is None and _is_bare(said) and (kind := kind_of(headers)) is not None:
         return kind, said
-    if not isinstance(name, str) or name not in Kind.__members__:
+    kind = _KINDS.get(name) if isinstance(name, str) else None
+    if kind is None:
         raise _Refused("unknown_type", f"type must be one of {', '.join(Kind)}")
     payload = said.get("payload")
     if not isinstance(payload, dict):
         raise _Refused("bad_payload", "payload must be a JSON object")
-    return Kind(name), payload
+    return kind, payload
 
 
 def _is_bare(said: dict[str, object]) -> bool:

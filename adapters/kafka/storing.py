@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from adapters.kafka.intake import Intake, Outcome, Read
+from adapters.lines import log_batch
 from domain.ports import Partition
 
 
@@ -47,5 +48,6 @@ class Storing:
     def _store(self, read: Sequence[Read]) -> Stored:
         started = time.perf_counter()
         outcome = self._intake.store(read)
-        partitions = frozenset(record.partition for record, _ in read)
-        return Stored(outcome, time.perf_counter() - started, partitions)
+        seconds = time.perf_counter() - started
+        log_batch(read, outcome, seconds)
+        return Stored(outcome, seconds, frozenset(record.partition for record, _ in read))
