@@ -2,8 +2,8 @@
 ARGS ?=
 # The interpreter that .venv is made with; without it scripts/setup looks for one.
 PYTHON ?=
-# How many processes run the tests; 0 runs them in one.
-WORKERS ?= 0
+# How many processes run the tests, each with servers of its own; 0 runs them in one. Most of the time is waiting.
+WORKERS ?= 3
 
 PY := .venv/bin/python
 
@@ -21,10 +21,10 @@ demo: setup ## the whole story on this machine: database, broker, third party, o
 	@exec $(PY) app.py demo $(ARGS)
 
 test: setup ## all tests
-	@HYPOTHESIS_PROFILE=full exec $(PY) -m pytest -n $(WORKERS) $(ARGS)
+	@HYPOTHESIS_PROFILE=full exec $(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-quick: setup ## the tests that need no servers of their own
-	@exec $(PY) -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
+	@exec $(PY) -m pytest -n 0 -m "not slow" $(ARGS)
 
 lint: setup ## style, formatting, types, and the packages' line of dependencies
 	$(PY) -m ruff check
