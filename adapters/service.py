@@ -11,36 +11,55 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
 import structlog
 import uvicorn
 
+from adapters.auditing import Auditor
+from adapters.backlog import watch_backlog
+from adapters.dead_letters import dead_letter_copier
 from adapters.health import Health
 from adapters.kafka.cluster import TopicIds
 from adapters.kafka.consumer import KafkaIntake
-from adapters.kafka.intake import Intake, Limits, Outcome
+from adapters.kafka.intake import Intake, Outcome
+from adapters.kafka.losses import Stop
+from adapters.lines import log_attempt
+from adapters.memory import collect_rarely
+from adapters.mending import limits_of, policy_of, quarantining
 from adapters.metrics import Metrics
+from adapters.postgres.actions import PostgresActions
+from adapters.postgres.backlog import PostgresBacklog
+from adapters.postgres.console import PostgresConsole
 from adapters.postgres.feeds import PostgresFeed, write_intended_calls, write_orders
 from adapters.postgres.ledger import PostgresLedger
+from adapters.postgres.parking import PostgresParking
 from adapters.postgres.pool import Database
 from adapters.postgres.queries import PostgresQueries
+from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.postgres.store import OrderApplication
-from adapters.replaying import replay_service
-from adapters.settings import Settings
+from adapters.postgres.trace_contexts import PostgresTraceContexts
+from adapters.reconciling import LOOKUPS_AT_ONCE, Reconciler
+from adapters.replaying import bulk_replays, bulk_runner, replay_service
+from adapters.settings import Settings, check_api_is_closed
 from adapters.third_party.client import ThirdPartyClient
+from adapters.third_party.configured import third_party_client
+from adapters.tracing.starting import start_tracing
+from adapters.watching import CONNECTION_SECONDS, Preparer, ProcessState, Teller
 from adapters.web.app import create_app, create_probes_app
-from domain.decision import Policy
 from domain.errors import CashbackError
-from domain.instants import NANOSECONDS_PER_SECOND
 from domain.ports import Partition
 from projections import orders, third_party
+from projections.breaker import BreakerState
 from projections.delivery import DeliveryPolicy, Dispatcher
-from projections.ports import Attempt, Claim
+from projections.ports import Attempt, Claim, Ledger, ThirdParty
+from projections.reconciling import Invariant, Verdict
 from projections.retrying import RetryPolicy
 from projections.runner import Projection
 
-JOIN_SECONDS: Final = 10.0
+JOIN_SECONDS: Final = 20.0
+"""Longer than any question to a server that a thread may be waiting for."""
 
 log = structlog.get_logger(__name__)
 
@@ -60,28 +79,55 @@ class PortTaken(CashbackError):
 class _Observer:
     """Hears what the parts report, and keeps metrics and health."""
 
-    def __init__(self, metrics: Metrics, health: Health) -> None:
+    def __init__(self, metrics: Metrics, health: Health, state: ProcessState) -> None:
         self.metrics = metrics
         self.health = health
-        self.attempt_ended: Callable[[Attempt], None] = metrics.attempt_ended
+        self.state = state
+        self.rate_changed: Callable[[float], None] = metrics.rate_changed
+        self._log = log.bind()
         self.batch_stored: Callable[[Outcome, float], None] = metrics.batch_stored
+        self.dead_letters_copied: Callable[[int], None] = metrics.dead_letters_copied
+        self.dead_letter_skipped: Callable[[], None] = metrics.dead_letter_skipped
+        self.dead_letters_waiting: Callable[[int], None] = metrics.dead_letters_waiting
+
+    def attempt_ended(self, attempt: Attempt) -> None:
+        self.metrics.attempt_ended(attempt)
+        log_attempt(attempt, self._log)
 
     def positions_changed(self, positions: Mapping[Partition, int | None], ends: Mapping[Partition, int]) -> None:
         self.metrics.positions_changed(positions, ends)
+        self.state.positions_changed(positions, ends)
 
     def intake_state(self, state: str) -> None:
         self.health.part("intake", state)
 
-    def partition_stopped(self, partition: str, why: str | None) -> None:
+    def partition_stopped(self, partition: str, why: Stop | None) -> None:
         self.health.partition_stopped(partition, why)
-        self.metrics.partitions_stopped(len(self.health.stopped_partitions))
+        self.metrics.partitions_stopped(stop.loss for stop in self.health.stopped_partitions.values())
+
+    def dead_letters_state(self, state: str) -> None:
+        self.health.part("dead letters", state, aside=True)
 
     def push_state(self, state: str) -> None:
         self.health.part("push", state)
 
+    def breaker_changed(self, state: BreakerState) -> None:
+        self.metrics.breaker_changed(state)
+        self.state.breaker = state
+
     def order_parked(self, claim: Claim, reason: str) -> None:
         self.metrics.order_parked()
         log.warning("order parked", order_id=claim.order_id, reason=reason)
+
+    def order_compared(self, verdict: Verdict) -> None:
+        self.metrics.order_compared(verdict)
+
+    def audit_state(self, state: str) -> None:
+        self.health.part("audit", state, aside=True)
+
+    def invariant_broken(self, order_id: int, *broken: Invariant) -> None:
+        self.metrics.invariants_broken(broken)
+        log.error("an invariant is broken: the order is stopped", order_id=order_id, invariants=broken)
 
     def projected(self, name: str, events: int, seconds: float) -> None:
         self.health.part(f"projection {name}", "running")
@@ -96,24 +142,35 @@ class Service:
     """One process. `run` returns when it has been told to stop and has stopped: 0, or 1 if a part died."""
 
     def __init__(self, settings: Settings, roles: Iterable[Role]) -> None:
+        """Raises BadSetting if others could reach the API and it asks for no token, or if traces can't be sent."""
         self._settings = settings
         self._roles = frozenset(roles)
-        self.metrics = Metrics()
+        if Role.API in self._roles:
+            check_api_is_closed(settings)
+        self.metrics = Metrics(group=settings.kafka_group, build=settings.build)
         self.health = Health()
-        self._observer = _Observer(self.metrics, self.health)
+        self.metrics.readiness(lambda: self.health.ready()[0])
+        self._state = ProcessState(self.health)
+        if Role.PUSH in self._roles:
+            self._state.breaker = BreakerState.CLOSED
+        self._observer = _Observer(self.metrics, self.health, self._state)
         self._stop_threads = threading.Event()
         self._stop = asyncio.Event()
         self._threads: list[threading.Thread] = []
         self._exit_code = 0
         self._database_url = settings.database_url.get_secret_value()
+        self._tracing = start_tracing(settings, self._roles)
 
     async def run(self) -> int:
         """Raises PortTaken."""
+        collect_rarely()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told_to_stop, signal.Signals(number).name)
         listener = self._listen()
         async with AsyncExitStack() as stack:
+            if self._tracing is not None:
+                stack.callback(self._tracing.stop)
             tasks = [loop.create_task(self._end_with_us(part)) for part in await self._parts(stack, listener)]
             self._start_threads(loop)
             log.info("started", roles=sorted(self._roles))
@@ -133,48 +190,95 @@ class Service:
         parts: list[Any] = []
         if Role.PUSH in self._roles:
             parts.append(await self._push(stack))
+            if self._settings.audit_orders_per_second is not None:
+                parts.append(await self._audit(stack, self._settings.audit_orders_per_second))
+        if Role.API in self._roles:
+            parts.append(await self._bulk(stack))
+        parts += await self._watched(stack)
         if listener is not None:
             parts.append(self._http(await self._web_app(stack), listener))
         return parts
 
     async def _push(self, stack: AsyncExitStack) -> Any:
         settings = self._settings
-        ledger = await stack.enter_async_context(
+        tracing = self._tracing
+        ledger: Ledger = await stack.enter_async_context(
             PostgresLedger(self._database_url, lease_seconds=settings.lease_seconds)
         )
-        token = settings.third_party_token
-        client = await stack.enter_async_context(
-            ThirdPartyClient(
-                settings.third_party_url,
-                token=token.get_secret_value() if token else None,
-                timeout_seconds=settings.third_party_timeout_seconds,
-                concurrency=settings.push_concurrency,
-            )
-        )
+        concurrency = settings.push_concurrency
+        client: ThirdParty = await self._third_party(stack, concurrency)
+        if tracing is not None:
+            database = Database(self._database_url, pool_size=1, timeout_seconds=CONNECTION_SECONDS)
+            contexts = PostgresTraceContexts(await stack.enter_async_context(database))
+            ledger, client = tracing.delivery(ledger, client, contexts, settings.third_party_url)
         policy = DeliveryPolicy(
-            concurrency=settings.push_concurrency,
+            concurrency=concurrency,
             call_timeout_seconds=settings.third_party_timeout_seconds,
             lease_seconds=settings.lease_seconds,
             retry=RetryPolicy(
                 settings.push_max_attempts,
                 settings.push_backoff_base_seconds,
                 settings.push_backoff_max_seconds,
+                settings.push_retry_after_max_seconds,
             ),
+            key_retention_seconds=settings.third_party_key_retention_hours * 3600,
+            lookups=settings.third_party_lookups,
+            calls_per_second=settings.push_calls_per_second,
         )
         dispatcher = Dispatcher(ledger, client, policy, self._observer)
         return dispatcher.run(self._stop, drain_seconds=settings.shutdown_timeout_seconds)
+
+    async def _audit(self, stack: AsyncExitStack, per_second: float) -> Any:
+        """With connections of its own, as its calls are nobody's concern but its own."""
+        database = await stack.enter_async_context(Database(self._database_url))
+        client: ThirdParty = await self._third_party(stack, LOOKUPS_AT_ONCE)
+        if self._tracing is not None:
+            client = self._tracing.lookups(client, self._settings.third_party_url)
+        books = PostgresReconciliation(database)
+        reconciler = Reconciler(books, client, self._observer, per_second=per_second)
+        return Auditor(self._database_url, books, reconciler, self._observer).run(self._stop)
+
+    async def _third_party(self, stack: AsyncExitStack, concurrency: int) -> ThirdPartyClient:
+        trace_headers = None if self._tracing is None else self._tracing.headers_of_request
+        client = third_party_client(self._settings, concurrency=concurrency, trace_headers=trace_headers)
+        return await stack.enter_async_context(client)
+
+    async def _bulk(self, stack: AsyncExitStack) -> Any:
+        """With connections of its own: requests needn't wait for it, nor it for them."""
+        database = await stack.enter_async_context(Database(self._database_url, pool_size=2))
+        return bulk_runner(self._settings, database).run(self._stop)
+
+    async def _watched(self, stack: AsyncExitStack) -> list[Any]:
+        """With a connection of its own: it tells how the process is also when requests wait."""
+        database = Database(self._database_url, pool_size=1, timeout_seconds=CONNECTION_SECONDS)
+        console = PostgresConsole(await stack.enter_async_context(database))
+        parts = [Teller(console, self._roles, self._state.told).run(self._stop)]
+        if Role.API in self._roles:
+            parts.append(Preparer(console).run(self._stop))
+            backlog = await stack.enter_async_context(Database(self._database_url, pool_size=1))
+            parts.append(watch_backlog(PostgresBacklog(backlog).backlog, self.metrics.backlog, self._stop))
+        return parts
 
     async def _web_app(self, stack: AsyncExitStack) -> Any:
         if Role.API not in self._roles:
             return create_probes_app(health=self.health, metrics_text=self.metrics.exposition)
         database = await stack.enter_async_context(Database(self._database_url))
-        token = self._settings.api_token
+        store = OrderApplication(self._database_url)
+        stack.callback(store.close)
+        token, read_token = self._settings.api_token, self._settings.api_read_token
         return create_app(
             queries=PostgresQueries(database),
             replays=replay_service(self._settings, database),
+            bulk=bulk_replays(self._settings, database),
+            reconciliation=PostgresReconciliation(database),
+            parking=PostgresParking(database),
+            quarantining=quarantining(self._settings, PostgresQueries(database), store),
+            actions=PostgresActions(database),
             health=self.health,
             metrics_text=self.metrics.exposition,
             api_token=token.get_secret_value() if token else None,
+            read_token=read_token.get_secret_value() if read_token else None,
+            console=PostgresConsole(database),
         )
 
     def _listen(self) -> socket.socket | None:
@@ -207,9 +311,10 @@ class Service:
 
     def _start_threads(self, loop: asyncio.AbstractEventLoop) -> None:
         if Role.PUSH in self._roles:
+            write_calls = partial(write_intended_calls, on_broken=self._observer.invariant_broken)
             calls = Projection(
                 third_party.NAME,
-                PostgresFeed(self._database_url, third_party.NAME, write_intended_calls),
+                PostgresFeed(self._database_url, third_party.NAME, write_calls),
                 third_party.intended_calls,
             )
             self._start_thread(loop, f"projection {third_party.NAME}", lambda: self._project(calls))
@@ -223,6 +328,8 @@ class Service:
             self._start_thread(loop, f"projection {orders.NAME}", lambda: self._project(rows))
         if Role.INTAKE in self._roles:
             self._start_thread(loop, "intake", lambda: self._kafka_intake().run(self._stop_threads))
+            if copier := dead_letter_copier(self._settings, self._observer):
+                self._start_thread(loop, "dead letters", lambda: copier.run(self._stop_threads))
 
     def _project(self, projection: Projection[Any]) -> None:
         self.health.part(f"projection {projection.name}", "running")
@@ -231,10 +338,12 @@ class Service:
     def _kafka_intake(self) -> KafkaIntake:
         settings = self._settings
         self.health.part("intake", "waiting for partitions")
-        intake = Intake(
+        tracing = self._tracing
+        make = Intake if tracing is None else partial(tracing.intake, settings.kafka_group)
+        intake = make(
             OrderApplication(self._database_url),
-            policy=Policy(round(settings.clock_tolerance_seconds * NANOSECONDS_PER_SECOND)),
-            limits=Limits(settings.message_max_bytes, settings.order_max_events, settings.intake_cache_orders),
+            policy=policy_of(settings),
+            limits=limits_of(settings),
         )
         return KafkaIntake(
             intake,

@@ -1,5 +1,8 @@
 """The settings, from the environment or a `.env` file; every name starts with `CASHBACK_`."""
 
+import base64
+import binascii
+import ipaddress
 import json
 import re
 from typing import Annotated, Final, Literal, Self
@@ -29,6 +32,12 @@ def _topics(value: str) -> str:
     return ",".join(names)
 
 
+def _dead_letter_topic(value: str) -> str:
+    if not _TOPIC.fullmatch(value):
+        raise ValueError("must be one topic name")
+    return value
+
+
 def _database_url(value: SecretStr) -> SecretStr:
     """What libpq says of a malformed URL would show the password, or the piece of it that it takes for a host."""
     url = value.get_secret_value()
@@ -47,6 +56,8 @@ def _database_url(value: SecretStr) -> SecretStr:
 def _http_url(value: str) -> str:
     if not value.startswith(("http://", "https://")) or not urlsplit(value).hostname:
         raise ValueError("must start with http:// or https:// and name a host")
+    if "@" in urlsplit(value).netloc:
+        raise ValueError("must hold no user and password")
     return value.rstrip("/")
 
 
@@ -54,6 +65,26 @@ def _token(value: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
         raise ValueError("must be of visible ASCII characters, without spaces and line ends")
     return value
+
+
+def _signing_secrets(value: SecretStr) -> SecretStr:
+    signing_keys(value)
+    return value
+
+
+def signing_keys(secrets: SecretStr) -> tuple[bytes, ...]:
+    """The keys in one or several Standard Webhooks secrets. Raises ValueError, which shows nothing of them."""
+    keys = []
+    for text in re.split(r"[\s,]+", secrets.get_secret_value().strip(" \t\r\n,")):
+        try:
+            keys.append(base64.b64decode(text.removeprefix("whsec_"), validate=True))
+        except (binascii.Error, ValueError):
+            keys.append(b"")
+        if not text.startswith("whsec_") or not 24 <= len(keys[-1]) <= 64:  # noqa: PLR2004 - as the standard has it
+            raise ValueError(
+                "must be `whsec_` and 24 to 64 bytes in base64, or several, separated by spaces or commas"
+            )
+    return tuple(keys)
 
 
 _Text = Annotated[str, Field(min_length=1)]
@@ -76,6 +107,11 @@ class Settings(BaseSettings):
     kafka_config: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="a JSON object of librdkafka properties: TLS, SASL and the rest"
     )
+    kafka_dead_letter_topic: Annotated[str, AfterValidator(_dead_letter_topic)] | None = Field(
+        None,
+        description="a topic to which quarantined messages are copied, see [docs/dead-letters.md]"
+        "(docs/dead-letters.md); none unless given",
+    )
     database_url: Annotated[SecretStr, AfterValidator(_database_url)] = Field(
         SecretStr("postgresql://localhost:5432/cashback"), description="PostgreSQL, as a `postgresql://` URL"
     )
@@ -83,9 +119,28 @@ class Settings(BaseSettings):
         "http://localhost:8090", description="base URL of the third party"
     )
     third_party_token: _Token | None = Field(None, description="bearer token for the third party")
+    third_party_signing_secret: Annotated[SecretStr, AfterValidator(_signing_secrets)] | None = Field(
+        None,
+        description="signs each call, see [docs/third-party.md](docs/third-party.md): `whsec_…`, several while it"
+        " is being changed",
+    )
+    third_party_ca_file: _Text | None = Field(
+        None, description="the only authorities that the third party's certificate may come from; PEM"
+    )
+    third_party_client_certificate_file: _Text | None = Field(
+        None, description="a certificate that we show to the third party; PEM"
+    )
+    third_party_client_key_file: _Text | None = Field(
+        None, description="its key, unless that is in the same file; PEM, not encrypted"
+    )
     third_party_timeout_seconds: _Seconds = Field(10.0, description="how long one call may take")
     third_party_key_retention_hours: Annotated[float, Field(gt=0, le=8_760)] = Field(
         24.0, description="how long the third party remembers an `Idempotency-Key`"
+    )
+    third_party_lookups: bool = Field(
+        default=True,
+        description="whether the third party can be asked how an order stands; if not, a call that may have been"
+        " carried out, and whose key may be forgotten, is left to a person",
     )
     push_concurrency: Annotated[int, Field(ge=1, le=4096)] = Field(
         64, description="calls under way at once, in one process; never two of one order"
@@ -97,10 +152,23 @@ class Settings(BaseSettings):
         0.5, description="the longest wait after the first failed attempt; it doubles with each"
     )
     push_backoff_max_seconds: _Seconds = Field(60.0, description="the longest wait between two attempts")
+    push_retry_after_max_seconds: _Seconds = Field(
+        3600.0, description="a longer `Retry-After` of the third party is taken for this"
+    )
+    push_calls_per_second: Annotated[float, Field(gt=0, le=100_000)] | None = Field(
+        None,
+        description="calls that one process sends in a second, at most; fewer while the third party answers 429;"
+        " no limit unless given",
+    )
     push_lease_seconds: _Seconds | None = Field(
         None,
         description="how long a process may keep an order to itself: more than twice the call's time-out;"
         " 60, or three time-outs if that is more, unless given",
+    )
+    audit_orders_per_second: Annotated[float, Field(gt=0, le=1000)] | None = Field(
+        None,
+        description="orders that the role `push` compares with the third party's books, round and round, see"
+        " [docs/runbooks/reconcile.md](docs/runbooks/reconcile.md); none unless given",
     )
     intake_batch_size: Annotated[int, Field(ge=1, le=10_000)] = Field(
         1000, description="messages decided and stored in one transaction, at most"
@@ -119,12 +187,24 @@ class Settings(BaseSettings):
     )
     api_host: _Text = Field("127.0.0.1", description="where the API listens")
     api_port: Annotated[int, Field(ge=0, le=65_535)] = Field(8080, description="its port; 0 takes a free one")
-    api_token: _Token | None = Field(None, description="bearer token that the API asks for")
+    api_token: _Token | None = Field(
+        None,
+        description="bearer token that API and console ask for; without one they listen to this machine only",
+    )
+    api_read_token: _Token | None = Field(
+        None, description="another one, for those who may read everything and change nothing"
+    )
     probes_port: Annotated[int, Field(ge=0, le=65_535)] | None = Field(
         None,
         description="port of the probes and metrics in a process without the role `api`; none unless given",
     )
     shutdown_timeout_seconds: _Seconds = Field(20.0, description="how long a stopping process may finish its work")
+    otel_endpoint: Annotated[str, AfterValidator(_http_url)] | None = Field(
+        None,
+        description="base URL of an OpenTelemetry collector (OTLP, http/protobuf) for traces, see"
+        " [docs/signals.md](docs/signals.md); none unless given",
+    )
+    build: _Text = Field("unknown", description="which build this is, a commit say, for metrics and traces")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto`: for people on a terminal, JSON elsewhere"
@@ -137,6 +217,29 @@ class Settings(BaseSettings):
                 f"{PREFIX}PUSH_LEASE_SECONDS is {self.push_lease_seconds:g}: must be more than twice"
                 f" {PREFIX}THIRD_PARTY_TIMEOUT_SECONDS, {self.third_party_timeout_seconds:g}"
             )
+        if self.audit_orders_per_second is not None and not self.third_party_lookups:
+            raise ValueError(
+                f"{PREFIX}AUDIT_ORDERS_PER_SECOND is {self.audit_orders_per_second:g}:"
+                f" needs {PREFIX}THIRD_PARTY_LOOKUPS"
+            )
+        if self.third_party_client_key_file is not None and self.third_party_client_certificate_file is None:
+            raise ValueError(
+                f"{PREFIX}THIRD_PARTY_CLIENT_KEY_FILE is {json.dumps(self.third_party_client_key_file)}:"
+                f" needs {PREFIX}THIRD_PARTY_CLIENT_CERTIFICATE_FILE"
+            )
+        for name in ("third_party_ca_file", "third_party_client_certificate_file"):
+            path = getattr(self, name)
+            if path is not None and not self.third_party_url.startswith("https://"):
+                raise ValueError(
+                    f"{PREFIX}{name.upper()} is {json.dumps(path)}: needs a {PREFIX}THIRD_PARTY_URL with https://"
+                )
+        if self.api_read_token is not None and self.api_token in {None, self.api_read_token}:
+            raise ValueError(f"{PREFIX}API_READ_TOKEN needs a {PREFIX}API_TOKEN that is another one")
+        if self.kafka_dead_letter_topic in self.kafka_topics:
+            raise ValueError(
+                f"{PREFIX}KAFKA_DEAD_LETTER_TOPIC is {json.dumps(self.kafka_dead_letter_topic)}:"
+                f" must be none of the topics read, {PREFIX}KAFKA_TOPIC"
+            )
         return self
 
     @property
@@ -148,7 +251,14 @@ class Settings(BaseSettings):
         return tuple(self.kafka_topic.split(","))
 
 
-_SECRET: Final = {"database_url", "third_party_token", "api_token", "kafka_config"}
+_SECRET: Final = {
+    "database_url",
+    "third_party_token",
+    "third_party_signing_secret",
+    "api_token",
+    "api_read_token",
+    "kafka_config",
+}
 _KAFKA_CONFIG: Final = "must be a JSON object of texts, numbers, true and false"
 
 
@@ -165,6 +275,23 @@ def read_settings(env_file: str | None = ".env") -> Settings:
         raise BadSetting(f"{PREFIX}{name.upper()}: {_KAFKA_CONFIG}") from None
 
 
+def check_api_is_closed(settings: Settings) -> None:
+    """For processes with the API: without a token nobody but this machine may reach it. Raises BadSetting."""
+    if settings.api_token is None and not is_loopback(settings.api_host):
+        raise BadSetting(
+            f"{PREFIX}API_HOST is {json.dumps(settings.api_host)}: others could reach the API there,"
+            f" so {PREFIX}API_TOKEN is needed"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the name or address is this machine's own, by itself: no name is looked up."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors(include_url=False)[0]
     message = fault["msg"].removeprefix("Value error, ")
@@ -173,5 +300,5 @@ def _first_fault(error: ValidationError) -> str:
     field = str(fault["loc"][0])
     if field == "kafka_config":
         message = _KAFKA_CONFIG
-    got = "" if field in _SECRET else f" is {json.dumps(fault['input'], default=str)}"
+    got = "" if field in _SECRET or "@" in str(fault["input"]) else f" is {json.dumps(fault['input'], default=str)}"
     return f"{PREFIX}{field.upper()}{got}: {message[0].lower()}{message[1:]}"

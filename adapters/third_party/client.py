@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -50,11 +51,14 @@ class ThirdPartyClient:
         concurrency: int,
         signer: Signer | None = None,
         tls: ssl.SSLContext | None = None,
+        trace_headers: Callable[[], Mapping[str, str]] | None = None,
     ) -> None:
-        """Without `tls` the machine's authorities are trusted."""
+        """Without `tls` the machine's authorities are trusted. `trace_headers` are added to each request; signed
+        they aren't."""
         self._base_url = base_url
         self._timeout_seconds = timeout_seconds
         self._signer = signer
+        self._trace_headers = trace_headers
         self._headers = {
             "Content-Type": "application/json",
             "User-Agent": "order-cashback-integration",
@@ -74,7 +78,7 @@ class ThirdPartyClient:
     async def send(self, call: Call) -> Answer:
         method, path = path_of(call.kind, call.order_id)
         key = str(call.key)
-        headers = {**self._headers, "Idempotency-Key": key}
+        headers = self._headers_now() | {"Idempotency-Key": key}
         if self._signer is not None:
             headers |= self._signer.headers(key, int(time.time()), call.body)
         answer, _ = await self._exchange(
@@ -83,8 +87,12 @@ class ThirdPartyClient:
         return answer
 
     async def lookup(self, order_id: int) -> Lookup:
-        request = httpx.Request("GET", f"{self._base_url}/v1/cashbacks/{order_id}", headers=self._headers)
+        url = f"{self._base_url}/v1/cashbacks/{order_id}"
+        request = httpx.Request("GET", url, headers=self._headers_now())
         return read_lookup(order_id, *await self._exchange(request))
+
+    def _headers_now(self) -> dict[str, str]:
+        return self._headers if self._trace_headers is None else {**self._headers, **self._trace_headers()}
 
     async def _exchange(self, request: httpx.Request) -> tuple[Answer, bytes]:
         """What the answer means for a call, and its body as far as it was read."""

@@ -1,12 +1,16 @@
 """The third party's client as the settings want it."""
 
+from collections.abc import Callable, Mapping
+
 from adapters.settings import Settings, signing_keys
 from adapters.third_party.client import ThirdPartyClient
 from adapters.third_party.signing import Signer
 from adapters.third_party.tls import tls_context
 
 
-def third_party_client(settings: Settings, *, concurrency: int) -> ThirdPartyClient:
+def third_party_client(
+    settings: Settings, *, concurrency: int, trace_headers: Callable[[], Mapping[str, str]] | None = None
+) -> ThirdPartyClient:
     """Raises BadSetting for a file that can't be used."""
     token, secret = settings.third_party_token, settings.third_party_signing_secret
     return ThirdPartyClient(
@@ -20,4 +24,5 @@ def third_party_client(settings: Settings, *, concurrency: int) -> ThirdPartyCli
             settings.third_party_client_certificate_file,
             settings.third_party_client_key_file,
         ),
+        trace_headers=trace_headers,
     )

@@ -155,6 +155,7 @@ def test_a_killed_demo_leaves_no_process_and_the_next_run_makes_good(start: Star
     following = start(command("demo", "--orders", "200", "--exit", *faults))
 
     assert following.wait() == 0, following.text
+    assert "what an earlier one left unread on it is lost, and that is accepted" in following.text
     assert "this run: 200 of 200 orders ended as they must, on both sides" in following.text
     assert "in doubt" in following.text
     assert len(family) > 10

@@ -27,7 +27,9 @@ ITEM: Final = (
     '{"externalProductId": "67867", "quantity": 1.255, "unit": "KG", "originalPrice": 19.99,'
     ' "discountedPrice": 17.990, "finalTotalPrice": 22.57, "vatRate": 1e1, "brand": "Ovac\\u0131k", "lot": 0.10}'
 )
-BUYER, SECRETS = "buyer-4711", ("s3cr3t-third-party", "s3cr3t-api", "s3cr3t-kafka")
+SIGNING_SECRET: Final = "whsec_czNjcjN0LWZvci1zaWduaW5nLWNhbGxz"
+BUYER: Final = "buyer-4711"
+SECRETS: Final = ("s3cr3t-third-party", "s3cr3t-api", "s3cr3t-kafka", SIGNING_SECRET.removeprefix("whsec_"))
 
 
 def created(order_id: int, item: str = ITEM) -> bytes:
@@ -138,6 +140,8 @@ def test_nothing_that_a_process_writes_shows_a_secret_or_a_buyer(
     settings = {
         "api_token": SECRETS[1],
         "kafka_config": quick_group(**{"sasl.password": SECRETS[2]}),
+        "third_party_signing_secret": SIGNING_SECRET,
+        "audit_orders_per_second": 50,
         "log_level": "debug",
         "log_format": "json",
         "probes_port": port,
@@ -145,18 +149,24 @@ def test_nothing_that_a_process_writes_shows_a_secret_or_a_buyer(
     service = apps.start("serve", "--only", "intake,push", **settings)
     service.wait_for("order parked", order_id=2)
     service.wait_until(lambda: third_party.show("totals")["orders"] == 1, "the credit")
+    service.wait_for("audit round over", in_flight=1)
     metrics = httpx.get(f"http://{LOOPBACK}:{port}/metrics", trust_env=False, timeout=DEADLINE_SECONDS).text
     readiness = httpx.get(f"http://{LOOPBACK}:{port}/readyz", trust_env=False, timeout=DEADLINE_SECONDS).text
     assert service.terminate() == 0
 
     stranger = apps.start("serve", "--only", "intake,push", **settings | {"third_party_token": "wr0ng"})
     publish(broker.bootstrap, [Outgoing(orders, b"8", created(8))])
-    stranger.wait_until(lambda: "401" in stranger.output, "a word about the refused token")
+    stranger.wait_until(lambda: "refuses our credentials" in stranger.output, "a word about the refused token")
     assert stranger.terminate() == 0
+
+    compared = apps.run("reconcile", **settings)
+    assert compared.returncode == 0, compared.stderr
+    assert "4 orders compared: 2 agrees, 2 in_flight" in compared.stdout
 
     lines = [json.loads(line) for each in (service, stranger) for line in each.output.splitlines()]
     assert all({"event", "level", "timestamp"} <= line.keys() for line in lines)
     assert 'cashback_quarantined_messages_total{reason="bad_amount"} 1.0' in metrics
+    assert 'cashback_reconciled_orders_total{class="in_flight"}' in metrics
     password = database_url.partition("://")[2].partition("@")[0].partition(":")[2]
-    for written in (service.output, stranger.output, metrics, readiness):
+    for written in (service.output, stranger.output, compared.stdout, compared.stderr, metrics, readiness):
         assert [word for word in (BUYER, *SECRETS, "wr0ng", password) if word in written] == []

@@ -61,6 +61,16 @@ class TestFaults:
         assert third_party.show("orders")["orders"][0]["credits"] == 1
         assert third_party.violations() == []
 
+    def test_a_key_that_is_forgotten_makes_a_new_call(self, third_party: ThirdParty) -> None:
+        """Which pays twice, or tries to; a key that is still remembered doesn't."""
+        for seconds, hit in ((None, True), (3600, True), (0, False)):
+            third_party.faults(keyRetentionSeconds=seconds)
+            third_party.call("create", key="one")
+            again = third_party.call("create", key="one")
+            assert ("Idempotency-Hit" in again.headers) is hit
+        assert (again.status_code, again.json()["code"]) == (409, "already_exists")
+        assert set(third_party.violations()) == {"second_credit"}
+
     def test_a_hanging_call_is_not_applied(self, third_party: ThirdParty) -> None:
         """The server notices that the caller left."""
         third_party.faults(hangRate=1)

@@ -3,13 +3,24 @@
 import io
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, Literal
+from uuid import UUID
 
 import pytest
 import structlog
 
+from adapters.kafka.decoder import Unreadable
+from adapters.kafka.intake import Outcome as IntakeOutcome
+from adapters.kafka.intake import Read
+from adapters.kafka.records import Record
+from adapters.lines import MAX_SHOWN_PARTITIONS, log_attempt, log_batch
 from adapters.logs import configure_logs
+from domain.effects import EffectKind
+from domain.ports import Partition
+from projections.ports import Answer, Attempt, Call, Outcome
 
 
 class Terminal(io.StringIO):
@@ -120,3 +131,58 @@ def test_a_trace_does_not_show_what_variables_hold(form: Literal["json", "consol
         logging.getLogger("library").exception("it failed")
     assert stream.getvalue().count("ValueError") == 2
     assert token not in stream.getvalue()
+
+
+def test_a_stored_batch_is_one_line() -> None:
+    """Which offsets of which partitions, what was decided, what is in quarantine, and how long it took."""
+    partition = Partition("orders", "some-id", 3)
+    records = [Record(partition, offset, None, b"7", b"{}") for offset in (120, 121, 122)]
+    outcome = IntakeOutcome(3, Counter({"cashback-created": 2}), Counter({"not_json": 1}))
+    configure_logs(stream=(stream := io.StringIO()))
+    log_batch([(record, Unreadable("not_json", "?")) for record in records], outcome, 0.0123)
+
+    (line,) = lines(stream)
+    del line["timestamp"]
+    assert line == {
+        "event": "batch stored",
+        "level": "info",
+        "partitions": {"orders/3": "120-122"},
+        "records": 3,
+        "decisions": {"cashback-created": 2},
+        "quarantined": {"not_json": 1},
+        "ms": 12.3,
+    }
+
+
+def test_the_line_of_a_batch_over_very_many_partitions_is_bounded() -> None:
+    """It says how many it doesn't show."""
+    read: list[Read] = [
+        (Record(Partition("orders", "some-id", number), 0, None, None, None), Unreadable("no_value", "?"))
+        for number in range(MAX_SHOWN_PARTITIONS + 7)
+    ]
+    configure_logs(stream=(stream := io.StringIO()))
+    log_batch(read, IntakeOutcome(len(read)), 1.0)
+    (line,) = lines(stream)
+    assert (len(line["partitions"]), line["more_partitions"]) == (MAX_SHOWN_PARTITIONS, 7)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_a_call_is_a_line_at_debug_unless_it_failed(outcome: Outcome) -> None:
+    """Neither the body nor the answer is in it: both may name the buyer."""
+    call = Call(7, 2, EffectKind.UPDATE, UUID(int=1), b'{"buyerId": "buyer-4711"}')
+    attempt = Attempt(call, datetime(2025, 2, 28, tzinfo=UTC), 15, Answer(outcome, 422, "no such buyer-4711"))
+    configure_logs("debug", stream=(stream := io.StringIO()))
+    log_attempt(attempt, structlog.get_logger("a").bind())
+
+    (line,) = lines(stream)
+    del line["timestamp"]
+    assert line == {
+        "event": "call",
+        "level": "debug" if outcome in {Outcome.DELIVERED, Outcome.FOUND, Outcome.NOT_FOUND} else "warning",
+        "order_id": 7,
+        "version": 2,
+        "kind": "update",
+        "outcome": outcome.value,
+        "status": 422,
+        "ms": 15,
+    }

@@ -1,18 +1,40 @@
 """Metrics: what operators see of intake, projections and delivery."""
 
+import asyncio
+import math
+import platform
+import re
+import tomllib
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
 from uuid import UUID
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from adapters.backlog import Backlog, ProjectionLag, Standing, watch_backlog
+from adapters.health import Health
 from adapters.kafka.intake import Outcome as IntakeOutcome
 from adapters.metrics import Metrics
+from adapters.version import VERSION
 from domain.effects import EffectKind
-from domain.ports import Partition
-from projections.ports import Answer, Attempt, Call, Outcome
+from domain.ports import Loss, Partition, StoreUnavailable
+from projections.breaker import BreakerState
+from projections.ports import Answer, Attempt, AttemptKind, Call, Outcome
+from tests.support.promql import series_of
+from tests.support.signals import everything_that_can_be_exported
 
 P0, P1, P2 = (Partition("orders", "some-id", number) for number in range(3))
+ROOT: Final = Path(__file__).parents[2]
+BACKLOG: Final = {
+    *("cashback_orders_waiting", "cashback_orders_parked", "cashback_orders_held", "cashback_orders_doubtful"),
+    *("cashback_orders_different", "cashback_quarantine_messages", "cashback_oldest_undelivered_call_seconds"),
+    *("cashback_oldest_parked_order_seconds", "cashback_oldest_held_order_seconds"),
+    *("cashback_oldest_quarantined_message_seconds", "cashback_projection_lag_events"),
+    "cashback_projection_lag_seconds",
+}
 ORDER_ID, BUYER = 24_323_523, "buyer-4711"
 
 
@@ -48,7 +70,7 @@ def test_a_stored_batch_is_counted_by_decision_and_by_reason() -> None:
 
 def test_positions_and_lag_are_those_of_the_partitions_read_now() -> None:
     """One that has moved to another process is told by that one; the lag is told only where the end is known."""
-    metrics = Metrics()
+    metrics = Metrics(group="readers")
     metrics.positions_changed({P0: 5, P1: None}, {P0: 9, P1: 4})
     metrics.positions_changed({P0: 9, P2: 7}, {P0: 9, P1: 8})
 
@@ -56,17 +78,17 @@ def test_positions_and_lag_are_those_of_the_partitions_read_now() -> None:
     assert found == {
         ("cashback_intake_position", "0", "orders"): 9,
         ("cashback_intake_position", "2", "orders"): 7,
-        ("kafka_consumergroup_lag", "0", "orders"): 0,
+        ("kafka_consumergroup_lag", "readers", "0", "orders"): 0,
     }
 
 
 def test_a_partition_from_its_beginning_lags_by_all_that_lies_on_it() -> None:
     """And an end that is older than our position is no negative lag."""
-    metrics = Metrics()
+    metrics = Metrics(group="readers")
     metrics.positions_changed({P0: None, P1: 7}, {P0: 4, P1: 5})
     found = samples(metrics)
-    assert found["kafka_consumergroup_lag", "0", "orders"] == 4
-    assert found["kafka_consumergroup_lag", "1", "orders"] == 0
+    assert found["kafka_consumergroup_lag", "readers", "0", "orders"] == 4
+    assert found["kafka_consumergroup_lag", "readers", "1", "orders"] == 0
 
 
 def test_attempts_are_counted_by_kind_and_outcome() -> None:
@@ -76,7 +98,6 @@ def test_attempts_are_counted_by_kind_and_outcome() -> None:
         metrics.attempt_ended(attempt(outcome))
     metrics.order_parked()
     metrics.events_projected("orders", 7, 0.1)
-    metrics.partitions_stopped(2)
 
     found = samples(metrics)
     assert found["cashback_call_attempts_total", "create", "failed"] == 1
@@ -84,7 +105,44 @@ def test_attempts_are_counted_by_kind_and_outcome() -> None:
     assert found["cashback_call_seconds_sum", "create"] == 0.75
     assert found["cashback_parked_orders_total",] == 1
     assert found["cashback_projection_events_total", "orders"] == 7
-    assert found["cashback_intake_stopped_partitions",] == 2
+
+
+def test_lookups_are_no_calls() -> None:
+    """They are counted as a kind of their own, whatever the call was that they were made for."""
+    metrics = Metrics()
+    metrics.attempt_ended(replace(attempt(Outcome.FOUND), kind=AttemptKind.LOOKUP))
+    found = samples(metrics)
+    assert found["cashback_call_attempts_total", "lookup", "found"] == 1
+    assert ("cashback_call_attempts_total", "create", "found") not in found
+
+
+def test_the_breaker_has_one_state_at_a_time_and_the_rate_may_be_unlimited() -> None:
+    """All states are there from the start."""
+    metrics = Metrics()
+    assert samples(metrics)["cashback_push_allowed_calls_per_second",] == math.inf
+    for state in BreakerState:
+        metrics.breaker_changed(state)
+        found = samples(metrics)
+        shown = {each: found["cashback_breaker_state", each] for each in BreakerState}
+        assert shown == {each: float(each is state) for each in BreakerState}
+    metrics.rate_changed(2.5)
+    assert samples(metrics)["cashback_push_allowed_calls_per_second",] == 2.5
+
+
+def test_stopped_partitions_are_counted_by_error_and_every_error_is_there_from_the_start() -> None:
+    """An alert can rest on a series that doesn't appear only with the first loss."""
+    metrics = Metrics()
+    assert {samples(metrics)["cashback_intake_stopped_partitions", loss] for loss in Loss} == {0}
+
+    metrics.partitions_stopped([Loss.LOG_TRUNCATED, Loss.TOPIC_DELETED, Loss.LOG_TRUNCATED])
+    metrics.partitions_stopped([Loss.LOG_TRUNCATED, Loss.LOG_TRUNCATED])
+    found = samples(metrics)
+    assert {loss: found["cashback_intake_stopped_partitions", loss] for loss in Loss} == {
+        "log_truncated": 2,
+        "position_beyond_end": 0,
+        "topic_deleted": 0,
+        "topic_recreated": 0,
+    }
 
 
 def test_neither_an_order_nor_a_buyer_is_ever_a_label() -> None:
@@ -96,3 +154,103 @@ def test_neither_an_order_nor_a_buyer_is_ever_a_label() -> None:
     assert content_type.startswith("text/plain")
     assert str(ORDER_ID).encode() not in body
     assert BUYER.encode() not in body
+
+
+def test_what_waits_is_told_only_while_it_is_known() -> None:
+    """An old number would look like a new one; what isn't there can be noticed."""
+    metrics = Metrics()
+    assert not [name for name, *_ in samples(metrics) if name.startswith("cashback_oldest_")]
+
+    metrics.backlog.sample = Backlog(
+        waiting=Standing(5, 31.5),
+        parked=Standing(2, 600),
+        held=Standing(0, 0),
+        quarantined=Standing(10_001, 86_400),
+        doubtful=3,
+        different=1,
+        projections={"orders": ProjectionLag(7, 2.5), "third-party": ProjectionLag(0, 0)},
+    )
+    found = samples(metrics)
+    assert {key: value for key, value in found.items() if key[0] in BACKLOG} == {
+        ("cashback_orders_waiting",): 5,
+        ("cashback_orders_parked",): 2,
+        ("cashback_orders_held",): 0,
+        ("cashback_orders_doubtful",): 3,
+        ("cashback_orders_different",): 1,
+        ("cashback_quarantine_messages",): 10_001,
+        ("cashback_oldest_undelivered_call_seconds",): 31.5,
+        ("cashback_oldest_parked_order_seconds",): 600,
+        ("cashback_oldest_held_order_seconds",): 0,
+        ("cashback_oldest_quarantined_message_seconds",): 86_400,
+        ("cashback_projection_lag_events", "orders"): 7,
+        ("cashback_projection_lag_events", "third-party"): 0,
+        ("cashback_projection_lag_seconds", "orders"): 2.5,
+        ("cashback_projection_lag_seconds", "third-party"): 0,
+    }
+
+    metrics.backlog.sample = None
+    assert not [key for key in samples(metrics) if key[0] in BACKLOG]
+
+
+def test_a_sample_is_taken_until_told_to_stop_and_forgotten_in_an_outage() -> None:
+    """The watch goes on: the database comes back."""
+    metrics = Metrics()
+    none = Standing(0, 0)
+    backlog = Backlog(none, none, none, none, 0, 0, {})
+    answers: list[Backlog | StoreUnavailable] = [backlog, StoreUnavailable("away"), backlog]
+    seen: list[Backlog | None] = []
+
+    async def watch() -> None:
+        stop = asyncio.Event()
+
+        async def ask() -> Backlog:
+            seen.append(metrics.backlog.sample)
+            answer = answers.pop(0)
+            if not answers:
+                stop.set()
+            if isinstance(answer, StoreUnavailable):
+                raise answer
+            return answer
+
+        async with asyncio.timeout(60):
+            await watch_backlog(ask, metrics.backlog, stop, every_seconds=0)
+
+    asyncio.run(watch())
+    assert [*seen, metrics.backlog.sample] == [None, backlog, None, backlog]
+
+
+def test_it_tells_whether_it_is_ready_and_what_runs() -> None:
+    """Readiness is asked for at the scrape, not when it was last told."""
+    metrics = Metrics(build="4711abc")
+    health = Health()
+    metrics.readiness(lambda: health.ready()[0])
+    assert samples(metrics)["cashback_ready",] == 0
+
+    health.part("intake", "reading")
+    found = samples(metrics)
+    assert found["cashback_ready",] == 1
+    assert found["cashback_build_info", "4711abc", platform.python_version(), VERSION] == 1
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    assert pyproject["project"]["version"] == VERSION
+
+
+def test_no_series_tells_only_when_another_began() -> None:
+    """`_created` doubles the series of each counter and histogram."""
+    metrics = Metrics()
+    metrics.attempt_ended(attempt(Outcome.DELIVERED))
+    assert not [name for name, *_ in samples(metrics) if name.endswith("_created")]
+
+
+def test_every_metric_is_described_and_none_that_is_not_there() -> None:
+    """docs/signals.md has their names and their labels."""
+    series = series_of(everything_that_can_be_exported())
+    text = (ROOT / "docs" / "signals.md").read_text("utf-8")
+    rows = re.findall(r"^\| `((?:cashback|kafka)_\w+)` \| ([^|]*)\|", text, re.MULTILINE)
+    described = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+    exported = {
+        name.removesuffix("_count"): labels.keys() - {"le"}
+        for name, labels in series.items()
+        if not name.startswith("process_") and not name.endswith(("_bucket", "_sum"))
+    }
+    assert described == exported
+    assert set(re.findall(r"`(process_\w+)`", text)) == {name for name in series if name.startswith("process_")}

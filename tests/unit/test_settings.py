@@ -1,5 +1,6 @@
 """Settings: what they may be, and what is said of those that can't be used."""
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,15 @@ import pytest
 from adapters.settings import PREFIX, BadSetting, Settings, read_settings
 
 SECRET = "s3cr3t"
-ANY_TEXT = {"kafka_bootstrap", "kafka_group", "api_host"}
+WEBHOOK_SECRET = f"whsec_{base64.b64encode(24 * b'k').decode()}"
+ANY_TEXT = {"kafka_bootstrap", "kafka_group", "api_host", "build"}
 """An empty text counts as none, and every other one is fine until it's used."""
 BAD = [
     ("kafka_topic", "a,,b", "must be one topic name, or several different ones"),
     ("kafka_topic", "a,a", "must be one topic name, or several different ones"),
     ("kafka_topic", "^orders.*", "must be one topic name"),
+    ("kafka_dead_letter_topic", "a,b", "must be one topic name"),
+    ("kafka_dead_letter_topic", "order-cashback-promotion", "must be none of the topics read"),
     ("kafka_config", "{", "must be a JSON object"),
     ("kafka_config", f'["{SECRET}"]', "must be a JSON object"),
     ("kafka_config", f'{{"sasl.password": ["{SECRET}"]}}', "must be a JSON object"),
@@ -25,17 +29,29 @@ BAD = [
     ("third_party_url", "ftp://h", "must start with http:// or https://"),
     ("third_party_url", "https://", "name a host"),
     ("third_party_token", f"{SECRET} ", "visible ASCII"),
+    ("third_party_url", f"https://u:{SECRET}@h", "must hold no user and password"),
+    ("third_party_signing_secret", SECRET, "must be `whsec_` and 24 to 64 bytes in base64"),
+    ("third_party_signing_secret", f"{WEBHOOK_SECRET} whsec_{SECRET}", "24 to 64 bytes"),
+    ("third_party_signing_secret", f"{SECRET}{WEBHOOK_SECRET}", "must be `whsec_`"),
+    ("third_party_signing_secret", ",", "must be `whsec_`"),
+    ("third_party_ca_file", "/ca.pem", "needs a CASHBACK_THIRD_PARTY_URL with https://"),
+    ("third_party_client_certificate_file", "/c.pem", "needs a CASHBACK_THIRD_PARTY_URL with https://"),
+    ("third_party_client_key_file", "/k.pem", "needs CASHBACK_THIRD_PARTY_CLIENT_CERTIFICATE_FILE"),
     ("third_party_timeout_seconds", "0", "greater than 0"),
     ("third_party_timeout_seconds", "nan", "less than or equal to 86400"),
     ("third_party_timeout_seconds", "inf", "less than or equal to 86400"),
     ("third_party_key_retention_hours", "-1", "greater than 0"),
+    ("third_party_lookups", "sometimes", "boolean"),
     ("push_concurrency", "0", "greater than or equal to 1"),
     ("push_concurrency", "1.5", "integer"),
     ("push_max_attempts", "0", "greater than or equal to 1"),
     ("push_backoff_base_seconds", "0", "greater than 0"),
     ("push_backoff_max_seconds", "soon", "number"),
+    ("push_retry_after_max_seconds", "86401", "less than or equal to 86400"),
+    ("push_calls_per_second", "0", "greater than 0"),
     ("push_lease_seconds", "0", "greater than 0"),
     ("push_lease_seconds", "20", "more than twice CASHBACK_THIRD_PARTY_TIMEOUT_SECONDS"),
+    ("audit_orders_per_second", "0", "greater than 0"),
     ("intake_batch_size", "10001", "less than or equal to 10000"),
     ("intake_cache_orders", "-1", "greater than or equal to 0"),
     ("message_max_bytes", "1023", "greater than or equal to 1024"),
@@ -43,8 +59,10 @@ BAD = [
     ("clock_tolerance_seconds", "-0.1", "greater than or equal to 0"),
     ("api_port", "65536", "less than or equal to 65535"),
     ("api_token", f"{SECRET}\n", "visible ASCII"),
+    ("api_read_token", SECRET, "needs a CASHBACK_API_TOKEN"),
     ("probes_port", "-1", "greater than or equal to 0"),
     ("shutdown_timeout_seconds", "0", "greater than 0"),
+    ("otel_endpoint", "collector:4318", "must start with http:// or https://"),
     ("log_level", "loud", "'debug', 'info', 'warning' or 'error'"),
     ("log_format", "xml", "'auto', 'json' or 'console'"),
 ]
@@ -54,6 +72,7 @@ GOOD = [
     ("database_url", "postgres:///d?host=/var/run/postgresql"),
     ("database_url", "postgresql://u:what?ever@h/d"),
     ("third_party_token", "!~"),
+    ("third_party_signing_secret", f"{WEBHOOK_SECRET}, {WEBHOOK_SECRET}\n"),
     ("push_lease_seconds", "20.1"),
     ("push_concurrency", "4096"),
     ("message_max_bytes", "1024"),
@@ -111,8 +130,12 @@ def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.Monke
     """A log line of ours, or a trace, can't give them away."""
     for name in ("third_party_token", "api_token"):
         monkeypatch.setenv(PREFIX + name.upper(), SECRET)
+    monkeypatch.setenv("CASHBACK_API_READ_TOKEN", f"{SECRET}2")
+    monkeypatch.setenv("CASHBACK_THIRD_PARTY_SIGNING_SECRET", WEBHOOK_SECRET)
     monkeypatch.setenv("CASHBACK_DATABASE_URL", f"postgresql://u:{SECRET}@h/d")
-    assert SECRET not in repr(read_settings())
+    shown = repr(read_settings())
+    assert SECRET not in shown
+    assert WEBHOOK_SECRET[10:] not in shown
 
 
 def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:

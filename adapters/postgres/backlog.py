@@ -1,0 +1,57 @@
+"""What waits and what stands still in the whole service, at a cost that doesn't grow with it."""
+
+from typing import Final
+
+import msgspec
+
+from adapters.backlog import Backlog, ProjectionLag, Standing
+from adapters.postgres.pool import Database
+from adapters.postgres.sql import statements
+from domain.instants import NANOSECONDS_PER_SECOND
+
+MAX_COUNTED: Final = 10_000
+"""One more stands for: more than that."""
+
+_SQL: Final = statements("backlog")
+
+
+class _Said(msgspec.Struct):
+    recorded_at_ns: int
+
+
+_decode: Final = msgspec.json.Decoder(_Said).decode
+
+
+class PostgresBacklog:
+    """For one event loop."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def backlog(self) -> Backlog:
+        """Raises domain.ports.StoreUnavailable."""
+        async with self._database.connection() as connection:
+            row = await (await connection.execute(_SQL["backlog"], {"limit": MAX_COUNTED + 1})).fetchone()
+            assert row is not None, "it has no condition"
+            projections = await (await connection.execute(_SQL["projections"])).fetchall()
+        return Backlog(
+            waiting=_standing(*row[:2]),
+            parked=_standing(*row[2:4]),
+            held=_standing(*row[4:6]),
+            quarantined=_standing(*row[6:8]),
+            doubtful=row[8],
+            different=row[9],
+            projections={name: _lag(events, record, now) for name, events, record, now in projections},
+        )
+
+
+def _standing(number: int, age_seconds: float | None) -> Standing:
+    return Standing(number, max(0.0, age_seconds or 0.0))
+
+
+def _lag(events: int, record: bytes | None, now_seconds: float) -> ProjectionLag:
+    """The event was recorded by another machine's clock than the one that says what time it is."""
+    if record is None:
+        return ProjectionLag(0, 0.0)
+    recorded_at_seconds = _decode(record).recorded_at_ns / NANOSECONDS_PER_SECOND
+    return ProjectionLag(events, max(0.0, now_seconds - recorded_at_seconds))
