@@ -8,11 +8,11 @@ import asyncio
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from enum import StrEnum
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import uvicorn
@@ -23,12 +23,11 @@ from adapters.dead_letters import dead_letter_copier
 from adapters.health import Health
 from adapters.kafka.cluster import TopicIds
 from adapters.kafka.consumer import KafkaIntake
-from adapters.kafka.intake import Intake, Outcome
-from adapters.kafka.losses import Stop
-from adapters.lines import log_attempt
+from adapters.kafka.intake import Intake
 from adapters.memory import collect_rarely
 from adapters.mending import limits_of, policy_of, quarantining
 from adapters.metrics import Metrics
+from adapters.observing import Observer
 from adapters.postgres.actions import PostgresActions
 from adapters.postgres.backlog import PostgresBacklog
 from adapters.postgres.console import PostgresConsole
@@ -49,14 +48,14 @@ from adapters.tracing.starting import start_tracing
 from adapters.watching import CONNECTION_SECONDS, Preparer, ProcessState, Teller
 from adapters.web.app import create_app, create_probes_app
 from domain.errors import CashbackError
-from domain.ports import Partition
 from projections import orders, third_party
 from projections.breaker import BreakerState
 from projections.delivery import DeliveryPolicy, Dispatcher
-from projections.ports import Attempt, Claim, Ledger, ThirdParty
-from projections.reconciling import Invariant, Verdict
 from projections.retrying import RetryPolicy
 from projections.runner import Projection
+
+if TYPE_CHECKING:
+    from projections.ports import Ledger, ThirdParty
 
 JOIN_SECONDS: Final = 20.0
 """Longer than any question to a server that a thread may be waiting for."""
@@ -76,68 +75,6 @@ class PortTaken(CashbackError):
     """The API's port can't be listened on."""
 
 
-class _Observer:
-    """Hears what the parts report, and keeps metrics and health."""
-
-    def __init__(self, metrics: Metrics, health: Health, state: ProcessState) -> None:
-        self.metrics = metrics
-        self.health = health
-        self.state = state
-        self.rate_changed: Callable[[float], None] = metrics.rate_changed
-        self._log = log.bind()
-        self.batch_stored: Callable[[Outcome, float], None] = metrics.batch_stored
-        self.dead_letters_copied: Callable[[int], None] = metrics.dead_letters_copied
-        self.dead_letter_skipped: Callable[[], None] = metrics.dead_letter_skipped
-        self.dead_letters_waiting: Callable[[int], None] = metrics.dead_letters_waiting
-
-    def attempt_ended(self, attempt: Attempt) -> None:
-        self.metrics.attempt_ended(attempt)
-        log_attempt(attempt, self._log)
-
-    def positions_changed(self, positions: Mapping[Partition, int | None], ends: Mapping[Partition, int]) -> None:
-        self.metrics.positions_changed(positions, ends)
-        self.state.positions_changed(positions, ends)
-
-    def intake_state(self, state: str) -> None:
-        self.health.part("intake", state)
-
-    def partition_stopped(self, partition: str, why: Stop | None) -> None:
-        self.health.partition_stopped(partition, why)
-        self.metrics.partitions_stopped(stop.loss for stop in self.health.stopped_partitions.values())
-
-    def dead_letters_state(self, state: str) -> None:
-        self.health.part("dead letters", state, aside=True)
-
-    def push_state(self, state: str) -> None:
-        self.health.part("push", state)
-
-    def breaker_changed(self, state: BreakerState) -> None:
-        self.metrics.breaker_changed(state)
-        self.state.breaker = state
-
-    def order_parked(self, claim: Claim, reason: str) -> None:
-        self.metrics.order_parked()
-        log.warning("order parked", order_id=claim.order_id, reason=reason)
-
-    def order_compared(self, verdict: Verdict) -> None:
-        self.metrics.order_compared(verdict)
-
-    def audit_state(self, state: str) -> None:
-        self.health.part("audit", state, aside=True)
-
-    def invariant_broken(self, order_id: int, *broken: Invariant) -> None:
-        self.metrics.invariants_broken(broken)
-        log.error("an invariant is broken: the order is stopped", order_id=order_id, invariants=broken)
-
-    def projected(self, name: str, events: int, seconds: float) -> None:
-        self.health.part(f"projection {name}", "running")
-        self.metrics.events_projected(name, events, seconds)
-
-    def projection_waits(self, name: str, why: str) -> None:
-        self.health.part(f"projection {name}", "waiting for the event store")
-        log.warning("a projection can't reach the event store; trying again", projection=name, error=why)
-
-
 class Service:
     """One process. `run` returns when it has been told to stop and has stopped: 0, or 1 if a part died."""
 
@@ -153,7 +90,7 @@ class Service:
         self._state = ProcessState(self.health)
         if Role.PUSH in self._roles:
             self._state.breaker = BreakerState.CLOSED
-        self._observer = _Observer(self.metrics, self.health, self._state)
+        self._observer = Observer(self.metrics, self.health, self._state)
         self._stop_threads = threading.Event()
         self._stop = asyncio.Event()
         self._threads: list[threading.Thread] = []

@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 
 import pytest
 
-import app
 from adapters.auditing import Auditor
+from adapters.command_line import operators
 from adapters.postgres.feeds import PostgresFeed, write_intended_calls
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.pool import Database
@@ -398,9 +398,9 @@ def test_the_command_shows_what_differs_and_says_so_with_its_exit_code(database_
 def test_a_choice_that_makes_no_sense_is_refused() -> None:
     """Before anything is opened."""
     with pytest.raises(BadSetting, match="--since: not an RFC 3339 date-time"):
-        app.reconcile(since="yesterday")
+        operators.reconcile(since="yesterday")
     with pytest.raises(BadSetting, match="--since and --sample choose among all orders"):
-        app.reconcile([11], sample=5)
+        operators.reconcile([11], sample=5)
 
 
 def _over(books: Books) -> FakeThirdParty:
