@@ -1,0 +1,52 @@
+"""The operators' console: pages over the same queries and commands as the API."""
+
+from fastapi import FastAPI
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from adapters.web.auth import OPEN_PATHS, Tokens
+from adapters.web.console.acting import acting_router
+from adapters.web.console.door import door_router
+from adapters.web.console.gate import STATIC, Gate
+from adapters.web.console.lists import lists_router
+from adapters.web.console.orders import orders_router
+from adapters.web.console.pages import PageHeaders, Pages, ProblemPages
+from adapters.web.console.parts import ConsoleParts
+from adapters.web.console.sessions import Sessions
+from adapters.web.problems import LastResort, add_problem_handlers
+from adapters.web.responses import ProblemResponse
+
+
+def create_console(parts: ConsoleParts, tokens: Tokens) -> ASGIApp:
+    """Without tokens nobody needs to sign in, and each page says so loudly."""
+    sessions, pages = Sessions(tokens), Pages(is_open=tokens.open)
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    add_problem_handlers(app)
+
+    @app.get(f"{STATIC}{{name}}")
+    async def asset(name: str) -> Response:
+        return pages.asset(name) or ProblemResponse(404, "there is no such file")
+
+    app.include_router(door_router(tokens, sessions, pages))
+    app.include_router(orders_router(parts, pages))
+    app.include_router(lists_router(parts, pages))
+    app.include_router(acting_router(parts, pages))
+    # The last one added is the outermost.
+    app.add_middleware(Gate, tokens=tokens, sessions=sessions)
+    app.add_middleware(LastResort)
+    app.add_middleware(ProblemPages, pages=pages)
+    app.add_middleware(PageHeaders)
+    return app
+
+
+class ConsoleElsewhere:
+    """What isn't the API's is the console's."""
+
+    def __init__(self, app: ASGIApp, console: ASGIApp) -> None:
+        self._app = app
+        self._console = console
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope.get("path", "")
+        is_api = scope["type"] != "http" or path in OPEN_PATHS or path == "/api" or path.startswith("/api/")
+        await (self._app if is_api else self._console)(scope, receive, send)

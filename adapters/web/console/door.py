@@ -1,0 +1,53 @@
+"""Signing in with one of the API's tokens, and out."""
+
+from typing import Annotated, Final
+
+import structlog
+from fastapi import APIRouter, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from adapters.operators import MAX_NAME_LENGTH
+from adapters.web.auth import Tokens
+from adapters.web.console.gate import SIGN_IN, SIGN_OUT, safe_path, sign_in, sign_out
+from adapters.web.console.pages import Pages
+from adapters.web.console.requests import SignInQuery
+from adapters.web.console.sessions import Sessions
+
+MAX_TOKEN_LENGTH: Final = 1000
+
+log = structlog.get_logger(__name__)
+
+
+def door_router(tokens: Tokens, sessions: Sessions, pages: Pages) -> APIRouter:
+    router = APIRouter()
+
+    @router.get(SIGN_IN)
+    async def ask(request: Request, query: Annotated[SignInQuery, Query()]) -> Response:
+        if request.state.session is not None:
+            return RedirectResponse(safe_path(query.next), 303)
+        return pages.page(request, "sign_in.html", next=safe_path(query.next), name="", fault=None)
+
+    @router.post(SIGN_IN)
+    async def enter(request: Request) -> Response:
+        form: dict[str, str] = request.state.form
+        name, wanted = form.get("name", "").strip(), safe_path(form.get("next", "/"))
+        access = tokens.access_of(form.get("token", "")[:MAX_TOKEN_LENGTH].strip().encode())
+        fault = None
+        if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
+            fault = f"Give your name, for the record of what was done: up to {MAX_NAME_LENGTH} characters."
+        elif access is None:
+            log.warning("somebody could not sign in to the console: the token is not ours")
+            fault = "The token is not ours."
+        if fault or access is None:
+            return pages.page(request, "sign_in.html", 422, next=wanted, name=name[:MAX_NAME_LENGTH], fault=fault)
+        response = RedirectResponse(wanted, 303)
+        sign_in(response, request, sessions.write(sessions.begin(access, name)))
+        return response
+
+    @router.post(SIGN_OUT)
+    async def leave(request: Request) -> Response:
+        response = RedirectResponse(SIGN_IN, 303)
+        sign_out(response, request)
+        return response
+
+    return router

@@ -1,0 +1,97 @@
+"""The lists of what needs a person, and of what people did."""
+
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from adapters.postgres.queries import QuarantinedMessage
+from adapters.web.console.pages import Pages
+from adapters.web.console.parts import ConsoleParts
+from adapters.web.console.requests import AuditQuery, CursorQuery, DifferencesQuery, QuarantineQuery
+from adapters.web.console.words import MAX_HEX_BYTES, hexdump, text_of
+from adapters.web.cursors import cut_page, read_cursor, write_cursor
+from adapters.web.requests import Id
+from adapters.web.views import parked_order
+
+PAGE_ROWS: Final = 50
+
+
+def lists_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/parked")
+    async def list_parked(request: Request, query: Annotated[CursorQuery, Query()]) -> Response:
+        rows = await parts.queries.parked(read_cursor("parked", query.cursor), PAGE_ROWS + 1)
+        page, last = cut_page(rows, PAGE_ROWS)
+        following = write_cursor("parked", last.order_id + 1) if last else None
+        parked = [parked_order(row) for row in page]
+        return pages.page(request, "parked.html", parked=parked, next=_next("/parked", following))
+
+    @router.get("/quarantine")
+    async def list_quarantine(request: Request, query: Annotated[QuarantineQuery, Query()]) -> Response:
+        state = None if query.state == "all" else query.state
+        rows = await parts.queries.quarantine(state, read_cursor("quarantine", query.cursor), PAGE_ROWS + 1)
+        page, last = cut_page(rows, PAGE_ROWS)
+        following = write_cursor("quarantine", last.id - 1) if last else None
+        address = _next("/quarantine", following, state=query.state)
+        return pages.page(request, "quarantine.html", messages=page, state=query.state, next=address)
+
+    @router.get("/quarantine/{quarantine_id}")
+    async def show_quarantined(request: Request, quarantine_id: Annotated[Id, Path()]) -> Response:
+        message = await parts.queries.quarantined(quarantine_id)
+        if message is None:
+            raise HTTPException(404, f"there is no message {quarantine_id} in quarantine")
+        return pages.page(request, "quarantined.html", message=message, **_contents(message))
+
+    @router.get("/replays")
+    async def list_replays(request: Request, query: Annotated[CursorQuery, Query()]) -> Response:
+        rows = await parts.bulk.page(read_cursor("replays", query.cursor), PAGE_ROWS + 1)
+        page, last = cut_page(rows, PAGE_ROWS)
+        following = write_cursor("replays", last.number - 1) if last else None
+        return pages.page(request, "replays.html", replays=page, next=_next("/replays", following))
+
+    @router.get("/replays/{replay_id}")
+    async def show_replay(request: Request, replay_id: Annotated[UUID, Path()]) -> Response:
+        return pages.page(request, "bulk_replay.html", replay=await parts.bulk.get(replay_id))
+
+    @router.get("/reconciliation")
+    async def list_differences(request: Request, query: Annotated[DifferencesQuery, Query()]) -> Response:
+        start = read_cursor("reconciliation", query.cursor)
+        rows = await parts.reconciliation.page(query.state, query.verdict, start, PAGE_ROWS + 1)
+        page, last = cut_page(rows, PAGE_ROWS)
+        following = write_cursor("reconciliation", last.id - 1) if last else None
+        filters = {"state": query.state} | ({"class": query.verdict} if query.verdict else {})
+        address = _next("/reconciliation", following, **filters)
+        return pages.page(request, "reconciliation.html", differences=page, query=query, next=address)
+
+    @router.get("/audit")
+    async def list_actions(request: Request, query: Annotated[AuditQuery, Query()]) -> Response:
+        rows = await parts.actions.page(query.order, read_cursor("actions", query.cursor), PAGE_ROWS + 1)
+        page, last = cut_page(rows, PAGE_ROWS)
+        following = write_cursor("actions", last.id - 1) if last else None
+        filters = {"order": str(query.order)} if query.order else {}
+        address = _next("/audit", following, **filters)
+        return pages.page(request, "audit.html", actions=page, order_id=query.order, next=address)
+
+    return router
+
+
+def _next(path: str, cursor: str | None, **filters: str) -> str | None:
+    return f"{path}?{urlencode(filters | {'cursor': cursor})}" if cursor else None
+
+
+def _contents(message: QuarantinedMessage) -> dict[str, Any]:
+    """Key, value and headers in both forms."""
+    return {
+        "parts": [
+            (name, len(value), hexdump(value), text_of(value))
+            for name, value in (("Value", message.value), ("Key", message.key))
+            if value is not None
+        ],
+        "headers": [(name, None if value is None else text_of(value)) for name, value in message.headers],
+        "max_bytes": MAX_HEX_BYTES,
+    }

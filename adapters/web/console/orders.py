@@ -1,0 +1,133 @@
+"""Overview, search, the list of orders, and the page of one."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Path, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+
+from adapters.postgres.console import KEPT_SECONDS
+from adapters.postgres.queries import OrderFilter, OrderRecord
+from adapters.refusals import UnknownOrder
+from adapters.web.console.overview import overview
+from adapters.web.console.pages import Pages
+from adapters.web.console.parts import ConsoleParts
+from adapters.web.console.picture import picture
+from adapters.web.console.requests import OrderQuery, OrdersQuery, SearchQuery
+from adapters.web.models import OrderView
+from adapters.web.order_view import order_view
+from adapters.web.requests import Id
+from domain.identifiers import MAX_ORDER_ID
+from domain.lifecycle import Status
+from domain.money import item_cashback
+
+PAGE_ROWS: Final = 50
+MAX_ACTIONS_SHOWN: Final = 20
+
+
+def orders_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/")
+    async def show_overview(request: Request) -> Response:
+        samples = await parts.console.samples(KEPT_SECONDS)
+        processes = await parts.console.processes()
+        shown = overview(samples, processes, datetime.now(UTC))
+        return pages.page(request, "overview.html", overview=shown, about_orders=await parts.console.about_orders())
+
+    @router.get("/search")
+    async def search(request: Request, query: Annotated[SearchQuery, Query()]) -> Response:
+        """An order's id leads to it at once; else whatever has this buyer or transaction."""
+        if not query.q:
+            return RedirectResponse("/orders", 303)
+        order_id = _order_id(query.q)
+        is_order = order_id is not None and await parts.console.order_exists(order_id)
+        of_buyer = await parts.console.orders(
+            OrderFilter(buyer=query.q), parked=False, start=None, upwards=False, limit=PAGE_ROWS + 1
+        )
+        of_transaction = await parts.console.orders_of_transaction(query.q)
+        if is_order and not of_buyer and not of_transaction:
+            return RedirectResponse(f"/orders/{order_id}", 303)
+        if len(of_transaction) == 1 and not of_buyer and not is_order:
+            return RedirectResponse(f"/orders/{of_transaction[0]}", 303)
+        found: dict[str, Any] = {"order_id": order_id if is_order else None, "of_transaction": of_transaction}
+        more = f"/orders?{urlencode({'buyer': query.q})}" if len(of_buyer) > PAGE_ROWS else None
+        return pages.page(
+            request, "search.html", wanted=query.q, of_buyer=of_buyer[:PAGE_ROWS], more_of_buyer=more, **found
+        )
+
+    @router.get("/orders")
+    async def list_orders(request: Request, query: Annotated[OrdersQuery, Query()]) -> Response:
+        wanted = OrderFilter(query.status, query.buyer, query.doubtful or None, query.held or None)
+        upwards = query.above is not None
+        start = query.above if upwards else query.below
+        rows = await parts.console.orders(
+            wanted, parked=query.parked, start=start, upwards=upwards, limit=PAGE_ROWS + 1
+        )
+        is_more, rows = len(rows) > PAGE_ROWS, rows[:PAGE_ROWS]
+        if upwards:
+            rows = rows[::-1]
+        newer, older = (is_more, True) if upwards else (start is not None, is_more)
+        greatest, smallest = (rows[0].row.order_id, rows[-1].row.order_id) if rows else (0, 0)
+        return pages.page(
+            request,
+            "orders.html",
+            query=query,
+            statuses=list(Status),
+            orders=rows,
+            newer=_address(query, above=greatest + 1) if newer and 0 < greatest < MAX_ORDER_ID else None,
+            older=_address(query, below=smallest - 1) if older and smallest > 1 else None,
+        )
+
+    @router.get("/orders/{order_id}")
+    async def show_order(
+        request: Request, order_id: Annotated[Id, Path()], query: Annotated[OrderQuery, Query()]
+    ) -> Response:
+        record = await parts.queries.order(order_id)
+        if record is None:
+            raise UnknownOrder(order_id)
+        actions = await parts.actions.page(order_id, None, MAX_ACTIONS_SHOWN)
+        context = await run_in_threadpool(_order_context, record)
+        return pages.page(request, "order.html", done=query.done, actions=actions, **context)
+
+    return router
+
+
+def _order_context(record: OrderRecord) -> dict[str, Any]:
+    order = order_view(record)
+    return {
+        "order": order,
+        "picture": picture(order["timeline"]),
+        "items": [_item(each) for each in order["items"]],
+        "steps": _steps(order),
+    }
+
+
+def _item(item: dict[str, Any]) -> dict[str, Any]:
+    numbers = (Decimal(item[name]) for name in ("originalPrice", "quantity", "finalTotalPrice"))
+    return item | {"cashback": item_cashback(*numbers)}
+
+
+def _steps(order: OrderView) -> dict[str, int]:
+    """How often the order went along each edge of the state machine."""
+    steps = {"CREATED": 0, "UPDATED": 0, "COMPLETED": 0, "CANCELLED": 0, "held": 0}
+    for event in order["timeline"]:
+        if event["decision"] == "accepted":
+            steps[event["message"]["type"]] += 1
+        elif event["decision"] == "held":
+            steps["held"] += 1
+    return steps
+
+
+def _address(query: OrdersQuery, **place: int) -> str:
+    kept = query.model_dump(exclude={"below", "above"}, exclude_defaults=True)
+    said = {name: str(int(value)) if isinstance(value, bool) else value for name, value in kept.items()}
+    return "/orders?" + urlencode(said | place)
+
+
+def _order_id(text: str) -> int | None:
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ORDER_ID))
+    return int(text) if is_number and 1 <= int(text) <= MAX_ORDER_ID else None

@@ -1,0 +1,128 @@
+"""What must be true of every page of the console, in the real browser."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sandbox.browser import Browser
+from tests.browser.conftest import OpenPage
+from tests.browser.world import BUYER, READ_TOKEN, STORY, World
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser as Chromium
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.slow
+
+PHONE = {"width": 360, "height": 740}
+SERIOUS = {"serious", "critical"}
+FAULTS = "axe.run(document, {resultTypes: ['violations']}).then((found) => [found.violations, found.passes.length])"
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+BACKGROUND = "getComputedStyle(document.documentElement).backgroundColor"
+
+
+@pytest.fixture
+def places(world: World) -> Iterator[dict[str, str]]:
+    """Every kind of page by its name, with something on it."""
+    wish = {"mode": "republish", "select": {"orders": [STORY]}, "reason": "the buyer called"}
+    replay = world.api("POST", "/api/replays", json=wish).json()["id"]
+    world.sql(
+        "INSERT INTO reconciliation (order_id, class, our_status, our_amount, their_status, their_amount)"
+        " VALUES (%s, 'amount', 'COMPLETED', 7.5, 'COMPLETED', 6) ON CONFLICT DO NOTHING",
+        STORY,
+    )
+    world.sql(
+        "INSERT INTO operator_action (operator, via, action, reason, order_id)"
+        " VALUES ('Ada Lovelace', 'api', 'redeliver', 'the buyer called', %s)",
+        STORY,
+    )
+    world.invent_an_hour()
+    [(quarantined,)] = world.sql("SELECT id FROM quarantine")
+    yield {
+        "overview": "/",
+        "orders": "/orders",
+        "search": f"/search?q={BUYER}",
+        "order": f"/orders/{STORY}",
+        "replay-dry-run": f"/orders/{STORY}/replay?mode=redeliver",
+        "parked": "/parked",
+        "quarantine": "/quarantine",
+        "quarantined": f"/quarantine/{quarantined}",
+        "replays": "/replays",
+        "bulk-replay": f"/replays/{replay}",
+        "reconciliation": "/reconciliation",
+        "audit": "/audit",
+        "nothing-there": "/nothing",
+    }
+    world.sql("DELETE FROM reconciliation")
+
+
+def serious_faults(page: "Page", browser_parts: Browser) -> list[Any]:
+    """As axe-core finds them. Its script is brought in by the test, past the page's own policy."""
+    page.evaluate(browser_parts.axe.read_text("utf-8"))
+    violations, passes = page.evaluate(FAULTS)
+    assert passes > 0, "it looked at something"
+    return [
+        (each["id"], [node["html"] for node in each["nodes"]]) for each in violations if each["impact"] in SERIOUS
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_a_serious_fault_of_accessibility(
+    open_page: OpenPage,
+    browser_parts: Browser,
+    places: dict[str, str],
+    scheme: str,
+    picture_of: Callable[["Page", str], None],
+) -> None:
+    """Nor in the dark, which is dark."""
+    page = open_page("/sign-in", token=None, color_scheme=scheme, viewport={"width": 1180, "height": 760})
+    assert serious_faults(page, browser_parts) == []
+    if scheme == "light":
+        picture_of(page, "sign-in")
+    page = open_page("/", color_scheme=scheme, viewport={"width": 1180, "height": 760})
+    darkness = sum(int(part) for part in page.evaluate(BACKGROUND).strip("rgb()").split(","))
+    assert (darkness < 128 * 3) == (scheme == "dark")
+    faults = {}
+    for name, path in places.items():
+        page.goto(path)
+        if found := serious_faults(page, browser_parts):
+            faults[name] = found
+        if scheme == "light":
+            picture_of(page, name)
+        elif name in {"overview", "order"}:
+            picture_of(page, f"{name}-dark")
+    assert faults == {}
+
+
+def test_no_page_is_wider_than_a_phone(
+    open_page: OpenPage, places: dict[str, str], picture_of: Callable[["Page", str], None]
+) -> None:
+    """Pictures and bytes may scroll within their own frame."""
+    page = open_page("/", viewport=PHONE, token=READ_TOKEN)
+    wider = {}
+    for name, path in places.items():
+        page.goto(path)
+        if page.evaluate(OVERFLOW) > 0:
+            wider[name] = page.evaluate(OVERFLOW)
+        if name in {"overview", "order"}:
+            picture_of(page, f"{name}-phone")
+    assert wider == {}
+
+
+def test_no_page_can_be_kept_framed_or_scripted(
+    open_page: OpenPage, chromium: "Chromium", places: dict[str, str], world: World
+) -> None:
+    """The headers say so, and a script that got into a page doesn't run."""
+    page = open_page("/")
+    for path in places.values():
+        answer = page.request.get(path)
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-frame-options"] == "DENY"
+    with chromium.new_page() as forged:  # its complaint about the script is no fault of ours
+        forged.goto(f"{world.url}/sign-in")
+        forged.evaluate(
+            "() => { const script = document.createElement('script'); script.textContent = 'window.forged = true';"
+            " document.body.append(script); }"
+        )
+        assert forged.evaluate("window.forged") is None

@@ -1,0 +1,292 @@
+"""The console over HTTP and what it asks of the database; what a browser must show is in tests/browser."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from decimal import Decimal
+from typing import Final, TypeVar
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from adapters.postgres.console import SILENT_SECONDS, PostgresConsole
+from adapters.postgres.pool import Database
+from adapters.postgres.queries import OrderFilter
+from adapters.web.console.gate import COOKIE, MAX_FORM_BYTES
+from domain.lifecycle import Status
+from domain.messages import Kind
+from sandbox.ports import free_port
+from tests.support.messages import ORDER_ID, SECOND_NS, product, record, record_of
+from tests.support.running_api import Api, RecordingThirdParty, deliver, refuse, running_api, sql, tell
+
+pytestmark = pytest.mark.slow
+
+TOKEN: Final = "to-act"
+READ_TOKEN: Final = "to-read"
+REPLAY: Final = f"/orders/{ORDER_ID}/replay?mode=redeliver"
+PAGES: Final = [
+    "/",
+    "/orders",
+    f"/orders/{ORDER_ID}",
+    REPLAY,
+    "/search?q=1",
+    "/parked",
+    "/quarantine",
+    "/quarantine/1",
+    "/replays",
+    f"/replays/{uuid4()}",
+    "/reconciliation",
+    "/audit",
+    "/nothing",
+    "/docs",
+]
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+def api(database_url: str) -> Iterator[Api]:
+    """With tokens, and nobody signed in."""
+    with running_api(database_url, token=TOKEN, read_token=READ_TOKEN) as running:
+        running.client.headers.pop("Authorization")
+        yield running
+
+
+def sign_in(api: Api, token: str = TOKEN, **headers: str) -> httpx.Response:
+    return api.client.post("/sign-in", data={"name": "Ada", "token": token}, headers=headers)
+
+
+def form_token(page: httpx.Response) -> str:
+    found = re.search(r'name="form_token" value="([^"]+)"', page.text)
+    assert found is not None
+    return found[1]
+
+
+def ask(database_url: str, question: Callable[[PostgresConsole], Awaitable[T]]) -> T:
+    async def asked() -> T:
+        async with Database(database_url) as database:
+            return await question(PostgresConsole(database))
+
+    return asyncio.run(asked())
+
+
+class TestTokens:
+    def test_the_reading_token_reads_the_api_and_changes_nothing(self, api: Api) -> None:
+        """Not even by a dry run, which is asked for like the deed."""
+        api.client.headers["Authorization"] = f"Bearer {READ_TOKEN}"
+        assert api.get("/api/orders").status_code == 200
+        refused = api.replay(ORDER_ID, "redeliver", dry_run=True)
+        assert (refused.status_code, refused.json()["detail"]) == (403, "the token may read, and change nothing")
+        assert "insufficient_scope" in refused.headers["WWW-Authenticate"]
+
+    def test_without_a_token_only_this_machine_is_answered_by_its_name(self, database_url: str) -> None:
+        """A name of somebody else's that is made to lead here (DNS rebinding) opens nothing; probes don't care."""
+        with running_api(database_url) as open_api:
+            for path in ("/", "/api/orders"):
+                assert open_api.get(path).status_code == 200
+                assert open_api.get(path, headers={"Host": "localhost:1"}).status_code == 200
+                assert open_api.get(path, headers={"Host": "[::1]:1"}).status_code == 200
+                assert open_api.get(path, headers={"Host": "evil.test:8080"}).status_code == 403
+            assert open_api.get("/livez", headers={"Host": "10.0.0.1"}).status_code == 200
+
+
+class TestDoor:
+    def test_every_page_asks_to_sign_in(self, api: Api) -> None:
+        """Those that don't exist, too; a form finds nobody; the script is told so."""
+        for path in PAGES:
+            asked = api.get(path)
+            assert (asked.status_code, asked.headers["Location"].partition("?")[0]) == (303, "/sign-in"), path
+            assert api.get(path, headers={"X-Refresh": "1"}).status_code == 401, path
+            assert api.client.post(path, data={"reason": "x"}).status_code == 401, path
+            assert api.client.delete(path).status_code == 405, path
+
+    def test_the_cookie_is_for_this_console_and_no_script(self, api: Api) -> None:
+        """And for https alone where that is how one came in, be it through a proxy."""
+        plain = sign_in(api).headers["Set-Cookie"]
+        assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(plain.split("; "))
+        assert "Secure" not in plain
+        assert sign_in(api, **{"X-Forwarded-Proto": "https"}).headers["Set-Cookie"].endswith("; Secure")
+
+    def test_a_wrong_token_or_no_name_lets_nobody_in(self, api: Api) -> None:
+        for data in (
+            {"name": "Ada", "token": "wrong"},
+            {"name": "", "token": TOKEN},
+            {"name": "A\nB", "token": TOKEN},
+        ):
+            refused = api.client.post("/sign-in", data=data)
+            assert (refused.status_code, "Set-Cookie" in refused.headers) == (422, False)
+            assert TOKEN not in refused.text
+
+    def test_a_form_that_is_not_ours_does_nothing(self, api: Api, database_url: str) -> None:
+        """Whatever is wrong with it; the same with its own token is carried out."""
+        tell(database_url, record_of(Kind.CREATED))
+        deliver(database_url)
+        sign_in(api)
+        form = {"form_token": form_token(api.get(REPLAY)), "reason": "asked for", "confirmed": "yes"}
+        refused = [
+            api.client.post(REPLAY, data=form | {"form_token": "x"}),
+            api.client.post(REPLAY, data=form, headers={"Sec-Fetch-Site": "same-site"}),
+            api.client.post(REPLAY, json=form),
+            api.client.post(REPLAY, data=form | {"reason": "x" * MAX_FORM_BYTES}),
+            api.client.post(REPLAY, data=form | {"reason": "\x00"}),
+            api.client.post(REPLAY, data=form | {"reason": " "}),
+            api.client.post(REPLAY, data=form | {"reason": "x" * 1001}),
+            api.client.post(REPLAY, data=form | {"confirmed": ""}),
+        ]
+        assert [each.status_code for each in refused] == [403, 403, 415, 413, 400, 422, 422, 422]
+        assert sql(database_url, "SELECT * FROM replay") == []
+        assert api.client.post(REPLAY, data=form).status_code == 303
+        assert sql(database_url, "SELECT operator, via, reason FROM operator_action") == [
+            ("Ada", "api", "asked for")
+        ]
+
+    def test_a_reader_looks_at_a_plan_and_cannot_carry_it_out(self, api: Api, database_url: str) -> None:
+        """With a form of their own making, for their own session."""
+        tell(database_url, record_of(Kind.CREATED))
+        sign_in(api, READ_TOKEN)
+        page = api.get(REPLAY)
+        assert "signed in to read" in page.text
+        data = {"form_token": form_token(page), "reason": "x", "confirmed": "yes"}
+        assert api.client.post(REPLAY, data=data).status_code == 403
+        assert api.client.post("/sign-out", data=data).status_code == 303
+        assert api.client.cookies.get(COOKIE) is None
+
+
+class TestPages:
+    def test_what_goes_wrong_is_a_page(self, api: Api) -> None:
+        """With the status that the API gives it."""
+        sign_in(api)
+        for path, status in (
+            ("/nothing", 404),
+            ("/orders/1", 404),
+            ("/orders/0", 400),
+            ("/orders?held=1&stauts=PENDING", 400),
+            ("/parked?cursor=nonsense", 400),
+            ("/quarantine/7", 404),
+            (f"/replays/{uuid4()}", 404),
+        ):
+            shown = api.get(path)
+            assert (shown.status_code, shown.headers["Content-Type"]) == (status, "text/html; charset=utf-8"), path
+
+    def test_an_outage_of_the_database_is_a_page_that_says_so(self) -> None:
+        """Signing in needs no database."""
+        nowhere = f"postgresql://127.0.0.1:{free_port()}/none"
+        with running_api(nowhere, token=TOKEN, database_timeout_seconds=1.0) as api:
+            sign_in(api)
+            shown = api.get("/")
+            assert (shown.status_code, "be reached; try again" in shown.text) == (503, True)
+            assert int(shown.headers["Retry-After"]) > 0
+
+    def test_what_others_wrote_is_shown_and_not_believed(self, api: Api, database_url: str) -> None:
+        """Markup in a message, in an answer and in a search stays text."""
+        evil = "<script>alert(1)</script>"
+        tell(
+            database_url,
+            record_of(Kind.CREATED, buyerId=evil, items=[product(externalProductId=evil)]),
+            record(evil.encode(), offset=1),
+        )
+        sign_in(api)
+        for path in (
+            f"/orders/{ORDER_ID}",
+            "/orders",
+            f"/search?q={evil}",
+            "/quarantine/1",
+            f"/orders?buyer={evil}",
+        ):
+            shown = api.get(path)
+            assert shown.status_code == 200
+            assert evil not in shown.text
+            assert "&lt;script&gt;" in shown.text
+
+    def test_an_asset_may_be_kept_and_a_page_may_not(self, api: Api) -> None:
+        """An asset's address changes with it; what isn't there is told as such."""
+        asset = api.get("/static/console.css")
+        assert (asset.status_code, "immutable" in asset.headers["Cache-Control"]) == (200, True)
+        assert api.get("/static/..%2Fapp.py").status_code == 404
+        assert api.get("/sign-in").headers["Cache-Control"] == "no-store"
+
+
+class TestQueries:
+    def test_orders_are_turned_both_ways(self, database_url: str) -> None:
+        """The page above begins where the one below ended; filters go with both."""
+        tell(database_url, *(record_of(Kind.CREATED, order_id=n, offset=n) for n in range(1, 8)))
+        deliver(database_url, RecordingThirdParty(refuse(2, 5)))
+
+        async def walk(console: PostgresConsole) -> list[list[int]]:
+            pages = [
+                await console.orders(OrderFilter(), parked=False, start=None, upwards=False, limit=3),
+                await console.orders(OrderFilter(), parked=False, start=4, upwards=False, limit=3),
+                await console.orders(OrderFilter(), parked=False, start=5, upwards=True, limit=3),
+                await console.orders(OrderFilter(), parked=True, start=None, upwards=False, limit=3),
+                await console.orders(OrderFilter(Status.PENDING), parked=True, start=3, upwards=True, limit=3),
+                await console.orders(OrderFilter(held=True), parked=False, start=None, upwards=False, limit=3),
+            ]
+            assert {each.row.order_id: each.delivery for page in pages for each in page}[5] == "parked"
+            return [[each.row.order_id for each in page] for page in pages]
+
+        assert ask(database_url, walk) == [[7, 6, 5], [4, 3, 2], [5, 6, 7], [5, 2], [5], []]
+
+    def test_transactions_lead_to_their_orders(self, database_url: str) -> None:
+        """To several, if several have it; reading on twice finds nothing new, and nothing twice."""
+        tell(
+            database_url,
+            record_of(Kind.CREATED, order_id=1, offset=1, transactionId="shared, é"),
+            record_of(Kind.CREATED, order_id=2, offset=2, transactionId="shared, é"),
+            record_of(Kind.UPDATED, order_id=3, offset=3, transactionId="held"),
+        )
+
+        async def look(console: PostgresConsole) -> list[list[int]]:
+            assert sum(await asyncio.gather(*(console.index_transactions() for _ in range(3)))) == 3
+            assert await console.index_transactions() == 0
+            assert (await console.order_exists(1), await console.order_exists(4)) == (True, False)
+            return [await console.orders_of_transaction(each) for each in ("shared, é", "held", "none")]
+
+        assert ask(database_url, look) == [[1, 2], [3], []]
+
+    def test_a_sample_tells_what_stands_still_and_the_money_in_it(self, database_url: str) -> None:
+        """Exact to the last digit; what is held before its create has the amount of its last message. Of several
+        processes one takes the sample."""
+        huge = product(quantity=1, original=12345678901234567890123456789, final=0)
+        tell(
+            database_url,
+            record_of(Kind.CREATED, order_id=1, offset=1, items=[huge]),
+            record_of(Kind.CREATED, order_id=2, offset=2, items=[product(quantity=1, original=1, final=0)]),
+            record_of(Kind.UPDATED, order_id=3, offset=3),
+            record_of(Kind.UPDATED, order_id=3, offset=4, at_ns=SECOND_NS, items=[product(1, 10, 0)]),
+            record_of(Kind.COMPLETED, order_id=3, offset=5, at_ns=2 * SECOND_NS),
+            record(b"nonsense", offset=6),
+        )
+        deliver(database_url, RecordingThirdParty(refuse(1, 2)))
+
+        async def take(console: PostgresConsole) -> None:
+            state = {"ready": True, "lag": 7}
+            await console.note_process(uuid4(), "a:1", ["intake"], state)
+            await console.note_process(uuid4(), "b:1", ["intake"], state)
+            await console.note_process(uuid4(), "c:1", ["push"], {"ready": True, "lag": None})
+            taken = await asyncio.gather(*(console.take_sample() for _ in range(4)))
+            assert 1 <= sum(taken) <= 2, "two at most, if a step ended just now"
+            numbers = (await console.samples(60))[-1].numbers
+            assert (numbers.messages, numbers.events, numbers.unprojected, numbers.lag) == (7, 5, 0, 14)
+            assert (numbers.parked.number, numbers.parked.amount) == (2, Decimal(12345678901234567890123456790))
+            assert (numbers.held.number, numbers.held.amount) == (1, Decimal(10))
+            assert (numbers.quarantined.number, numbers.quarantined.since is None) == (1, False)
+            assert (numbers.waiting.number, numbers.doubtful, numbers.differences) == (0, 0, 0)
+
+        ask(database_url, take)
+
+    def test_a_process_that_is_silent_is_not_shown(self, database_url: str) -> None:
+        """Nor one that has stopped; a row is there for each process, however often it tells."""
+        quiet, gone = uuid4(), uuid4()
+
+        async def tell_of_themselves(console: PostgresConsole) -> list[str]:
+            for process, name in ((uuid4(), "here"), (quiet, "quiet"), (gone, "gone")):
+                for _ in range(3):
+                    await console.note_process(process, name, ["api"], {"ready": True})
+            await console.forget_process(gone)
+            return [each.name for each in await console.processes()]
+
+        assert ask(database_url, tell_of_themselves) == ["here", "quiet"]
+        longer = f"UPDATE service_process SET seen_at = now() - interval '{SILENT_SECONDS + 1} s' WHERE id = %s"
+        sql(database_url, longer, quiet)
+        assert [each.name for each in ask(database_url, lambda console: console.processes())] == ["here"]
