@@ -21,7 +21,7 @@ demo: setup ## the whole story on this machine: database, broker, third party, o
 	@exec $(PY) app.py demo $(ARGS)
 
 test: setup ## all tests
-	@HYPOTHESIS_PROFILE=full exec $(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@HYPOTHESIS_PROFILE=full exec $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-quick: setup ## the tests that need no servers of their own
 	@exec $(PY) -m pytest -n 0 -m "not slow" $(ARGS)
