@@ -32,7 +32,7 @@ PATIENT = replace(POLICY, retry=RetryPolicy(max_attempts=10**6, base_seconds=0.5
 FORGOTTEN = replace(PATIENT, key_retention_seconds=TIMEOUT_SECONDS)
 """Keys are of no use: every call in doubt is looked up."""
 STRICT = replace(FORGOTTEN, retry=RetryPolicy(max_attempts=12, base_seconds=0.5, max_seconds=8.0))
-"""As many attempts as by default: the first order to fail in an outage pays one, and in each outage it may be the same."""
+"""The default attempts: the first order to fail in an outage pays one, and in each it may be the same."""
 OUTAGES = (*(Fault(status=status) for status in (401, 429, 500, 503)), Fault(unreachable=True), HANG)
 
 
@@ -183,8 +183,8 @@ def test_where_keys_are_forgotten_nothing_is_done_twice_either(seed: int) -> Non
 
 @given(seed=st.integers(0, 2**32))
 def test_no_outage_parks_an_order(seed: int) -> None:
-    """However often and in whichever way the third party goes down, with the default attempts a call and dispatchers that
-    die meanwhile."""
+    """However often and in whichever way the third party goes down, and while dispatchers die: with the default
+    attempts a call."""
     world = deliver(seed, stalls=False, deaths=True, policy=STRICT, outages=True)
     assert world.third_party.violations == []
     assert_every_call_took_effect_once_in_order(world)
