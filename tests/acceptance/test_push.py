@@ -120,6 +120,24 @@ def test_a_process_that_stood_still_past_its_lease_wakes_up_harmless(
     assert_paid_once(sandbox, 2 * orders)
 
 
+def test_processes_whose_clocks_are_wrong_by_hours_deliver_all_the_same(
+    apps: Apps, sandbox: Sandbox, database_url: str
+) -> None:
+    """One is ahead of the database, one behind, one is right: leases, retries and the age of keys go by the
+    database's clock, so nothing overlaps, nothing waits for hours, and no key counts as forgotten."""
+    orders = 90
+    sandbox.faults(errorRate=0.2, lostAnswerRate=0.05, latencyMs=10, seed=2)
+    push: dict[str, object] = {"third_party_url": sandbox.url, "third_party_key_retention_hours": 1}
+    running = [apps.start_with_wrong_clock(hours * 3600, "serve", "--only", "push", **push) for hours in (-3, 0, 3)]
+    append(database_url, streams(range(1, orders + 1), LIFECYCLE))
+    running[0].wait_until(lambda: undelivered(database_url) == 0, "everything is delivered")
+    assert [app.terminate() for app in running] == [0, 0, 0]
+    assert_paid_once(sandbox, orders)
+    noted = "SELECT count(DISTINCT date_trunc('hour', started_at - now())) FROM attempt"
+    assert sql(database_url, noted) != [(1,)], "no clock was wrong: the test shows nothing"
+    assert sql(database_url, "SELECT count(*) FROM attempt WHERE kind = 'lookup'") == [(0,)]
+
+
 def test_a_database_that_is_restarted_costs_no_attempt(tmp_path: Path) -> None:
     """Twice under load, on the same folder and port; the process goes on by itself."""
     orders, port = 150, free_port()

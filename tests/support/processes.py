@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from signal import SIGTERM, Signals
@@ -126,13 +126,21 @@ class Apps:
 
     def start(self, *arguments: str, **settings: object) -> App:
         """Settings given here go over the common ones."""
+        return self._start(arguments, bare_environment(self.settings | settings))
+
+    def start_with_wrong_clock(self, by_seconds: float, *arguments: str, **settings: object) -> App:
+        folder = Path(__file__).parent / "wrong_clock"
+        clock = {"PYTHONPATH": str(folder), "WRONG_CLOCK_SECONDS": str(by_seconds)}
+        return self._start(arguments, bare_environment(self.settings | settings) | clock)
+
+    def _start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> App:
         self._started += 1
         child = Child.start(
             Command(
                 name=f"app.py {arguments[0]}",
                 argv=command(*arguments),
                 log=self.folder / f"app-{self._started}.log",
-                env=bare_environment(self.settings | settings),
+                env=environment,
                 cwd=self.folder,
             )
         )
