@@ -5,7 +5,6 @@ Each of them asks the database for itself, so the same numbers come from all: ta
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import Final, NamedTuple
 
 import structlog
@@ -14,6 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from domain.ports import StoreUnavailable
+from projections.waiting import happens
 
 SAMPLE_SECONDS: Final = 15.0
 
@@ -123,5 +123,4 @@ async def watch_backlog(
         except StoreUnavailable as error:
             metrics.sample = None
             log.debug("what waits can't be counted", error=str(error))
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), every_seconds)
+        await happens(stop, every_seconds)

@@ -12,14 +12,7 @@ from typing import Final
 from uuid import UUID, uuid4
 
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TextColumn
 
 from adapters import bulk_running, bulk_showing
 from adapters.bulk import MAX_ORDERS, BulkMode, BulkReplay, BulkState, Preview, Selection, UnknownBulkReplay
@@ -27,6 +20,7 @@ from adapters.operators import command_line_operator
 from adapters.postgres.bulk import PostgresBulk
 from adapters.postgres.bulk_work import LEASE_SECONDS, PostgresBulkWork
 from adapters.postgres.pool import Database
+from adapters.progress import progress_bar
 from adapters.replaying import bulk_replays, bulk_runner
 from adapters.settings import BadSetting, Settings
 from domain.errors import BadInstant, CashbackError
@@ -189,16 +183,7 @@ async def _watched(
 
 @contextmanager
 def _bar(replay: BulkReplay) -> Iterator[bulk_running.Progress]:
-    columns = (
-        TextColumn(replay.mode),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("orders"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=bulk_showing.to_stderr()) as bar:
+    with progress_bar(replay.mode, "orders", TextColumn("{task.description}")) as bar:
         task = bar.add_task("", total=replay.total)
 
         def told(done: int, failed: int, why: str | None) -> None:

@@ -15,14 +15,12 @@ from typing import Final, Protocol
 import structlog
 
 from adapters.bulk import BulkMode, BulkState
+from adapters.pace import Pace
 from adapters.postgres.bulk_work import Job, PostgresBulkWork
 from domain.ports import StoreUnavailable
 from projections.retrying import RetryPolicy
+from projections.waiting import happens
 
-MAX_CHUNK: Final = 50
-"""Orders that are done together."""
-CHUNKS_PER_SECOND: Final = 4
-"""Chunks are made so small that there are about so many."""
 POLL_SECONDS: Final = 1.0
 """How soon a start is noticed."""
 BEAT_SECONDS: Final = 2.0
@@ -55,25 +53,6 @@ Mode = Callable[[Job], AbstractAsyncContextManager[Handler]]
 """Opens what one bulk replay needs."""
 Progress = Callable[[int, int, str | None], None]
 """Hears how many orders are done, how many have failed, and why nothing goes on, if so."""
-
-
-class Pace:
-    """Spreads orders evenly: a pause, however long, is not made up for."""
-
-    def __init__(self, per_second: float) -> None:
-        self._per_second = per_second
-        self._free_at = float("-inf")
-
-    @property
-    def chunk(self) -> int:
-        """How many to take at a time."""
-        return max(1, min(MAX_CHUNK, round(self._per_second / CHUNKS_PER_SECOND)))
-
-    def wait_seconds(self, orders: int, now: float) -> float:
-        """How long to wait before so many orders, which count as taken."""
-        start = max(now, self._free_at)
-        self._free_at = start + orders / self._per_second
-        return start - now
 
 
 @dataclass(slots=True)
@@ -122,7 +101,7 @@ class BulkRunner:
             with suppress(StoreUnavailable):
                 job = await self._work.claim(self._modes)
             if job is None:
-                await _happens(stop, self._poll_seconds)
+                await happens(stop, self._poll_seconds)
             else:
                 await self.run_one(job, stop)
 
@@ -148,7 +127,7 @@ class BulkRunner:
         log.info("bulk replay rests", replay=str(job.id), state=state or "stopped, cancelled or taken over")
 
     async def _beat(self, job: Job, stop: asyncio.Event, halt: asyncio.Event) -> None:
-        while not await _happens(stop, self._beat_seconds):
+        while not await happens(stop, self._beat_seconds):
             with suppress(StoreUnavailable):
                 if not await self._work.beat(job):
                     break
@@ -182,7 +161,7 @@ class _Run:
         clock = asyncio.get_running_loop().time
         while self._place < len(self._job.orders):
             chunk = self._job.orders[self._place : self._place + self._pace.chunk]
-            if await _happens(halt, self._pace.wait_seconds(len(chunk), clock())):
+            if await happens(halt, self._pace.wait_seconds(len(chunk), clock())):
                 return False
             tally = await self._chunk(chunk, halt)
             await self._note(chunk, tally, halt)
@@ -212,7 +191,7 @@ class _Run:
         self._progress(self._place - self._failed, self._failed, why)
         with suppress(StoreUnavailable):
             await self._work.waits(self._job, why)
-        await _happens(halt, self._retry.wait_seconds(attempts, None, self._dice))
+        await happens(halt, self._retry.wait_seconds(attempts, None, self._dice))
 
     async def _note(self, chunk: Sequence[int], tally: _Tally, halt: asyncio.Event) -> None:
         """How far it has come. If that can't be written, whoever goes on does these orders again."""
@@ -229,13 +208,6 @@ class _Run:
         self._progress(self._place - self._failed, self._failed, None)
 
 
-async def _happens(event: asyncio.Event, within_seconds: float) -> bool:
-    if within_seconds > 0:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), within_seconds)
-    return event.is_set()
-
-
 async def _tried(write: Callable[[], Awaitable[None]], halt: asyncio.Event) -> None:
     """Until the database takes it, or it is the last attempt because we must halt."""
     while True:
@@ -246,6 +218,6 @@ async def _tried(write: Callable[[], Awaitable[None]], halt: asyncio.Event) -> N
             log.warning("bulk replay: the database doesn't answer", error=str(error))
             if last:
                 return
-            await _happens(halt, POLL_SECONDS)
+            await happens(halt, POLL_SECONDS)
         else:
             return

@@ -18,12 +18,12 @@ from adapters.postgres.dead_letters import DeadLetter, Outbox, Session
 from adapters.settings import Settings
 from domain.errors import CashbackError
 from domain.ports import StoreUnavailable
+from projections.retrying import RetryPolicy
 
 MAX_BATCH_MESSAGES: Final = 500
 POLL_SECONDS: Final = 1.0
 STANDBY_SECONDS: Final = 3.0
-RETRY_BASE_SECONDS: Final = 0.5
-RETRY_MAX_SECONDS: Final = 5.0
+RETRY: Final = RetryPolicy(base_seconds=0.5, max_seconds=5.0)
 COPYING: Final = "copying"
 STANDING_BY: Final = "standing by"
 
@@ -51,6 +51,7 @@ class DeadLetterCopier:
         self._observer = observer
         self._state = ""
         self._failures = 0
+        self._dice = random.Random()  # noqa: S311 - only spreads retries
         self._batch_messages = 1
         self._report_at = 0.0
 
@@ -70,8 +71,7 @@ class DeadLetterCopier:
             except Exception as error:  # noqa: BLE001 - intake goes on whatever becomes of the copies
                 self._failed("failing", error, exc_info=error)
             if not stop.is_set():
-                longest = min(RETRY_MAX_SECONDS, RETRY_BASE_SECONDS * 2 ** min(self._failures, 10))
-                stop.wait(random.uniform(0, longest))  # noqa: S311 - only spreads retries
+                stop.wait(RETRY.wait_seconds(self._failures + 1, None, self._dice))
 
     def _stand_by(self, session: Session, stop: threading.Event) -> None:
         while not session.try_lock() and not stop.is_set():

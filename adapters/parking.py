@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
+from adapters.calls import call_as_json
 from adapters.operators import ActionKind
 from adapters.refusals import AnotherCall, NotPossible, UnderWay
 from domain.effects import EffectKind
@@ -17,7 +18,6 @@ from domain.exact_json import InvalidJson, loads
 from projections.ports import Call
 from projections.reconciling import BROKEN
 from projections.replay import CallState
-from projections.third_party import path_of
 
 MAX_SHOWN_CALLS: Final = 100
 """Of those behind the first one."""
@@ -90,14 +90,7 @@ class ParkingReport:
 
 
 def _call(waiting: WaitingCall) -> dict[str, Any]:
-    call = waiting.call
-    method, path = path_of(call.kind, call.order_id)
-    return {
-        "version": call.version,
-        "kind": call.kind,
-        "method": method,
-        "path": path,
-        "key": call.key,
+    return call_as_json(waiting.call) | {
         "state": waiting.state,
         "attempts": waiting.attempts,
         "firstSentAt": waiting.first_sent_at,

@@ -5,17 +5,10 @@ from contextlib import contextmanager
 
 import psycopg
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from adapters.postgres.rebuild import Result, rebuild, rebuild_read_models
+from adapters.progress import progress_bar
 from domain.lifecycle import Status
 from domain.ports import StoreUnavailable
 
@@ -49,15 +42,7 @@ def run_rebuild(database_url: str, order_ids: Sequence[int], *, check: bool, rea
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    columns = (
-        TextColumn("rebuilding"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("events"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with progress_bar("rebuilding", "events") as bar:
         task = bar.add_task("rebuild", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -8,18 +8,11 @@ from typing import Final
 
 import structlog
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from adapters.postgres.pool import Database
 from adapters.postgres.reconciliation import PostgresReconciliation
+from adapters.progress import progress_bar
 from adapters.reconciling import LOOKUPS_AT_ONCE, Reconciler, Tally
 from adapters.settings import BadSetting, Settings
 from adapters.third_party.configured import third_party_client
@@ -117,7 +110,7 @@ async def _reconcile(settings: Settings, wish: Wish, report: _Report) -> None:
 
 
 async def _compare_all(books: PostgresReconciliation, reconciler: Reconciler, wish: Wish, report: _Report) -> None:
-    with _progress() as bar:
+    with progress_bar("comparing", "orders") as bar:
         task = bar.add_task("", total=await _count(books, wish))
         async for order_ids in _orders(books, wish):
             findings = await reconciler.compare(order_ids, report.tally)
@@ -146,18 +139,6 @@ async def _orders(books: PostgresReconciliation, wish: Wish) -> AsyncIterator[Se
     while page := await books.order_ids(wish.since_ns, after, ORDERS_PER_STEP):
         yield page
         after = page[-1]
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("comparing"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("orders"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
 
 
 def _show(report: _Report) -> None:

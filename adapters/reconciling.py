@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import structlog
 from eventsourcing.persistence import MapperDeserialisationError
 
-from adapters.bulk_running import Pace
+from adapters.pace import Pace
 from adapters.postgres.reconciliation import PostgresReconciliation
 from domain.lifecycle import Status
 from projections.ports import Answer, Found, Lookup, Outcome, ThirdParty

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 from msgspec import Raw
 
+from adapters.calls import call_as_json
 from adapters.kafka.partitioner import partition_for
 from adapters.kafka.publisher import Delivered, Outgoing
 from adapters.kafka.republisher import PartlyPublished
@@ -19,7 +20,6 @@ from adapters.refusals import UnknownOrder
 from domain.money import ZERO
 from projections.redelivery import DEFAULT_WISH, LedgerEntry, Redelivered, Redelivery, Wish
 from projections.replay import Mode, Republication, republications
-from projections.third_party import path_of
 
 MAX_REPUBLISHING: Final = 2
 """Orders that one process republishes at once; further ones wait."""
@@ -144,15 +144,8 @@ def _sent(each: Redelivered) -> dict[str, Any]:
 
 
 def _call(entry: LedgerEntry) -> dict[str, Any]:
-    call = entry.call
-    method, path = path_of(call.kind, call.order_id)
-    return {
-        "version": call.version,
-        "kind": call.kind,
-        "method": method,
-        "path": path,
-        "key": call.key,
-        "body": Raw(call.body),
+    return call_as_json(entry.call) | {
+        "body": Raw(entry.call.body),
         "state": entry.state,
         "attempts": entry.attempts,
         "firstAttemptAt": entry.first_attempt_at,

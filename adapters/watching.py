@@ -13,6 +13,7 @@ import structlog
 from adapters.health import Health
 from adapters.postgres.console import EVENTS_PER_STEP, PostgresConsole
 from domain.ports import Partition, StoreUnavailable
+from projections.waiting import happens
 
 TELL_SECONDS: Final = 5.0
 PREPARE_SECONDS: Final = 1.0
@@ -64,7 +65,7 @@ class Teller:
             except StoreUnavailable as error:
                 is_noted = False
                 log.debug("can't tell the other processes how this one is", error=str(error))
-            await _pause(stop, TELL_SECONDS)
+            await happens(stop, TELL_SECONDS)
         if is_noted:
             with suppress(StoreUnavailable):
                 await self._console.forget_process(self._id)
@@ -86,9 +87,4 @@ class Preparer:
             except StoreUnavailable as error:
                 log.debug("the console's numbers can't be taken", error=str(error))
                 pause_seconds = OUTAGE_SECONDS
-            await _pause(stop, pause_seconds)
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
+            await happens(stop, pause_seconds)

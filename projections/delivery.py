@@ -17,6 +17,7 @@ from projections.breaker import Breaker, BreakerState
 from projections.pacing import Pacer
 from projections.ports import Claim, Ledger, Settlement, ThirdParty
 from projections.sending import DeliveryPolicy, Observer, Sender
+from projections.waiting import happens
 
 IDLE_SECONDS: Final = 1.0
 """The longest that a due call waits for a dispatcher that missed its wake-up."""
@@ -172,10 +173,7 @@ class Dispatcher:
         self._wake.clear()
 
     async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._stop.wait(), timeout=seconds)
-        except TimeoutError:
-            return
+        await happens(self._stop, seconds)
 
     async def _work(self, claim: Claim, claimed_at: float, epoch: int) -> None:
         settlement = await self._sender.work_off(claim, claimed_at, epoch)

@@ -4,22 +4,22 @@ import random
 import time
 from typing import Final
 
-BASE_SECONDS: Final = 0.2
-MAX_SECONDS: Final = 5.0
-_MAX_DOUBLINGS: Final = 10
+from projections.retrying import RetryPolicy
+
+RETRY: Final = RetryPolicy(base_seconds=0.2, max_seconds=5.0)
 
 
 class Backoff:
-    """Full jitter under a ceiling that doubles."""
+    """Counts failures, and when the next try may be."""
 
     def __init__(self) -> None:
         self._failures = 0
         self._at = 0.0
+        self._dice = random.Random()  # noqa: S311 - only spreads retries
 
     def failed(self) -> None:
-        longest = min(MAX_SECONDS, BASE_SECONDS * 2**self._failures)
-        self._failures = min(self._failures + 1, _MAX_DOUBLINGS)
-        self._at = time.monotonic() + random.uniform(0, longest)  # noqa: S311 - only spreads retries
+        self._failures += 1
+        self._at = time.monotonic() + RETRY.wait_seconds(self._failures, None, self._dice)
 
     def worked(self) -> None:
         self._failures = 0

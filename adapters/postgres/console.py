@@ -12,12 +12,11 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from adapters.postgres.pool import Connection, Database
-from adapters.postgres.queries import DeliveryState, OrderFilter
+from adapters.postgres.queries import DeliveryState, OrderFilter, order_row
 from adapters.postgres.sql import statements
 from domain.exact_json import dumps, loads
 from domain.identifiers import MAX_ORDER_ID, order_id_of, stream_id
 from domain.instants import NANOSECONDS_PER_SECOND
-from domain.lifecycle import Status
 from domain.money import ZERO, total
 from projections.orders import OrderRow
 
@@ -266,20 +265,5 @@ async def _held(connection: Connection) -> Still:
 
 
 def _listed(row: tuple[Any, ...]) -> ListedOrder:
-    order_id, version, status, buyer_id, store_no, cashback, *numbers, doubts, since, recorded, delivery = row
-    held, rejected, superseded = numbers
-    listed = OrderRow(
-        order_id=order_id,
-        version=version,
-        status=Status(status),
-        buyer_id=buyer_id,
-        store_no=store_no,
-        cashback=cashback,
-        held=held,
-        rejected=rejected,
-        superseded=superseded,
-        doubts=tuple(doubts),
-        held_since_ns=since,
-        recorded_at_ns=recorded,
-    )
-    return ListedOrder(listed, delivery)
+    *columns, delivery = row
+    return ListedOrder(order_row(columns), delivery)

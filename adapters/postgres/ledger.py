@@ -15,6 +15,7 @@ from domain.effects import EffectKind
 from domain.ports import StoreUnavailable
 from projections.doubt import maybe_done_after
 from projections.ports import Attempt, AttemptKind, Call, Claim, Settlement
+from projections.waiting import happens
 
 CALLS_PER_CLAIM: Final = 4
 """Calls of one order sent one after the other before the ledger is told."""
@@ -99,8 +100,7 @@ class PostgresLedger:
         return len(settlements) - len(ours)
 
     async def wait(self, timeout_seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._due.wait(), timeout_seconds)
+        await happens(self._due, timeout_seconds)
 
     async def _listen(self) -> None:
         while True:

@@ -180,7 +180,7 @@ class PostgresQueries:
     async def orders(self, wanted: OrderFilter, start: int | None, limit: int) -> list[OrderRow]:
         """From the order id `start` downwards; from the greatest without one."""
         rows = await self._page("orders_page", wanted._asdict(), start, limit)
-        return [_order(row) for row in rows]
+        return [order_row(row) for row in rows]
 
     async def order(self, order_id: int) -> OrderRecord | None:
         """None if it has no events."""
@@ -255,7 +255,8 @@ def _headers(kept: Sequence[Sequence[Any]]) -> Headers:
     return tuple((name, None if text is None else base64.b64decode(text)) for name, text in kept)
 
 
-def _order(row: tuple[Any, ...]) -> OrderRow:
+def order_row(row: Sequence[Any]) -> OrderRow:
+    """From the columns of `orders` in the order in which the statements name them."""
     order_id, version, status, buyer_id, store_no, cashback, held, rejected, superseded, doubts, since, recorded = (
         row
     )

@@ -8,8 +8,8 @@ import pytest
 
 from domain.messages import Kind
 from tests.support.event_store import append, sql, streams
-from tests.support.processes import App, Apps
-from tests.support.sandbox_process import Sandbox, undelivered
+from tests.support.processes import Apps
+from tests.support.sandbox_process import Sandbox, start_push, start_sandbox, undelivered
 
 pytestmark = pytest.mark.slow
 
@@ -36,11 +36,7 @@ def apps(tmp_path: Path, database_url: str) -> Iterator[Apps]:
 
 @pytest.fixture
 def sandbox(apps: Apps) -> Sandbox:
-    return Sandbox(apps.start("third-party", "--port", "0"))
-
-
-def start_push(apps: Apps, sandbox: Sandbox, **settings: object) -> App:
-    return apps.start("serve", "--only", "push", third_party_url=sandbox.url, **settings)
+    return start_sandbox(apps)
 
 
 def test_a_third_party_that_forgets_keys_is_told_nothing_twice(

@@ -7,11 +7,9 @@ from signal import SIGKILL
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 
 from adapters.postgres.migrate import migrate
-from domain.exact_json import loads
 from sandbox.broker import EmbeddedBroker, create_topic
 from sandbox.lifecycles import OrderMessage, lifecycles, outcome
 from sandbox.ports import LOOPBACK, free_port
@@ -21,6 +19,7 @@ from tests.integration.waiting import DEADLINE_SECONDS, wait_until
 from tests.support.messages import NOON_NS
 from tests.support.processes import App, Apps, quick_group
 from tests.support.running_intake import new_group
+from tests.support.sandbox_process import Sandbox, undelivered
 from tests.support.stored import messages_read, stored
 from tests.support.streams import outgoing, publish
 
@@ -81,26 +80,8 @@ class Load:
         self.published += len(piece)
 
 
-class Books:
-    """Those of the sandbox third party, a process of its own."""
-
-    def __init__(self, app: App) -> None:
-        app.wait_for("listening")
-        self.url = next(line["url"] for line in app.log if line["event"] == "listening")
-
-    def show(self, what: str) -> Any:
-        answer = httpx.get(f"{self.url}/_sandbox/{what}", trust_env=False, timeout=DEADLINE_SECONDS)
-        return loads(answer.raise_for_status().content)
-
-    def outcome(self) -> dict[int, tuple[str, Any]]:
-        return {each["orderId"]: (each["status"], each["cashbackAmount"]) for each in self.show("orders")["orders"]}
-
-
-def undelivered(database_url: str) -> int:
-    with psycopg.connect(database_url) as connection:
-        row = connection.execute("SELECT count(*) FROM effect WHERE state <> 'delivered'").fetchone()
-        assert row is not None
-        return int(row[0])
+def books_of(sandbox: Sandbox) -> dict[int, tuple[str, Any]]:
+    return {each["orderId"]: (each["status"], each["cashbackAmount"]) for each in sandbox.show("orders")["orders"]}
 
 
 def test_a_database_that_goes_away_twice_costs_nothing_but_time(
@@ -118,7 +99,7 @@ def test_a_database_that_goes_away_twice_costs_nothing_but_time(
         intake_batch_size=20,
         probes_port=probes,
     )
-    books = Books(apps.start("third-party", "--port", "0"))
+    books = Sandbox(apps.start("third-party", "--port", "0"))
     service = apps.start("serve", "--only", "intake,push", third_party_url=books.url)
     load.publish_more()
     service.wait_until(lambda: books.show("totals")["calls"] > 0, "the first calls")
@@ -136,7 +117,7 @@ def test_a_database_that_goes_away_twice_costs_nothing_but_time(
     service.wait_until(lambda: state_of(probes)[0] == 200, "readiness")
     assert load.published == len(load.messages)
     assert service.terminate() == 0
-    assert books.outcome() == outcome(load.messages)
+    assert books_of(books) == outcome(load.messages)
     assert books.show("violations")["count"] == 0
 
 

@@ -14,7 +14,7 @@ from sandbox.ports import free_port
 from sandbox.postgres import EmbeddedPostgres
 from tests.support.event_store import append, sql, stream, streams
 from tests.support.processes import App, Apps
-from tests.support.sandbox_process import Sandbox, undelivered
+from tests.support.sandbox_process import Sandbox, start_push, start_sandbox, undelivered
 
 pytestmark = pytest.mark.slow
 
@@ -42,11 +42,7 @@ def apps(tmp_path: Path, database_url: str) -> Iterator[Apps]:
 
 @pytest.fixture
 def sandbox(apps: Apps) -> Sandbox:
-    return Sandbox(apps.start("third-party", "--port", "0"))
-
-
-def start_push(apps: Apps, sandbox: Sandbox, **settings: object) -> App:
-    return apps.start("serve", "--only", "push", third_party_url=sandbox.url, **settings)
+    return start_sandbox(apps)
 
 
 def wait_for_calls(sandbox: Sandbox, push: App, number: int) -> None:

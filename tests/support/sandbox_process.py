@@ -8,7 +8,7 @@ import httpx
 from domain.exact_json import loads
 from tests.integration.waiting import DEADLINE_SECONDS
 from tests.support.event_store import sql
-from tests.support.processes import App
+from tests.support.processes import App, Apps
 
 
 class Sandbox:
@@ -37,6 +37,14 @@ class Sandbox:
 
     def is_at_work(self) -> bool:
         return any(call["outcome"] == "in_progress" for call in self.calls)
+
+
+def start_sandbox(apps: Apps) -> Sandbox:
+    return Sandbox(apps.start("third-party", "--port", "0"))
+
+
+def start_push(apps: Apps, sandbox: Sandbox, **settings: object) -> App:
+    return apps.start("serve", "--only", "push", third_party_url=sandbox.url, **settings)
 
 
 def undelivered(database_url: str) -> int:

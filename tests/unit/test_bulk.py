@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from adapters.bulk import MAX_ORDERS, BulkMode, BulkState, Selection
 from adapters.bulk_command import selection
-from adapters.bulk_running import MAX_CHUNK, Handled, Pace, _Tally
+from adapters.bulk_running import Handled, _Tally
+from adapters.pace import MAX_CHUNK, Pace
 from adapters.settings import BadSetting
 from adapters.web.bulk_models import BulkRequest
 from domain.instants import parse_instant
