@@ -28,7 +28,7 @@ from domain.events import (
 )
 from domain.instants import NANOSECONDS_PER_SECOND
 from domain.lifecycle import TRANSITIONS, Step
-from domain.messages import Kind, Message
+from domain.messages import Kind, Message, Place
 from domain.money import ZERO
 from domain.order import Cancelled, Completed, Held, NotCreated, Order, Pending, Standing, Terms, evolve
 
@@ -274,6 +274,7 @@ def _same_lane(one: Standing, other: Standing) -> bool:
     return one.place is not None and other.place is not None and one.place.lane == other.place.lane
 
 
+_NOWHERE = Place("", 0)
 _RANK = {Kind.CREATED: 0, Kind.UPDATED: 1, Kind.CANCELLED: 2, Kind.COMPLETED: 2}
 
 
@@ -282,8 +283,8 @@ def order_key(standing: Standing) -> tuple[int, int, str, int, str]:
 
     Total, and never against the order of a lane: along a lane the effective time grows strictly.
     """
-    lane, offset = standing.place or ("", 0)
-    return (standing.effective_at_ns, _RANK[standing.kind], lane, offset, standing.digest)
+    place = standing.place or _NOWHERE
+    return (standing.effective_at_ns, _RANK[standing.kind], place.lane, place.offset, standing.digest)
 
 
 def _comes_after(one: Standing, other: Standing) -> bool:

@@ -5,6 +5,10 @@ class CashbackError(Exception):
     """Base of every error that we raise ourselves."""
 
 
+class Unavailable(CashbackError):
+    """A server that is needed can't be reached, or can't be used as it is: to try again later may help."""
+
+
 class BadInstant(CashbackError, ValueError):
     """A text isn't an RFC 3339 date-time with at most nine fractional digits."""
 

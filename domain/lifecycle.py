@@ -22,6 +22,8 @@ class Status(StrEnum):
     COMPLETED = "COMPLETED"
     CANCELLED = "CANCELLED"
 
+    __hash__ = str.__hash__  # see domain.messages.Kind
+
 
 class Step(StrEnum):
     """What a message asks of an order in a given state, before the order of messages is looked at."""

@@ -6,7 +6,7 @@ so that a message can be sent on or sent again as it came.
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -19,6 +19,8 @@ class Kind(StrEnum):
     CANCELLED = "CANCELLED"
     COMPLETED = "COMPLETED"
 
+    __hash__ = str.__hash__  # an enumeration's own is a function in Python, and kinds are keys wherever we look
+
     @property
     def is_end(self) -> bool:
         return self is Kind.CANCELLED or self is Kind.COMPLETED
@@ -28,7 +30,7 @@ SEQUENCE_LANE: Final = "sequence"
 """The lane of every message whose publisher stamped its `sequence`: there the numbers are the truth."""
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where a message stands among those whose order is certain.
 
     Within one lane a greater offset was published later, whatever the clocks say. A lane is one partition of one

@@ -5,7 +5,7 @@
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any, assert_never
+from typing import Any, ClassVar
 from uuid import UUID
 
 import msgspec
@@ -54,19 +54,22 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
 
 
 class NotCreated(msgspec.Struct, frozen=True, gc=False):
-    pass
+    STATUS: ClassVar = Status.NOT_CREATED
 
 
 class Pending(msgspec.Struct, frozen=True, gc=False):
+    STATUS: ClassVar = Status.PENDING
     terms: Terms
 
 
 class Completed(msgspec.Struct, frozen=True, gc=False):
+    STATUS: ClassVar = Status.COMPLETED
     terms: Terms
     end: Standing
 
 
 class Cancelled(msgspec.Struct, frozen=True, gc=False):
+    STATUS: ClassVar = Status.CANCELLED
     terms: Terms
     end: Standing
 
@@ -125,17 +128,7 @@ class Order(msgspec.Struct, frozen=True):
 
     @property
     def status(self) -> Status:
-        match self.stage:
-            case NotCreated():
-                return Status.NOT_CREATED
-            case Pending():
-                return Status.PENDING
-            case Completed():
-                return Status.COMPLETED
-            case Cancelled():
-                return Status.CANCELLED
-            case _:
-                assert_never(self.stage)
+        return self.stage.STATUS
 
     @property
     def terms(self) -> Terms | None:
@@ -214,8 +207,9 @@ def _memory(order: Order, event: OrderEvent, lane: str | None) -> dict[str, Any]
     elif lane not in seen.lanes:
         sighting = replace(seen, lanes=(*seen.lanes, lane))
         changes["sightings"] = {**order.sightings, message.digest: sighting}
-    if message.fact not in order.digest_of_fact:
-        changes["digest_of_fact"] = {**order.digest_of_fact, message.fact: message.digest}
+    fact = message.fact
+    if fact not in order.digest_of_fact:
+        changes["digest_of_fact"] = {**order.digest_of_fact, fact: message.digest}
     if message.identity not in order.digest_of_identity:
         changes["digest_of_identity"] = {**order.digest_of_identity, message.identity: message.digest}
     if event.held_version is not None:

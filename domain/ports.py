@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from domain.errors import CashbackError
+from domain.errors import CashbackError, Unavailable
 from domain.events import OrderEvent
 from domain.order import Order
 
@@ -94,7 +94,7 @@ class StaleOrder(CashbackError):
     """Another process has added to a stream since it was loaded."""
 
 
-class StoreUnavailable(CashbackError):
+class StoreUnavailable(Unavailable):
     """The store can't be reached, or can't take the batch now. Nobody's message is to blame: wait and try again."""
 
 

@@ -180,7 +180,10 @@ class Intake:
                 order = orders[found.order_id]
                 decided, after = handle(order, found, now_ns=now_ns, policy=self._policy)
                 if order.version + len(decided) <= self._limits.max_order_events or not decided:
-                    outcome.decisions.update([event.TOPIC for event in decided] or ["repeat"])
+                    for event in decided:
+                        outcome.decisions[event.TOPIC] += 1
+                    if not decided:
+                        outcome.decisions["repeat"] += 1
                     events += decided
                     orders[found.order_id] = after
                     continue

@@ -54,13 +54,17 @@ def _cashback(item: Any) -> Decimal | None:
     if type(product) is not dict:
         return None
     get = product.get
-    quantity, price, final = get("quantity"), get("originalPrice"), get("finalTotalPrice")
-    if not (_is_text(get("externalProductId")) and _is_text(get("unit"))):
+    quantity: Any = get("quantity")
+    price: Any = get("originalPrice")
+    final: Any = get("finalTotalPrice")
+    if not (_is_text(get("externalProductId")) and _is_text(get("unit"))) or not quantity:
         return None
-    if not (_is_amount(quantity) and _is_amount(price) and _is_amount(final)):
-        return None
-    if not (_is_amount(get("discountedPrice")) and _is_amount(get("vatRate"))) or not quantity:
-        return None
+    for amount in (quantity, price, final, get("discountedPrice"), get("vatRate")):
+        if type(amount) is int:  # it counts as the Decimal that it becomes in the first calculation
+            if not 0 <= amount <= _MAX_AMOUNT:
+                return None
+        elif not _is_plain(amount):
+            return None
     return item_cashback(price, quantity, final)
 
 
@@ -68,10 +72,6 @@ def _is_text(value: Any, longest: int = MAX_TEXT_LENGTH) -> TypeGuard[str]:
     return type(value) is str and len(value) <= longest and "\x00" not in value
 
 
-def _is_amount(value: Any) -> TypeGuard[Decimal]:
-    """An int counts as the Decimal that it becomes in the first calculation."""
-    if type(value) is int:
-        return 0 <= value <= _MAX_AMOUNT
-    return (
-        type(value) is Decimal and _MIN_FRACTION <= value <= _MAX_AMOUNT and len(str(value)) <= _MAX_AMOUNT_LENGTH
-    )
+def _is_plain(amount: Any) -> bool:
+    is_fit = type(amount) is Decimal and _MIN_FRACTION <= amount <= _MAX_AMOUNT
+    return is_fit and len(str(amount)) <= _MAX_AMOUNT_LENGTH

@@ -23,6 +23,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 
 from adapters.postgres.codec import EventMapper
+from adapters.postgres.copying import copied
 from adapters.postgres.sql import statements
 from domain.identifiers import stream_id
 from domain.order import Order, fold
@@ -79,7 +80,8 @@ class OrderDatastore(PostgresDatastore):
                 "row_factory": dict_row,
                 "application_name": "cashback-store",
                 "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s",
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s"
+                f" -c lock_timeout={LOCK_TIMEOUT_SECONDS}s",
             },
             min_size=1,
             max_size=pool_size,
@@ -122,23 +124,16 @@ class OrderRecorder(PostgresApplicationRecorder):
     ) -> None:
         """Raises Fenced if a position was moved by another; the library's IntegrityError if a stream was."""
         with self.datastore.transaction(commit=True) as cursor:
-            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
             if first is not None:
                 first(cursor)
             _advance(cursor, advances)
             if quarantined or stored_events:
-                cursor.execute(_SQL["lock_notifications"])
+                cursor.execute(_SQL["lock_and_notify"])
             if quarantined:
                 cursor.execute(_SQL["insert_quarantined"], _quarantine_columns(quarantined), prepare=True)
             if stored_events:
-                cursor.execute(_SQL["notify"])
-                columns = (
-                    [event.originator_id for event in stored_events],
-                    [event.originator_version for event in stored_events],
-                    [event.topic for event in stored_events],
-                    [event.state for event in stored_events],
-                )
-                cursor.execute(_SQL["insert_events"], columns, prepare=True)
+                with cursor.copy(_SQL["copy_events"]) as copy:
+                    copy.write(copied(stored_events))
 
     def select_streams(self, stream_ids: Sequence[UUID]) -> list[StoredEvent]:
         with self.datastore.get_connection() as connection, connection.cursor(binary=True) as cursor:

@@ -1,17 +1,13 @@
--- name: lock_notifications
+-- name: lock_and_notify
 -- One writer at a time hands out notification ids, and commits before the next one does: so a reader that has seen
 -- an id will never find a smaller one later. (The library locks the table instead, which waits for VACUUM.)
 -- The ids of the quarantine keep the same order, for those who copy it.
-SELECT pg_advisory_xact_lock(4223372036)
+-- The projections are woken when the transaction commits.
+SELECT pg_advisory_xact_lock(4223372036), pg_notify('cashback_events', '')
 
--- name: insert_events
+-- name: copy_events
 -- All events of a batch at once.
-INSERT INTO stored_events (originator_id, originator_version, topic, state)
-SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[])
-
--- name: notify
--- Wakes the projections; sent when the transaction commits.
-NOTIFY cashback_events
+COPY stored_events (originator_id, originator_version, topic, state) FROM STDIN (FORMAT binary)
 
 -- name: advance_positions
 -- Compare-and-set, all partitions of a batch at once; answers one row for each position that moved.
