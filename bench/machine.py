@@ -80,3 +80,10 @@ def _commit() -> str:
 def _first_match(file: str, pattern: str) -> str | None:
     found = re.search(pattern, Path(file).read_text("utf-8"))
     return found.group(1).strip() if found else None
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process of this machine has had."""
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    user, system = (int(fields[position]) for position in (11, 12))
+    return (user + system) / os.sysconf("SC_CLK_TCK")

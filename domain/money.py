@@ -27,7 +27,9 @@ def check_amount(number: Decimal | int) -> Decimal:
     return amount
 
 
-def item_cashback(original_price: Decimal, quantity: Decimal, final_total_price: Decimal) -> Decimal:
+def item_cashback(
+    original_price: Decimal | int, quantity: Decimal | int, final_total_price: Decimal | int
+) -> Decimal:
     """`originalPrice × quantity − finalTotalPrice` (contract.md, section 1), exact; may be negative."""
     return _exact.subtract(_exact.multiply(original_price, quantity), final_total_price)
 

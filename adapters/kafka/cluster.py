@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from adapters.kafka.losses import Bounds, TopicLogs
 from adapters.settings import PREFIX, BadSetting
-from domain.errors import CashbackError
+from domain.errors import Unavailable
 
 REQUEST_TIMEOUT_SECONDS: Final = 10.0
 WATCH_SECONDS: Final = 5.0
@@ -25,7 +25,7 @@ Client = TypeVar("Client")
 Answers = Mapping[str, Future[Any]]
 
 
-class KafkaUnreachable(CashbackError):
+class KafkaUnreachable(Unavailable):
     """No broker answers at the addresses given."""
 
 

@@ -6,14 +6,12 @@ come as a CloudEvent, in binary or in structured mode; the mode is no part of it
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, InvalidOperation, Overflow, Underflow
-from functools import lru_cache
-from hashlib import blake2b
 from typing import Final, Literal
 
 import msgspec
 from pydantic import ValidationError
 
+from adapters.kafka import canonical
 from adapters.kafka.cloudevents import CONTENT_TYPE, BadCloudEvent, data_of, is_structured, kind_of, with_attributes
 from adapters.kafka.quick import quick_facts
 from adapters.kafka.records import UNREADABLE_HEADERS, Headers, Record
@@ -78,15 +76,15 @@ def decode(record: Record, *, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
     try:
         headers = _headers(record.headers)
         structured = is_structured(headers.get(CONTENT_TYPE))
-        said = _json_object(record.value, max_message_bytes)
+        said, is_plain = _json_object(record.value, max_message_bytes)
         if structured:
             event, said = said, data_of(said)
             headers = with_attributes(headers, event)
         kind, payload = _kind_and_payload(said, headers)
-        facts = quick_facts(kind, payload) or WIRE_TYPES[kind].model_validate(payload).facts()
+        facts = (is_plain and quick_facts(kind, payload)) or WIRE_TYPES[kind].model_validate(payload).facts()
         happened_at_ns = parse_instant(facts.transaction_date)
         _check_key(record.key, facts.order_id)
-        digest = _digest(kind, happened_at_ns, payload)
+        digest = canonical.digest(kind, happened_at_ns, payload)
         path = _PAYLOAD_PATHS[structured, payload is said]
         return _message(record, headers, kind, facts, happened_at_ns, digest, path)
     except _Refused as error:
@@ -99,20 +97,21 @@ def decode(record: Record, *, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
         return Unreadable("bad_cloudevent", str(error), _order_id(said if _is_bare(said) else said.get("payload")))
 
 
-def _json_object(value: bytes | None, max_message_bytes: int) -> dict[str, object]:
+def _json_object(value: bytes | None, max_message_bytes: int) -> tuple[dict[str, object], bool]:
+    """And whether it is plain (adapters/kafka/canonical.py)."""
     if value is None:
         raise _Refused("no_value", "the record has no value")
     if len(value) > max_message_bytes:
         raise _Refused("too_large", f"{len(value)} bytes, and {max_message_bytes} are allowed")
     try:
-        found = _canonical_decoder.decode(value)
+        found, is_plain = canonical.read(value)
     except (msgspec.DecodeError, UnicodeError, ArithmeticError, RecursionError, ValueError) as error:
         raise _Refused("not_json", f"the value isn't JSON: {error}") from error
     if not isinstance(found, dict):
         raise _Refused("not_json", "the value isn't a JSON object")
     if value.count(b"{") + value.count(b"[") > MAX_NESTING and _nesting(found) > MAX_NESTING:
         raise _Refused("not_json", f"the value is nested more than {MAX_NESTING} levels deep")
-    return found
+    return found, is_plain
 
 
 def _kind_and_payload(
@@ -183,7 +182,7 @@ def _message(  # noqa: PLR0913, PLR0917 - all that a message is made from
         buyer_id=facts.buyer_id,
         reason=facts.reason,
         cashback=None if cashbacks is None else total(cashbacks),
-        is_negative=cashbacks is not None and any(each < ZERO for each in cashbacks),
+        is_negative=cashbacks is not None and min(cashbacks, default=ZERO) < ZERO,
         topic=record.partition.topic,
         topic_id=record.partition.topic_id,
         partition=record.partition.number,
@@ -226,34 +225,6 @@ def _number(text: bytes | None) -> int | None:
     if not text.isdigit() or len(text) > MAX_SEQUENCE_DIGITS or int(text) == 0:
         raise _Refused("bad_header", "the header sequence must be a whole number from 1, in decimal")
     return int(text)
-
-
-def _canonical_number(text: str) -> Decimal | int:
-    """The one form of all literals with this value: `2.50`, `2.5` and `25e-1` are the same number."""
-    return _kept_number(text) if len(text) <= _KEPT_LENGTH else _number_of(text)
-
-
-def _number_of(text: str) -> Decimal | int:
-    number = _any_size.normalize(_any_size.create_decimal(text))
-    is_integer = number.adjusted() < _MAX_INTEGER_DIGITS and number == number.to_integral_value()
-    return int(number) if is_integer else number
-
-
-# Prices come again and again. Long literals aren't kept: they would fill the memory.
-_KEPT_LENGTH: Final = 16
-_KEPT_NUMBERS: Final = 16_384
-_kept_number = lru_cache(maxsize=_KEPT_NUMBERS)(_number_of)
-_MAX_INTEGER_DIGITS: Final = 4300  # Python's own limit for reading and writing an int
-# Wide enough for any literal that fits into a message; what is too wide to calculate with is refused by money.py.
-_any_size = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[InvalidOperation, Overflow, Underflow])
-_canonical_decoder = msgspec.json.Decoder(float_hook=_canonical_number)
-_canonical_encoder = msgspec.json.Encoder(order="deterministic", decimal_format="number")
-
-
-def _digest(kind: Kind, happened_at_ns: int, payload: dict[str, object]) -> str:
-    """Equal for equal content, whatever the order of the members and the spelling of numbers and date."""
-    content = [kind.value, happened_at_ns, payload | {"transactionDate": None}]
-    return blake2b(_canonical_encoder.encode(content), digest_size=16).hexdigest()
 
 
 def _order_id(payload: object) -> int | None:

@@ -6,72 +6,81 @@ tests/property/test_round_trips.py holds the two against each other.
 """
 
 from decimal import Decimal
-from typing import Any, Final, TypeGuard
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
 
 from adapters.kafka.wire import ITEMS, MAX_REASON_LENGTH, MAX_TEXT_LENGTH, Facts
 from domain.identifiers import MAX_ORDER_ID
 from domain.messages import Kind
 from domain.money import item_cashback
 
-# Well within what money.py calculates with: such a number need not be looked at digit by digit.
-_MAX_AMOUNT: Final = 10**15
-_MIN_FRACTION: Final = Decimal("0.000001")
-_MAX_AMOUNT_LENGTH: Final = 24  # characters
+_Text = Annotated[str, Meta(max_length=MAX_TEXT_LENGTH)]
+# Well within what money.py calculates with. An int counts as the Decimal that it becomes in the first calculation.
+_Amount = Annotated[int, Meta(ge=0, le=10**15)] | Decimal
+
+
+class _ProductItem(msgspec.Struct, rename="camel", gc=False):
+    external_product_id: _Text
+    quantity: _Amount
+    unit: _Text
+    original_price: _Amount
+    discounted_price: _Amount
+    final_total_price: _Amount
+    vat_rate: _Amount
+
+
+class _Item(msgspec.Struct, rename="camel", gc=False):
+    product_item: _ProductItem
+
+
+class _Payload(msgspec.Struct, rename="camel", gc=False):
+    order_id: Annotated[int, Meta(ge=1, le=MAX_ORDER_ID)]
+    transaction_id: _Text
+    transaction_date: str
+
+
+class _Terms(_Payload, rename="camel", kw_only=True, gc=False):
+    store_no: _Text
+    buyer_id: _Text
+    items: list[_Item] = msgspec.field(name=ITEMS)
+
+
+class _End(_Payload, rename="camel", gc=False):
+    store_no: _Text | None = None
+    buyer_id: _Text | None = None
+    reason: Annotated[str, Meta(max_length=MAX_REASON_LENGTH)] | None = None
+
+
+_NUMBERS: Final = (Decimal,)  # they are there already: a text isn't taken for one
 
 
 def quick_facts(kind: Kind, payload: dict[str, Any]) -> Facts | None:
-    """What the payload says; None if it isn't plain to see that it's right."""
-    get = payload.get
-    order_id, transaction_id, date = get("orderId"), get("transactionId"), get("transactionDate")
-    store_no, buyer_id = get("storeNo"), get("buyerId")
-    if type(order_id) is not int or not 1 <= order_id <= MAX_ORDER_ID:
+    """What a payload of plain JSON (see canonical.py) says; None if it isn't easy to see that it's right."""
+    try:
+        if kind is Kind.CANCELLED or kind is Kind.COMPLETED:
+            end = msgspec.convert(payload, _End, builtin_types=_NUMBERS)
+            return Facts(
+                end.order_id, end.transaction_id, end.transaction_date, end.store_no, end.buyer_id, end.reason
+            )
+        terms = msgspec.convert(payload, _Terms, builtin_types=_NUMBERS)
+    except msgspec.ValidationError:
         return None
-    if not _is_text(transaction_id) or type(date) is not str:
-        return None
-    if kind is Kind.CANCELLED or kind is Kind.COMPLETED:
-        reason = get("reason")
-        if not (store_no is None or _is_text(store_no)) or not (buyer_id is None or _is_text(buyer_id)):
-            return None
-        if not (reason is None or _is_text(reason, MAX_REASON_LENGTH)):
-            return None
-        return Facts(order_id, transaction_id, date, store_no, buyer_id, reason)
-    if not _is_text(store_no) or not _is_text(buyer_id):
-        return None
-    items = get(ITEMS)
-    if type(items) is not list or (not items and kind is Kind.CREATED):
+    if not terms.items and kind is Kind.CREATED:
         return None
     cashbacks = []
-    for item in items:
-        cashback = _cashback(item)
-        if cashback is None:
+    for item in terms.items:
+        product = item.product_item
+        if not product.quantity:
             return None
-        cashbacks.append(cashback)
-    return Facts(order_id, transaction_id, date, store_no, buyer_id, None, tuple(cashbacks))
-
-
-def _cashback(item: Any) -> Decimal | None:
-    product = item.get("productItem") if type(item) is dict else None
-    if type(product) is not dict:
-        return None
-    get = product.get
-    quantity: Any = get("quantity")
-    price: Any = get("originalPrice")
-    final: Any = get("finalTotalPrice")
-    if not (_is_text(get("externalProductId")) and _is_text(get("unit"))) or not quantity:
-        return None
-    for amount in (quantity, price, final, get("discountedPrice"), get("vatRate")):
-        if type(amount) is int:  # it counts as the Decimal that it becomes in the first calculation
-            if not 0 <= amount <= _MAX_AMOUNT:
-                return None
-        elif not _is_plain(amount):
-            return None
-    return item_cashback(price, quantity, final)
-
-
-def _is_text(value: Any, longest: int = MAX_TEXT_LENGTH) -> TypeGuard[str]:
-    return type(value) is str and len(value) <= longest and "\x00" not in value
-
-
-def _is_plain(amount: Any) -> bool:
-    is_fit = type(amount) is Decimal and _MIN_FRACTION <= amount <= _MAX_AMOUNT
-    return is_fit and len(str(amount)) <= _MAX_AMOUNT_LENGTH
+        cashbacks.append(item_cashback(product.original_price, product.quantity, product.final_total_price))
+    return Facts(
+        terms.order_id,
+        terms.transaction_id,
+        terms.transaction_date,
+        terms.store_no,
+        terms.buyer_id,
+        None,
+        tuple(cashbacks),
+    )

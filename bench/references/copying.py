@@ -3,15 +3,19 @@ with the offsets in the same transaction. It decides nothing, knows no order, an
 
 import json
 import time
+from collections.abc import Sequence
+from typing import Any
 from uuid import uuid4
 
 import psycopg
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
 from adapters.kafka.consumer_config import consumer_config
 from bench.laboratory import BATCH_SIZE
 from bench.processes import TimeUp
 from bench.reading import DEADLINE_SECONDS, FullTopic
+
+Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 def copy_all(database_url: str, topic: FullTopic) -> float:
@@ -23,9 +27,7 @@ def copy_all(database_url: str, topic: FullTopic) -> float:
     deadline = time.monotonic() + DEADLINE_SECONDS
     try:
         with psycopg.connect(database_url) as connection:
-            connection.execute("CREATE TABLE records (partition integer, kafka_offset bigint, value bytea)")
-            connection.execute("CREATE TABLE positions (partition integer PRIMARY KEY, next_offset bigint)")
-            connection.commit()
+            make_tables(connection)
             while seen < topic.messages:
                 if time.monotonic() > deadline:
                     raise TimeUp(f"the ceiling has read {seen} of {topic.messages} messages")
@@ -33,20 +35,30 @@ def copy_all(database_url: str, topic: FullTopic) -> float:
                 if not messages:
                     continue
                 started = started or time.perf_counter()
-                with connection.cursor() as cursor:
-                    with cursor.copy("COPY records FROM STDIN (FORMAT BINARY)") as copy:
-                        copy.set_types(["int4", "int8", "bytea"])
-                        for message in messages:
-                            json.loads(message.value() or b"")
-                            copy.write_row((message.partition(), message.offset(), message.value()))
-                    positions = {message.partition(): (message.offset() or 0) + 1 for message in messages}
-                    cursor.executemany(
-                        "INSERT INTO positions VALUES (%s, %s) ON CONFLICT (partition) DO UPDATE SET next_offset ="
-                        " excluded.next_offset",
-                        list(positions.items()),
-                    )
-                connection.commit()
+                copy_batch(connection, messages)
                 seen += len(messages)
             return seen / (time.perf_counter() - started)
     finally:
         consumer.close()
+
+
+def make_tables(connection: Connection) -> None:
+    connection.execute("CREATE TABLE records (partition integer, kafka_offset bigint, value bytea)")
+    connection.execute("CREATE TABLE positions (partition integer PRIMARY KEY, next_offset bigint)")
+    connection.commit()
+
+
+def copy_batch(connection: Connection, messages: Sequence[Message]) -> None:
+    with connection.cursor() as cursor:
+        with cursor.copy("COPY records FROM STDIN (FORMAT BINARY)") as copy:
+            copy.set_types(["int4", "int8", "bytea"])
+            for message in messages:
+                json.loads(message.value() or b"")
+                copy.write_row((message.partition(), message.offset(), message.value()))
+        positions = {message.partition(): (message.offset() or 0) + 1 for message in messages}
+        cursor.executemany(
+            "INSERT INTO positions VALUES (%s, %s) ON CONFLICT (partition) DO UPDATE SET next_offset ="
+            " excluded.next_offset",
+            list(positions.items()),
+        )
+    connection.commit()
