@@ -34,20 +34,21 @@ def log_batch(read: Sequence[Read], outcome: IntakeOutcome, seconds: float) -> N
 
 
 def log_attempt(attempt: Attempt, logger: FilteringBoundLogger) -> None:
-    """At debug, unless it failed. Not what the other side said: that is in the order's timeline.
+    """A warning if it failed. Not what the other side said: that is in the order's timeline.
 
     The logger is bound once, by the caller: to find it anew takes longer than to find that nobody wants the line.
     """
     call, answer = attempt.call, attempt.answer
     is_good = answer.outcome in _GOOD
-    if is_good and not logger.is_enabled_for(logging.DEBUG):
+    if is_good and not logger.is_enabled_for(logging.INFO):
         return
-    say = logger.debug if is_good else logger.warning
+    say = logger.info if is_good else logger.warning
     say(
         "call",
         order_id=call.order_id,
         version=call.version,
         kind=call.kind.value if attempt.kind is AttemptKind.CALL else attempt.kind.value,
+        attempt=attempt.number,
         outcome=answer.outcome.value,
         status=answer.status,
         ms=attempt.duration_ms,

@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from enum import Enum
 from typing import Any, Final, Literal, TextIO
 
 import structlog
@@ -23,7 +25,7 @@ def configure_logs(
     ]
     rendering: list[Any] = (
         # Plain: the richer trace shows local variables, and so tokens and buyers.
-        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        [_without_enums, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if for_people
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
@@ -43,3 +45,11 @@ def configure_logs(
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(_LEVELS[level], logging.WARNING))
+
+
+def _without_enums(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Their values in their place, as in JSON: within a list a person would see `<Role.API: 'api'>`."""
+    for name, value in event.items():
+        if isinstance(value, list | tuple):
+            event[name] = [each.value if isinstance(each, Enum) else each for each in value]
+    return event

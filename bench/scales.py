@@ -34,6 +34,8 @@ class Scale:
     partitions: tuple[int, ...]
     process_messages: int
     work_orders: int
+    bloat_deliveries: int
+    bloat_events: int
 
 
 SMOKE: Final = Scale(
@@ -56,6 +58,8 @@ SMOKE: Final = Scale(
     partitions=(),
     process_messages=0,
     work_orders=200,
+    bloat_deliveries=8_000,
+    bloat_events=0,
 )
 SMALL: Final = Scale(
     name="small",
@@ -77,6 +81,8 @@ SMALL: Final = Scale(
     partitions=(1, 12, 48),
     process_messages=20_000,
     work_orders=500,
+    bloat_deliveries=50_000,
+    bloat_events=50_000,
 )
 FULL: Final = Scale(
     name="full",
@@ -98,6 +104,8 @@ FULL: Final = Scale(
     partitions=(1, 12, 48),
     process_messages=60_000,
     work_orders=3_000,
+    bloat_deliveries=1_000_000,
+    bloat_events=1_000_000,
 )
 ROUNDS_TO_RECORD: Final = 3
 SCALES: Final = {scale.name: scale for scale in (SMOKE, SMALL, FULL)}

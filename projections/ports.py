@@ -37,6 +37,8 @@ class Claim:
     doubts: Mapping[int, float] = field(default_factory=dict)
     """The versions of those calls that may have been carried out already, each with the seconds since it may first
     have been sent, by the ledger's clock at the moment of the claim."""
+    sendings: Mapping[int, int] = field(default_factory=dict)
+    """How often each of those calls was sent before, by version; nothing for those that never were."""
 
 
 class Outcome(StrEnum):
@@ -105,6 +107,8 @@ class Attempt:
     duration_ms: int
     answer: Answer
     kind: AttemptKind = AttemptKind.CALL
+    number: int = 1
+    """How often the call has been sent, with this attempt; of a lookup, before it."""
 
 
 @dataclass(frozen=True, slots=True)

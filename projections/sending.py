@@ -202,7 +202,8 @@ class Sender:
         else:
             blamed = self._learn(call, work, said, sent_at)
         duration_ms = round((time.perf_counter() - started) * 1000)
-        attempt = Attempt(call, started_at, duration_ms, _recorded(said), kind)
+        number = work.claim.sendings.get(call.version, 0) + (kind is AttemptKind.CALL)
+        attempt = Attempt(call, started_at, duration_ms, _recorded(said), kind, number)
         work.attempts.append(attempt)
         self._observer.attempt_ended(attempt)
         return said, blamed

@@ -139,7 +139,8 @@ def _claims(token: UUID, rows: Sequence[tuple[Any, ...]]) -> list[Claim]:
         calls = list(of_order)
         queue = tuple(Call(order_id, row[3], EffectKind(row[4]), row[5], row[6]) for row in calls)
         doubts = {row[3]: row[7] for row in calls if row[7] is not None}
-        claims.append(Claim(order_id, token, settled_version, attempts, queue, doubts))
+        sendings = {row[3]: row[8] for row in calls if row[8]}
+        claims.append(Claim(order_id, token, settled_version, attempts, queue, doubts, sendings))
     return claims
 
 

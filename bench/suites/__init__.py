@@ -4,6 +4,7 @@ from typing import Final
 
 from bench.laboratory import Suite
 from bench.suites import (
+    bloat,
     failing,
     growth,
     idioms,
@@ -15,12 +16,13 @@ from bench.suites import (
     push,
     rebuild,
     seed,
+    shares,
     trickle,
     work,
 )
 
 SUITES: Final[tuple[Suite, ...]] = (
-    *(intake, idioms, partitions, processes),
-    *(push, seed, failing, work),
+    *(intake, shares, idioms, partitions, processes),
+    *(push, seed, failing, work, bloat),
     *(trickle, path, rebuild, growth, memory),
 )

@@ -173,6 +173,23 @@ class TestSettling:
         world.run(scenario)
         assert world.attempts() == [Recorded(7, 1, "failed", 503, 12)]
 
+    def test_a_claim_tells_how_often_its_calls_were_sent_before(self, world: LedgerWorld) -> None:
+        """Also those that nobody was to blame for; a lookup is no sending."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            claim = await claim_one(ledger)
+            assert claim.sendings == {}
+            attempts = (attempt(claim, 0, Outcome.DELIVERED), attempt(claim, 1, Outcome.FAILED, 429))
+            await ledger.settle([Settlement(claim, attempts, 1, 0, 0.0)])
+            claim = await claim_one(ledger)
+            assert claim.sendings == {2: 1}
+            attempts = (looked_up(claim, Outcome.NOT_FOUND), attempt(claim, 0, Outcome.FAILED, 503))
+            await ledger.settle([Settlement(claim, attempts, 1, 1, 0.0)])
+            assert (await claim_one(ledger)).sendings == {2: 2}
+
+        world.run(scenario)
+
     def test_a_claim_that_was_not_used_is_given_back(self, world: LedgerWorld) -> None:
         """At once, as it was."""
         world.add(*lifecycle(7))

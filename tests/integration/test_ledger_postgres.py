@@ -209,3 +209,24 @@ def test_settled_and_parked_orders_cost_a_dispatcher_nothing(large: psycopg.Conn
         assert all(node["Actual Rows"] <= 200 for node in scans), name
     indexes = {node.get("Index Name") for node in (*found["claim"], *found["next_due"])}
     assert indexes >= {"delivery_due"}
+
+
+def test_what_was_due_once_is_not_walked_over_again_however_many_orders_there_were(database_url: str) -> None:
+    """Left to itself, VACUUM cleans no index while few of a large table's pages have dead rows."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE delivery SET (autovacuum_enabled = off)")  # it would come at any time
+        connection.execute(
+            "INSERT INTO delivery (order_id, head_version, settled_version)"
+            f" SELECT o, 1, 1 FROM generate_series(1, {10 * ORDERS}) AS o"
+        )
+        connection.execute("VACUUM (ANALYZE) delivery")
+        for _ in range(10):
+            for change in ("head_version = head_version + 1", "settled_version = head_version"):
+                connection.execute(
+                    f"UPDATE delivery SET {change}, next_attempt_at = clock_timestamp() WHERE order_id <= 400"
+                )
+        connection.execute("VACUUM delivery")
+        explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statements('delivery')['next_due']}"
+        row = connection.execute(explained).fetchone()
+        assert row is not None
+        assert row[0][0]["Plan"]["Shared Hit Blocks"] + row[0][0]["Plan"]["Shared Read Blocks"] <= 5

@@ -65,7 +65,6 @@ def test_a_message_s_trace_goes_through_intake_and_push_of_other_processes_to_th
             "otel_endpoint": collector.url,
             "probes_port": port,
             "api_port": port,
-            "log_level": "debug",
         }
         with Apps(tmp_path, settings) as apps:
             intake = apps.start("serve", "--only", "intake")
@@ -112,9 +111,9 @@ def test_a_message_s_trace_goes_through_intake_and_push_of_other_processes_to_th
     assert not [body for body in collector.bodies if BUYER.encode() in body]
     logged = [line for line in push.log if line["event"] == "call"]
     assert sorted((line["order_id"], line["version"], line["level"]) for line in logged) == [
-        (1, 1, "debug"),
-        (1, 2, "debug"),
-        (2, 1, "debug"),
+        (1, 1, "info"),
+        (1, 2, "info"),
+        (2, 1, "info"),
         (3, 1, "warning"),
     ]
 

@@ -101,6 +101,10 @@ class World:
     def outcomes(self, order_id: int) -> list[Outcome]:
         return [attempt.answer.outcome for attempt in self.ledger.attempts_of(order_id)]
 
+    def numbers(self, order_id: int) -> list[int]:
+        """Of its attempts, as they are told."""
+        return [attempt.number for attempt in self.ledger.attempts_of(order_id)]
+
     def versions_sent(self, order_id: int) -> list[int]:
         return [call.version for call in self.third_party.sent if call.order_id == order_id]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ class Cursor:
     """Of a claim that was not settled."""
     claimed_versions: tuple[int, ...] = ()
     first_sent_at: dict[int, float] = field(default_factory=dict)
+    sendings: Counter[int] = field(default_factory=Counter)
+    """By version."""
     in_doubt: set[int] = field(default_factory=set)
     """Versions that may have been carried out, the delivered ones with them."""
 
@@ -112,7 +115,10 @@ class FakeLedger:
                 for each in calls
                 if each.version in cursor.in_doubt
             }
-            claims.append(Claim(order_id, token, cursor.settled_version, cursor.attempts, calls, doubts))
+            sendings = {
+                each.version: cursor.sendings[each.version] for each in calls if cursor.sendings[each.version]
+            }
+            claims.append(Claim(order_id, token, cursor.settled_version, cursor.attempts, calls, doubts, sendings))
         times = [cursor.next_attempt_at for cursor in self.cursors.values() if cursor.is_waiting]
         return claims, min(times) - now if times else None
 
@@ -150,7 +156,9 @@ class FakeLedger:
         assert cursor.claimed_at is not None
         for call, of_call in groupby(settlement.attempts, key=lambda attempt: attempt.call):
             attempts = list(of_call)
-            if any(attempt.kind is AttemptKind.CALL for attempt in attempts):
+            sendings = sum(attempt.kind is AttemptKind.CALL for attempt in attempts)
+            cursor.sendings[call.version] += sendings
+            if sendings:
                 cursor.first_sent_at.setdefault(call.version, cursor.claimed_at)
             in_doubt = maybe_done_after(attempts, before=call.version in cursor.in_doubt)
             (cursor.in_doubt.add if in_doubt else cursor.in_doubt.discard)(call.version)

@@ -208,6 +208,22 @@ def test_selectors_and_references_find_what_they_mean() -> None:
             assert (path.parent / resource).exists()
 
 
+def test_intake_and_push_are_scaled_by_what_lags_behind() -> None:
+    """Intake by the group's lag in Kafka, push by the calls that wait; both keep more than one."""
+    scalers = {each["spec"]["scaleTargetRef"]["name"]: each["spec"] for each in of_kind("ScaledObject")}
+    intake, push = (scalers[f"order-cashback-{role}"] for role in (Role.INTAKE, Role.PUSH))
+    for scaler in (intake, push):
+        assert 2 <= scaler["minReplicaCount"] < scaler["maxReplicaCount"]
+    (lag,) = intake["triggers"]
+    assert (lag["type"], int(lag["metadata"]["lagThreshold"]) > 0) == ("kafka", True)
+    (waiting,) = push["triggers"]
+    assert waiting["type"] == "prometheus"
+    assert "cashback_orders_waiting" in waiting["metadata"]["query"]
+    partitions = re.search(r"--partitions (\d+)", str(compose()["services"]["topic"]["command"]))
+    assert partitions
+    assert intake["maxReplicaCount"] <= int(partitions[1])
+
+
 def test_the_scaler_of_intake_reads_the_settings_that_intake_reads() -> None:
     """Without a group or a topic of its own to go wrong."""
     configured = of_kind("ConfigMap")[0]["data"]

@@ -134,6 +134,7 @@ class TestFailures:
             await world.until(lambda: world.ledger.is_settled)
             await running.stop()
             assert world.outcomes(1) == [outcome] * POLICY.retry.max_attempts
+            assert world.numbers(1) == [1, 2, 3, 4]
             assert set(world.versions_sent(1)) == {1}
             reason = world.ledger.cursors[1].parked_reason
             assert reason is not None
@@ -155,6 +156,7 @@ class TestFailures:
             running = world.start()
             await asyncio.sleep(600)
             assert len(world.outcomes(1)) > 3 * POLICY.retry.max_attempts
+            assert world.numbers(1) == [*range(1, len(world.outcomes(1)) + 1)]
             assert (world.ledger.cursors[1].attempts, world.ledger.cursors[2].settled_version) == (0, 3)
             world.third_party.plan = lambda _: FINE
             await world.until(lambda: world.ledger.is_settled)
@@ -178,6 +180,7 @@ class TestFailures:
             world.third_party.plan = plan
             await world.deliver_all()
             assert seen == dict.fromkeys((1, 2, 3), POLICY.retry.max_attempts)
+            assert world.numbers(1) == [*range(1, POLICY.retry.max_attempts + 1)] * 3
             assert world.watcher.parked == {}
             assert world.third_party.violations == []
 

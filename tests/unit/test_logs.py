@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -65,6 +66,16 @@ def test_on_a_terminal_lines_are_for_people() -> None:
     configure_logs(form="json", stream=stream)
     structlog.get_logger("a").info("order parked", order_id=7)
     assert lines(stream)[0]["order_id"] == 7
+
+
+def test_people_see_words_where_json_has_words() -> None:
+    """Not what an Enum shows of itself within a list."""
+    stream = Terminal()
+    configure_logs(stream=stream)
+    structlog.get_logger("a").info("started", roles=[Outcome.FOUND, Outcome.REFUSED], number=3)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+    assert "roles=['found', 'refused']" in shown
+    assert "number=3" in shown
 
 
 def test_lines_for_people_can_be_asked_for_anywhere() -> None:
@@ -167,21 +178,23 @@ def test_the_line_of_a_batch_over_very_many_partitions_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("outcome", Outcome)
-def test_a_call_is_a_line_at_debug_unless_it_failed(outcome: Outcome) -> None:
+def test_a_call_is_a_line_and_a_warning_if_it_failed(outcome: Outcome) -> None:
     """Neither the body nor the answer is in it: both may name the buyer."""
     call = Call(7, 2, EffectKind.UPDATE, UUID(int=1), b'{"buyerId": "buyer-4711"}')
-    attempt = Attempt(call, datetime(2025, 2, 28, tzinfo=UTC), 15, Answer(outcome, 422, "no such buyer-4711"))
-    configure_logs("debug", stream=(stream := io.StringIO()))
+    answer = Answer(outcome, 422, "no such buyer-4711")
+    attempt = Attempt(call, datetime(2025, 2, 28, tzinfo=UTC), 15, answer, number=3)
+    configure_logs(stream=(stream := io.StringIO()))
     log_attempt(attempt, structlog.get_logger("a").bind())
 
     (line,) = lines(stream)
     del line["timestamp"]
     assert line == {
         "event": "call",
-        "level": "debug" if outcome in {Outcome.DELIVERED, Outcome.FOUND, Outcome.NOT_FOUND} else "warning",
+        "level": "info" if outcome in {Outcome.DELIVERED, Outcome.FOUND, Outcome.NOT_FOUND} else "warning",
         "order_id": 7,
         "version": 2,
         "kind": "update",
+        "attempt": 3,
         "outcome": outcome.value,
         "status": 422,
         "ms": 15,

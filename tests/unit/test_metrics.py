@@ -241,6 +241,29 @@ def test_no_series_tells_only_when_another_began() -> None:
     assert not [name for name, *_ in samples(metrics) if name.endswith("_created")]
 
 
+def test_names_are_ours_or_well_known_and_end_with_their_unit() -> None:
+    """As Prometheus asks for: base units, `_total` for what only grows; nothing named after an order or a buyer."""
+    families = list(text_string_to_metric_families(everything_that_can_be_exported()))
+    assert {each.name.split("_")[0] for each in families} == {"cashback", "kafka", "process"}
+    of_kafka = [each for each in families if each.name.startswith("kafka_")]
+    assert [(each.name, each.type) for each in of_kafka] == [("kafka_consumergroup_lag", "gauge")]
+    for family in families:
+        assert family.documentation
+        assert not re.search(r"_(ms|millis\w*|minutes|hours|kb|mb|percent)(_|$)", family.name)
+        names = {sample.name for sample in family.samples}
+        labels = {label for sample in family.samples for label in sample.labels}
+        assert not [label for label in labels if re.search("order|buyer|store|key|transaction", label)]
+        if family.type == "histogram":
+            assert family.name.endswith(("_seconds", "_bytes"))
+            edges = [float(each.labels["le"]) for each in family.samples if each.name.endswith("_bucket")]
+            assert (min(edges), max(edges)) == (0.001, math.inf)
+            assert {30.0} <= set(edges)
+        if family.type == "counter":
+            assert names == {f"{family.name}_total"}
+        else:
+            assert not [name for name in names if name.endswith("_total")]
+
+
 def test_every_metric_is_described_and_none_that_is_not_there() -> None:
     """docs/signals.md has their names and their labels."""
     series = series_of(everything_that_can_be_exported())

@@ -44,10 +44,11 @@ OFFSET (
 -- they were when it began. Calls that have come in between are left to the next claim.
 SELECT d.order_id, d.settled_version, d.attempts, e.version, e.kind, e.idempotency_key, e.body,
        CASE WHEN coalesce(e.maybe_done, e.first_sent_at IS NOT NULL)
-            THEN extract(epoch FROM now() - e.first_sent_at)::float8 END
+            THEN extract(epoch FROM now() - e.first_sent_at)::float8 END,
+       e.attempts
 FROM delivery AS d
 CROSS JOIN LATERAL (
-    SELECT version, kind, idempotency_key, body, maybe_done, first_sent_at FROM effect
+    SELECT version, kind, idempotency_key, body, maybe_done, first_sent_at, attempts FROM effect
     WHERE order_id = d.order_id AND version > d.settled_version AND version <= d.claimed_head
         AND state NOT IN ('delivered', 'skipped')
     ORDER BY version LIMIT %(calls)s
