@@ -1,5 +1,6 @@
 """Projections over a real event store: nothing is missed, nothing is done twice, rows and tracking are one."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -7,11 +8,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from adapters.postgres.feeds import PostgresFeed
+from adapters.postgres.migrate import migrate
 from adapters.postgres.store import OrderApplication
 from domain.messages import Kind
 from domain.ports import Advance, Batch, Fenced, StaleOrder, StoreUnavailable
@@ -20,6 +23,8 @@ from projections.feed import Recorded
 from projections.orders import row_of
 from projections.runner import Projection
 from projections.third_party import intended_calls
+from sandbox.postgres import EmbeddedPostgres
+from sandbox.processes import PartError
 from tests.integration.waiting import DEADLINE_SECONDS, wait_until
 from tests.support.event_store import (
     append,
@@ -382,3 +387,37 @@ class TestThirdParty:
         project(database_url)
         assert [sql(database_url, table) for table in tables] == before
         assert position(database_url, third_party.NAME) == 6
+
+
+def test_a_crash_of_postgresql_sets_rows_and_position_back_together(tmp_path: Path) -> None:
+    """Projections don't wait for the disk. What a crash takes is made again, and is the same."""
+    with EmbeddedPostgres(tmp_path) as server:
+        url = server.url
+        migrate(url)
+        sql(url, "ALTER SYSTEM SET wal_writer_delay = '10s'")  # nobody else writes to the disk what they leave
+        sql(url, "SELECT pg_reload_conf()")
+        events = streams(range(1, 30))
+        append(url, events)
+        with calls_projection(url) as calls:
+            assert calls.step() == len(events)
+            before = _effects(url)
+            os.kill(server.pid, signal.SIGKILL)
+            wait_until(lambda: _has_ended(server), "the end of the server")
+        server.stop()
+        url = server.start()
+        assert position(url, third_party.NAME) == (len(events) if _effects(url) else 0)
+        project(url)
+        assert _effects(url) == before
+        assert len(before) == len(intended_calls([Recorded(n, event) for n, event in enumerate(events, 1)]))
+
+
+def _effects(url: str) -> list[tuple[Any, ...]]:
+    return sql(url, "SELECT order_id, version, kind, body FROM effect ORDER BY order_id, version")
+
+
+def _has_ended(server: EmbeddedPostgres) -> bool:
+    try:
+        server.check()
+    except PartError:
+        return True
+    return False
