@@ -10,6 +10,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import asyncio
+import io
 import sys
 from collections.abc import Callable
 from enum import StrEnum
@@ -18,23 +19,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from adapters.command_line import exits
 from adapters.command_line.configured import configured, usable_database_url
 from adapters.command_line.operators import operators
+from adapters.command_line.options import PLAY, RUN, Json, OrderIds
+from adapters.command_line.visible import visible
 from adapters.settings import BadSetting
-from domain.errors import CashbackError
+from domain.errors import CashbackError, Unavailable
 
 if TYPE_CHECKING:
     from sandbox.chaos import Chaos
 
-EXIT_ERROR = 1
-EXIT_BAD_SETTING = 2
-
 app = typer.Typer(
-    help="Order-cashback integration service. Settings: environment variables `CASHBACK_…`, see the README.",
+    help="Order-cashback integration service. Settings: environment variables `CASHBACK_…`, see the README."
+    " All commands: docs/command-line.md.",
+    epilog=exits.EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+playing = typer.Typer()
 
 ChaosText = Annotated[
     str | None,
@@ -53,7 +57,7 @@ class Broker(StrEnum):
     EMBEDDED = "embedded"
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def serve(
     only: Annotated[str, typer.Option(help="Roles of this process, comma-separated.")] = "intake,push,api",
 ) -> None:
@@ -78,7 +82,7 @@ def serve(
     raise typer.Exit(asyncio.run(run()))
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def migrate() -> None:
     """Creates or upgrades the database schema. Safe to run twice, and from two places at once."""
     from adapters.postgres.migrate import migrate as run_migrations
@@ -90,9 +94,9 @@ def migrate() -> None:
         typer.echo("nothing to migrate")
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def rebuild(
-    order_ids: Annotated[list[int] | None, typer.Argument(metavar="[ORDER_ID]…", min=1, max=2**63 - 1)] = None,
+    order_ids: OrderIds = None,
     *,
     check: Annotated[
         bool, typer.Option("--check", help="Compare with the read models; exit 1 if they differ.")
@@ -100,6 +104,7 @@ def rebuild(
     read_models: Annotated[
         bool, typer.Option("--read-models", help="Throw the read models away and build them anew.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Rebuilds orders from the event store: all of them, or those named. It cannot call the third party."""
     from adapters.rebuilding import run_rebuild
@@ -107,13 +112,13 @@ def rebuild(
     if read_models and (check or order_ids):
         raise BadSetting("--read-models rebuilds all orders: it goes with neither --check nor an order id")
     url = usable_database_url(configured())
-    raise typer.Exit(run_rebuild(url, order_ids or [], check=check, read_models=read_models))
+    raise typer.Exit(run_rebuild(url, order_ids or [], check=check, read_models=read_models, as_json=as_json))
 
 
 app.add_typer(operators)
 
 
-@app.command()
+@playing.command(rich_help_panel=PLAY)
 def simulate(  # noqa: PLR0913 - each is an option of the command
     orders: Annotated[int | None, typer.Option(min=1, help="How many; for ever unless given.")] = None,
     rate: Annotated[
@@ -134,7 +139,7 @@ def simulate(  # noqa: PLR0913 - each is an option of the command
     )
 
 
-@app.command("third-party")
+@playing.command("third-party", rich_help_panel=PLAY)
 def third_party(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8090,
     journal: Annotated[
@@ -147,7 +152,7 @@ def third_party(
     raise typer.Exit(run_third_party(configured(), port, journal))
 
 
-@app.command()
+@playing.command(rich_help_panel=PLAY)
 def demo(  # noqa: PLR0913 - each is an option of the command
     orders: Annotated[
         int | None, typer.Option(min=1, help="How many; unless given 1000 with --exit, else for ever.")
@@ -184,6 +189,9 @@ def demo(  # noqa: PLR0913 - each is an option of the command
     raise typer.Exit(run_demo(options))
 
 
+app.add_typer(playing)
+
+
 def _chaos(text: str | None) -> "Chaos":
     from sandbox.chaos import Chaos, UnknownDisorder
 
@@ -193,21 +201,38 @@ def _chaos(text: str | None) -> "Chaos":
         raise BadSetting(str(error)) from None
 
 
-def main(command: Callable[[], Any] = app) -> None:
+def main(command: Callable[..., Any] = app) -> None:
     """Runs a command; what we can explain is told in one line, without a trace."""
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        command()
+        _take_text_alone()
+        sys.exit(command(standalone_mode=False))
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        sys.exit(exits.INTERRUPTED)
+    except typer.Abort:
+        _fail("nothing was done", exits.NO)
+    except typer.TyperException as error:  # says nothing if there was no command, and so the help was shown
+        _fail(error.format_message(), exits.UNUSABLE)
     except BadSetting as error:
-        _fail(error, EXIT_BAD_SETTING)
+        _fail(str(error), exits.UNUSABLE)
+    except Unavailable as error:
+        _fail(str(error), exits.UNREACHABLE)
     except CashbackError as error:
-        _fail(error, EXIT_ERROR)
+        _fail(str(error), exits.NO)
 
 
-def _fail(error: CashbackError, code: int) -> None:
-    sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+def _take_text_alone() -> None:
+    """A terminal that hasn't got a character shows another one. Raises BadSetting for words that aren't UTF-8."""
+    if any("\udc80" <= character <= "\udcff" for word in sys.argv for character in word):
+        raise BadSetting("the command line isn't UTF-8")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _fail(said: str, code: int) -> None:
+    if said.strip():
+        sys.stderr.write(f"error: {visible(' '.join(said.split()))}\n")
     sys.exit(code)
 
 

@@ -11,11 +11,11 @@ found before stays wrong until it is accepted. A partition of which nothing is l
 | `topic_deleted` | when a topic of this name is made again, at its start | can't be told |
 """
 
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from adapters.command_line.output import print_json, say
 from adapters.kafka.cluster import topic_logs
 from adapters.kafka.losses import NOT_THERE, Bounds, Place, Stop, TopicLogs, examined, missing, places, renewed
 from adapters.postgres.losses import Move, read_positions, store_moves
@@ -51,7 +51,14 @@ class Finding:
 
 
 def run_accept_loss(  # noqa: PLR0913 - each is an option of the command
-    settings: Settings, topic: str, partitions: Collection[int], start: str, *, dry_run: bool, reason: str
+    settings: Settings,
+    topic: str,
+    partitions: Collection[int],
+    start: str,
+    *,
+    dry_run: bool,
+    reason: str,
+    as_json: bool,
 ) -> int:
     """Prints a line about each partition. Answers the exit code.
 
@@ -68,8 +75,12 @@ def run_accept_loss(  # noqa: PLR0913 - each is an option of the command
     moves = {each.before: _move(each, start) for each in chosen if each.stop is not None}
     if not dry_run:
         accept(url, topic, chosen, start, reason=reason, is_choice=bool(partitions))
+    if as_json:
+        partitions_told = [_told(each, moves.get(each.before)) for each in chosen]
+        print_json({"topic": topic, "dryRun": dry_run, "partitions": partitions_told})
+        return 0
     for each in chosen:
-        sys.stdout.write(_line(each, moves.get(each.before), dry_run=dry_run) + "\n")
+        say(_line(each, moves.get(each.before), dry_run=dry_run))
     return 0
 
 
@@ -149,6 +160,19 @@ def _move(finding: Finding, start: str) -> Move:
 def _check_start(start: str) -> None:
     if start not in {BEGINNING, END} and not (start.isascii() and start.isdigit()):
         raise BadSetting(f"--from is {start!r}: must be {BEGINNING}, {END} or an offset")
+
+
+def _told(finding: Finding, move: Move | None) -> dict[str, Any]:
+    bounds = finding.bounds
+    return {
+        "partition": finding.before.number,
+        "loss": finding.stop.loss if finding.stop else None,
+        "position": finding.position,
+        "logStart": bounds.start if bounds else None,
+        "logEnd": bounds.end if bounds else None,
+        "missing": finding.missing if finding.stop else None,
+        "goesOnFrom": move.next_offset if move else None,
+    }
 
 
 def _line(finding: Finding, move: Move | None, *, dry_run: bool) -> str:

@@ -16,6 +16,8 @@ from rich.progress import TextColumn
 
 from adapters import bulk_running, bulk_showing
 from adapters.bulk import MAX_ORDERS, BulkMode, BulkReplay, BulkState, Preview, Selection, UnknownBulkReplay
+from adapters.command_line import lists, output
+from adapters.command_line.exits import INTERRUPTED
 from adapters.operators import command_line_operator
 from adapters.postgres.bulk import PostgresBulk
 from adapters.postgres.bulk_work import LEASE_SECONDS, PostgresBulkWork
@@ -23,6 +25,7 @@ from adapters.postgres.pool import Database
 from adapters.progress import progress_bar
 from adapters.replaying import bulk_replays, bulk_runner
 from adapters.settings import BadSetting, Settings
+from adapters.web.bulk_models import bulk_view, preview_view
 from domain.errors import BadInstant, CashbackError
 from domain.identifiers import MAX_ORDER_ID
 from domain.instants import parse_instant
@@ -30,10 +33,8 @@ from domain.lifecycle import Status
 from projections.redelivery import DEFAULT_WISH
 from projections.redelivery import Wish as Redelivery
 
-MAX_LISTED: Final = 50
 POLL_SECONDS: Final = 1.0
 _MAX_FILE_CHARACTERS: Final = 3_000_000
-_INTERRUPTED: Final = 128 + signal.SIGINT
 
 
 class NotConfirmed(CashbackError):
@@ -51,6 +52,7 @@ class Wish:
     redelivery: Redelivery = DEFAULT_WISH
     dry_run: bool = False
     yes: bool = False
+    as_json: bool = False
 
 
 def selection(  # noqa: PLR0913 - each is an option of the command
@@ -110,7 +112,11 @@ def _is_order_id(word: str) -> bool:
 def run_replay_many(settings: Settings, wish: Wish) -> int:
     """Shows what would be done, and does it once somebody has said yes. Answers the exit code."""
     preview = asyncio.run(_preview(settings, wish))
-    bulk_showing.show_preview(preview)
+    if wish.as_json and wish.dry_run:
+        output.print_json(preview_view(preview))
+        return 0
+    if not wish.as_json:
+        bulk_showing.show_preview(preview)
     if wish.dry_run:
         bulk_showing.show_token(preview)
         return 0
@@ -120,7 +126,7 @@ def run_replay_many(settings: Settings, wish: Wish) -> int:
             raise NotConfirmed("nothing was done: without a terminal it takes --yes, or --token and the token")
         if not typer.confirm(f"{wish.mode.capitalize()} {preview.replay.total} orders?", err=True):
             raise NotConfirmed("nothing was done")
-    return run_preview(settings, preview.token)
+    return run_preview(settings, preview.token, as_json=wish.as_json)
 
 
 async def _preview(settings: Settings, wish: Wish) -> Preview:
@@ -130,12 +136,12 @@ async def _preview(settings: Settings, wish: Wish) -> Preview:
         )
 
 
-def run_preview(settings: Settings, token: str) -> int:
+def run_preview(settings: Settings, token: str, *, as_json: bool) -> int:
     """Does what the preview with this token showed. Answers the exit code: 1 unless all orders are done."""
     ended, interrupted = asyncio.run(_run(settings, token))
-    bulk_showing.show(ended)
+    _show(ended, as_json=as_json)
     if interrupted:
-        return _INTERRUPTED
+        return INTERRUPTED
     return 0 if ended.state is BulkState.DONE and not ended.failed else 1
 
 
@@ -193,28 +199,38 @@ def _bar(replay: BulkReplay) -> Iterator[bulk_running.Progress]:
         yield told
 
 
-def run_replays(settings: Settings, replay_id: UUID | None) -> int:
-    """Lists the last bulk replays, or shows one."""
+def run_replays(url: str, wish: lists.Wish) -> int:
+    """Lists the last bulk replays."""
 
-    async def ask() -> list[BulkReplay]:
-        async with Database(settings.database_url.get_secret_value()) as database:
-            bulk = PostgresBulk(database)
-            return await bulk.page(None, MAX_LISTED) if replay_id is None else [await bulk.get(replay_id)]
+    async def ask(database: Database, start: int | None, limit: int) -> list[BulkReplay]:
+        return await PostgresBulk(database).page(start, limit)
 
-    found = asyncio.run(ask())
-    if replay_id is None:
-        bulk_showing.show_list(found)
-    else:
-        bulk_showing.show(found[0])
-    return 0
+    return lists.run_list(url, bulk_showing.REPLAYS, ask, wish)
 
 
-def run_cancel(settings: Settings, replay_id: UUID) -> int:
+def run_replay_show(url: str, replay_id: UUID, *, as_json: bool) -> int:
+    """Raises UnknownBulkReplay."""
+
+    async def ask() -> BulkReplay:
+        async with Database(url) as database:
+            return await PostgresBulk(database).get(replay_id)
+
+    return _show(asyncio.run(ask()), as_json=as_json)
+
+
+def run_cancel(settings: Settings, replay_id: UUID, *, as_json: bool) -> int:
     async def cancel() -> BulkReplay:
         async with Database(settings.database_url.get_secret_value()) as database:
             return await PostgresBulk(database).cancel(replay_id, by=command_line_operator())
 
-    bulk_showing.show(asyncio.run(cancel()))
+    return _show(asyncio.run(cancel()), as_json=as_json)
+
+
+def _show(replay: BulkReplay, *, as_json: bool) -> int:
+    if as_json:
+        output.print_json(bulk_view(replay))
+    else:
+        bulk_showing.show(replay)
     return 0
 
 

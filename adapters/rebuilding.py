@@ -4,18 +4,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import psycopg
-from rich.console import Console
-from rich.table import Table
 
+from adapters.command_line.exits import DONE, NO
+from adapters.command_line.output import print_json, say, table
 from adapters.postgres.rebuild import Result, rebuild, rebuild_read_models
 from adapters.progress import progress_bar
+from adapters.web.console.words import amount
 from domain.lifecycle import Status
 from domain.ports import StoreUnavailable
 
 MAX_SHOWN_DIFFERENCES = 50
 
 
-def run_rebuild(database_url: str, order_ids: Sequence[int], *, check: bool, read_models: bool) -> int:
+def run_rebuild(
+    database_url: str, order_ids: Sequence[int], *, check: bool, read_models: bool, as_json: bool = False
+) -> int:
     """Answers the exit code: 1 if the read models differ from the events, or a named order has no events."""
     try:
         with _progress() as progress:
@@ -25,19 +28,12 @@ def run_rebuild(database_url: str, order_ids: Sequence[int], *, check: bool, rea
                 result = rebuild(database_url, order_ids, progress, check=check)
     except psycopg.Error as error:
         raise StoreUnavailable(f"the event store can't be read: {error}") from error
-    _show(result)
-    missing = len(set(order_ids)) - result.tally.orders
-    if missing > 0:
-        Console().print(f"{missing} of the orders named have no events")
-    for difference in result.differences[:MAX_SHOWN_DIFFERENCES]:
-        Console().print(
-            f"order {difference.order_id}: {difference.what}" if difference.order_id else difference.what
-        )
-    if check:
-        Console().print(
-            f"{result.difference_count} differences" if result.difference_count else "the read models agree"
-        )
-    return 1 if result.difference_count or missing > 0 else 0
+    missing = max(0, len(set(order_ids)) - result.tally.orders)
+    if as_json:
+        _print(result, missing)
+    else:
+        _show(result, missing, check=check)
+    return NO if result.difference_count or missing else DONE
 
 
 @contextmanager
@@ -47,16 +43,42 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _show(result: Result) -> None:
+def _print(result: Result, missing: int) -> None:
     tally = result.tally
-    table = Table(title=f"{tally.orders} orders rebuilt from {tally.events} events")
-    table.add_column("status")
-    table.add_column("orders", justify="right")
-    table.add_column("cashback", justify="right")
-    for status in Status:
-        if tally.by_status[status]:
-            amount = tally.cashback.get(status)
-            table.add_row(status, str(tally.by_status[status]), "" if amount is None else f"{amount:f}")
-    Console().print(table)
+    statuses = {
+        status: {"orders": tally.by_status[status], "cashbackAmount": tally.cashback.get(status)}
+        for status in Status
+        if tally.by_status[status]
+    }
+    print_json(
+        {
+            "orders": tally.orders,
+            "events": tally.events,
+            "byStatus": statuses,
+            "doubtful": tally.doubtful,
+            "missing": missing,
+            "differenceCount": result.difference_count,
+            "differences": [
+                {"orderId": each.order_id, "what": each.what} for each in result.differences[:MAX_SHOWN_DIFFERENCES]
+            ],
+        }
+    )
+
+
+def _show(result: Result, missing: int, *, check: bool) -> None:
+    tally = result.tally
+    rows = (
+        (status, tally.by_status[status], amount(tally.cashback.get(status)))
+        for status in Status
+        if tally.by_status[status]
+    )
+    title = f"{tally.orders} orders rebuilt from {tally.events} events"
+    table(("status", "orders", "cashback"), rows, right=("orders", "cashback"), title=title)
     if tally.doubtful:
-        Console().print(f"{tally.doubtful} orders need a person's look")
+        say(f"{tally.doubtful} orders need a person's look")
+    if missing:
+        say(f"{missing} of the orders named have no events")
+    for difference in result.differences[:MAX_SHOWN_DIFFERENCES]:
+        say(f"order {difference.order_id}: {difference.what}" if difference.order_id else difference.what)
+    if check:
+        say(f"{result.difference_count} differences" if result.difference_count else "the read models agree")

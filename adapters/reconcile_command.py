@@ -4,31 +4,29 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import structlog
-from rich.console import Console
-from rich.table import Table
 
+from adapters.command_line.exits import INTERRUPTED
+from adapters.command_line.output import print_json, say, table
 from adapters.postgres.pool import Database
 from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.progress import progress_bar
 from adapters.reconciling import LOOKUPS_AT_ONCE, Reconciler, Tally
 from adapters.settings import BadSetting, Settings
 from adapters.third_party.configured import third_party_client
-from domain.errors import BadInstant, CashbackError
+from domain.errors import BadInstant, Unavailable
 from domain.instants import parse_instant
-from projections.reconciling import Finding, Invariant, Verdict
+from projections.reconciling import Finding, Invariant, Standing, Verdict
 
 ORDERS_PER_STEP: Final = 100
 MAX_SHOWN: Final = 100
-TABLE_WIDTH: Final = 140
-_INTERRUPTED: Final = 128 + signal.SIGINT
 
 log = structlog.get_logger(__name__)
 
 
-class ThirdPartySilent(CashbackError):
+class ThirdPartySilent(Unavailable):
     """Lookups fail one after the other."""
 
 
@@ -74,11 +72,11 @@ class _Report:
     def exit_code(self) -> int:
         tally = self.tally
         if not self.is_whole:
-            return _INTERRUPTED
+            return INTERRUPTED
         return 1 if tally.real or tally.broken or tally.verdicts[Verdict.UNKNOWN] else 0
 
 
-def run_reconcile(settings: Settings, wish: Wish) -> int:
+def run_reconcile(settings: Settings, wish: Wish, *, as_json: bool) -> int:
     """Answers the exit code: 1 if an order differs, breaks an invariant or couldn't be compared."""
     if not settings.third_party_lookups:
         raise BadSetting(
@@ -88,7 +86,7 @@ def run_reconcile(settings: Settings, wish: Wish) -> int:
     try:
         asyncio.run(_reconcile(settings, wish, report))
     finally:
-        _show(report)
+        (_print if as_json else _show)(report)
     return report.exit_code
 
 
@@ -141,35 +139,58 @@ async def _orders(books: PostgresReconciliation, wish: Wish) -> AsyncIterator[Se
         after = page[-1]
 
 
+def _print(report: _Report) -> None:
+    tally = report.tally
+    sums = tally.credits
+    document = {
+        "orders": tally.orders,
+        "isWhole": report.is_whole,
+        "classes": {verdict: tally.verdicts[verdict] for verdict in Verdict},
+        "completed": {"orders": sums.orders, "cashbackAmount": sums.owed},
+        "credits": {"calls": sums.credits, "cashbackAmount": sums.credited},
+        "broken": dict(sorted(tally.broken.items())),
+        "differences": [_difference(finding) for finding in report.shown],
+        "unheardOf": report.unheard_of[:MAX_SHOWN],
+    }
+    print_json(document)
+
+
+def _difference(finding: Finding) -> dict[str, Any]:
+    verdict, ours, theirs = finding.comparison
+    sides = {"ours": _side(ours), "theirs": _side(theirs)}
+    return (
+        {"orderId": finding.order_id, "class": verdict}
+        | sides
+        | {
+            "detail": finding.detail,
+            "broken": list(finding.broken),
+        }
+    )
+
+
+def _side(standing: Standing | None) -> dict[str, Any] | None:
+    return standing and {"status": standing.status, "cashbackAmount": standing.amount}
+
+
 def _show(report: _Report) -> None:
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     tally = report.tally
     if report.shown:
-        Console(width=TABLE_WIDTH, highlight=False, markup=False, emoji=False).print(_table(report.shown))
+        table(("order", "class", "ours", "theirs", "note"), map(_cells, report.shown), right=("order",))
         hidden = tally.orders - tally.verdicts[Verdict.AGREES] - len(report.shown)
         if hidden > 0:
-            console.print(f"… and {hidden} more")
+            say(f"… and {hidden} more")
     for order_id in report.unheard_of[:MAX_SHOWN]:
-        console.print(f"order {order_id}: neither side knows it")
+        say(f"order {order_id}: neither side knows it")
     counts = ", ".join(f"{tally.verdicts[verdict]} {verdict}" for verdict in Verdict if tally.verdicts[verdict])
-    console.print(f"{tally.orders} orders compared{f': {counts}' if counts else ''}")
+    say(f"{tally.orders} orders compared{f': {counts}' if counts else ''}")
     sums = tally.credits
-    console.print(
-        f"{sums.orders} completed, owed {sums.owed:f}; {sums.credits} credits in the ledger, {sums.credited:f}"
-    )
+    say(f"{sums.orders} completed, owed {sums.owed:f}; {sums.credits} credits in the ledger, {sums.credited:f}")
     for invariant, orders in sorted(tally.broken.items()):
-        console.print(f"invariant broken: {invariant}, {orders} orders")
+        say(f"invariant broken: {invariant}, {orders} orders", "bold red")
 
 
-def _table(findings: Sequence[Finding]) -> Table:
-    table = Table()
-    table.add_column("order", justify="right", no_wrap=True)
-    for name in ("class", "ours", "theirs", "note"):
-        table.add_column(name, overflow="fold")
-    for finding in findings:
-        verdict, ours, theirs = finding.comparison
-        notes = [finding.detail] if finding.detail else []
-        notes += [f"broken: {', '.join(finding.broken)}"] if finding.broken else []
-        sides = (str(ours or "–"), "?" if verdict is Verdict.UNKNOWN else str(theirs or "–"))
-        table.add_row(str(finding.order_id), verdict, *sides, "; ".join(notes))
-    return table
+def _cells(finding: Finding) -> Sequence[object]:
+    verdict, ours, theirs = finding.comparison
+    notes = [finding.detail] if finding.detail else []
+    notes += [f"broken: {', '.join(finding.broken)}"] if finding.broken else []
+    return finding.order_id, verdict, ours, "?" if verdict is Verdict.UNKNOWN else theirs, "; ".join(notes)

@@ -88,8 +88,11 @@ class ReplayService:
     async def replay(
         self, order_id: int, mode: Mode, *, asked: Asked, dry_run: bool, wish: Wish = DEFAULT_WISH
     ) -> ReplayReport:
-        """`wish` is for redeliveries. Raises UnknownOrder, UnderWay, NonceUsed, StoreUnavailable, and, for Kafka,
-        KafkaUnreachable (nothing was done) or PartlyPublished (safe to do again: repeats change nothing)."""
+        """`wish` is for redeliveries. Raises UnknownOrder, OrderChanged, UnderWay, NonceUsed, AnswerLost,
+        StoreUnavailable, and, for Kafka, KafkaUnreachable (nothing was done) or PartlyPublished (safe to do again:
+        repeats change nothing)."""
+        if dry_run:
+            await self._replays.check_seen(order_id, asked)
         record = None if dry_run else ReplayRecord(self._new_id(), order_id, mode, asked)
         replay_id = record.id if record else None
         match mode:

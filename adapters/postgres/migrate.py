@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import psycopg
 
-from domain.errors import CashbackError
+from domain.errors import Unavailable
 
 _LOCK_KEY: Final = 4223372037
 _LOCK_TIMEOUT_SECONDS: Final = 300
@@ -20,15 +20,15 @@ class Migration(NamedTuple):
     sql: str
 
 
-class DatabaseUnreachable(CashbackError):
+class DatabaseUnreachable(Unavailable):
     """PostgreSQL can't be reached, doesn't let us in, or refuses what we ask for."""
 
 
-class SchemaTooNew(CashbackError):
+class SchemaTooNew(Unavailable):
     """The database was made by a newer version of this service."""
 
 
-class SchemaTooOld(CashbackError):
+class SchemaTooOld(Unavailable):
     """The database lacks migrations: run `python app.py migrate`."""
 
 

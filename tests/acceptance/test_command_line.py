@@ -1,6 +1,10 @@
-"""The command line: help without any server, and every failure to start told in one line."""
+"""The command line: help without any server, every failure to start told in one line, and completion in bash."""
 
+import os
+import re
 import socket
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -9,12 +13,15 @@ import psycopg
 import pytest
 import typer
 
+from adapters.command_line.exits import EPILOG
 from adapters.kafka.consumer_config import check_consumer_config
 from adapters.postgres.migrate import migrations
 from adapters.settings import BadSetting
 from app import app, serve
 from sandbox.ports import LOOPBACK
-from tests.support.processes import Apps, run_app
+from tests.integration.waiting import DEADLINE_SECONDS
+from tests.support.commands import run_here
+from tests.support.processes import REPOSITORY, Apps, run_app
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +34,10 @@ NEED_THE_DATABASE: Final = (
     ("replay", "1", "--mode", "redeliver"),
     ("replay-many", "--status", "PENDING"),
     ("retry", "1"),
+    ("quarantine",),
+    ("order", "1"),
+    ("orders", "--json"),
+    ("status",),
 )
 SECRET: Final = "s3cr3t"
 
@@ -47,16 +58,46 @@ def refusal(folder: Path, *arguments: str, exit_code: int, **settings: object) -
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_a_help_that_needs_no_server(name: str, tmp_path: Path) -> None:
     """Nor a setting, nor a network."""
-    result = run_app(name, "--help", folder=tmp_path)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert f"app.py {name}" in result.stdout
+    code, out, err = run_here(name, "--help", folder=tmp_path, settings={})
+    assert (code, err) == (0, "")
+    assert f"app.py {name}" in out
 
 
 def test_without_a_command_the_commands_are_listed(tmp_path: Path) -> None:
-    """All of them."""
-    result = run_app("--help", folder=tmp_path)
-    assert result.returncode == 0
-    assert all(name in result.stdout for name in COMMANDS)
+    """All of them, and the exit codes; that there was no command is still a mistake."""
+    asked, bare = run_app("--help", folder=tmp_path), run_app(folder=tmp_path)
+    assert (asked.returncode, asked.stderr) == (0, "")
+    assert all(name in asked.stdout for name in COMMANDS)
+    assert EPILOG in " ".join(asked.stdout.split())
+    assert (bare.returncode, bare.stdout.rstrip(), bare.stderr) == (2, asked.stdout.rstrip(), "")
+
+
+def test_looking_at_an_order_loads_neither_a_server_nor_a_client(tmp_path: Path) -> None:
+    """It would make people wait; and the help needs still less."""
+    loaded = "import sys; import {}; print(*sys.modules)"
+    heavy = {"fastapi", "uvicorn", "aiohttp", "httpx", "confluent_kafka", "sandbox"}
+    for module, more in (("adapters.command_line.order_command", set()), ("app", {"rich", "eventsourcing"})):
+        argv = [sys.executable, "-c", loaded.format(module)]
+        done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        assert set(done.stdout.split()) & (heavy | more) == set()
+
+
+# Mistakes in typing: exit code 2.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["order"], "Missing argument 'ORDER_ID'."),
+        (["order", "abc"], "Invalid value for 'ORDER_ID': "),
+        (["oder", "1"], "No such command 'oder'."),
+        (["orders", "--state", "open"], "No such option: --state"),
+        (["orders", "--buyer", "\udcff"], "the command line isn't UTF-8"),
+    ],
+)
+def test_a_command_that_cannot_be_understood_is_one_line(tmp_path: Path, arguments: list[str], said: str) -> None:
+    """Like every other error."""
+    assert refusal(tmp_path, *arguments, exit_code=2).startswith(f"error: {said}")
 
 
 # Bad settings: exit code 2.
@@ -69,12 +110,15 @@ def test_every_command_refuses_a_setting_that_cannot_be_used(name: str, tmp_path
         "replay": ("replay", "1", "--mode", "redeliver"),
         "accept-loss": ("accept-loss", "orders"),
         "cancel-replay": ("cancel-replay", "1"),
+        "order": ("order", "1"),
         "retry": ("retry", "1"),
         "skip": ("skip", "1"),
     }.get(name, (name,))
-    said = refusal(tmp_path, *arguments, exit_code=2, api_port="many")
-    assert said == (
-        'error: CASHBACK_API_PORT is "many": input should be a valid integer, unable to parse string as an integer'
+    code, out, err = run_here(*arguments, folder=tmp_path, settings={"api_port": "many"})
+    assert (code, out) == (2, "")
+    assert err == (
+        'error: CASHBACK_API_PORT is "many": input should be a valid integer,'
+        " unable to parse string as an integer\n"
     )
 
 
@@ -126,14 +170,14 @@ def test_the_env_file_counts_and_the_environment_wins(tmp_path: Path) -> None:
     assert said.startswith('error: CASHBACK_LOG_LEVEL is "nonsense"')
 
 
-# Servers that can't be used: exit code 1.
+# Servers that can't be used: exit code 3.
 
 
 @pytest.mark.parametrize("arguments", NEED_THE_DATABASE)
 def test_a_database_that_cannot_be_reached_is_told(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """With its address, and without the password."""
     url = f"postgresql://u:{SECRET}@{LOOPBACK}:1/d"
-    said = refusal(tmp_path, *arguments, exit_code=1, database_url=url)
+    said = refusal(tmp_path, *arguments, exit_code=3, database_url=url)
     assert said.startswith("error: can't reach PostgreSQL: ")
     assert 'server at "127.0.0.1", port 1 failed: Connection refused' in said
 
@@ -143,8 +187,8 @@ def test_a_wrong_password_and_a_missing_database_are_told(tmp_path: Path, databa
     server, _, _ = database_url.rpartition("/")
     user, _, address = server.rpartition("@")
     wrong = f"{user.rpartition(':')[0]}:{SECRET}@{address}/postgres"
-    assert "password authentication failed" in refusal(tmp_path, "migrate", exit_code=1, database_url=wrong)
-    said = refusal(tmp_path, "migrate", exit_code=1, database_url=f"{server}/nowhere")
+    assert "password authentication failed" in refusal(tmp_path, "migrate", exit_code=3, database_url=wrong)
+    said = refusal(tmp_path, "migrate", exit_code=3, database_url=f"{server}/nowhere")
     assert 'database "nowhere" does not exist' in said
 
 
@@ -155,7 +199,7 @@ def test_a_database_without_a_schema_asks_for_a_migration(
     """With the command to type."""
     with psycopg.connect(database_url) as connection:
         connection.execute("DROP TABLE schema_migration")
-    said = refusal(tmp_path, *arguments, exit_code=1, database_url=database_url)
+    said = refusal(tmp_path, *arguments, exit_code=3, database_url=database_url)
     newest = migrations()[-1].number
     assert said == f"error: the database is at migration 0 of {newest}: run `python app.py migrate` first"
 
@@ -167,7 +211,7 @@ def test_a_database_of_a_newer_version_is_left_alone(
     """By the service and by the migration."""
     with psycopg.connect(database_url) as connection:
         connection.execute("INSERT INTO schema_migration VALUES (9999, 'from the future')")
-    said = refusal(tmp_path, *arguments, exit_code=1, database_url=database_url)
+    said = refusal(tmp_path, *arguments, exit_code=3, database_url=database_url)
     assert "the database has migration 9999, and this version knows" in said
 
 
@@ -177,7 +221,7 @@ def test_brokers_that_cannot_be_reached_are_told_in_bounded_time(tmp_path: Path,
     with Apps(tmp_path, settings) as apps:
         both = [apps.start("serve", "--only", "intake"), apps.start("simulate", "--orders", "1")]
         for each in both:
-            assert each.wait() == 1
+            assert each.wait() == 3
             assert each.output.startswith("error: no Kafka broker answers at 127.0.0.1:1: ")
             assert "Connection refused" in each.output
             assert each.output.count("\n") == 1
@@ -187,9 +231,58 @@ def test_brokers_that_cannot_be_reached_are_told_in_bounded_time(tmp_path: Path,
     "arguments", [("serve", "--only", "push"), ("serve", "--only", "api"), ("third-party", "--port", "{port}")]
 )
 def test_a_port_that_is_taken_is_told(tmp_path: Path, database_url: str, arguments: tuple[str, ...]) -> None:
-    """Whichever role wants it."""
+    """Whichever role wants it. Nothing is unreachable, so the exit code is 1."""
     with closing(socket.create_server((LOOPBACK, 0))) as server:
         port = server.getsockname()[1]
         settings = {"database_url": database_url, "api_port": port, "probes_port": port}
         said = refusal(tmp_path, *(each.format(port=port) for each in arguments), exit_code=1, **settings)
     assert said.startswith(f"error: can't listen on 127.0.0.1:{port}: Address already in use")
+
+
+# Completion.
+
+WRITES_THE_PROGRAM: Final = re.compile(r"```sh\n(cat > ~/.local/bin/cashback .*?)```", re.DOTALL)
+COMPLETES: Final = """
+. ~/.bashrc
+complete -p cashback
+for words in "cashback or" "cashback orders --st" "cashback orders --status P" "cashback replay 1 --mode re"; do
+    COMP_WORDS=($words); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+    _cashback_completion cashback
+    echo "${COMPREPLY[@]}"
+done
+"""
+
+
+def test_bash_completes_what_the_document_installs(tmp_path: Path) -> None:
+    """Typed as it stands there: commands, options and values are completed."""
+    document = (REPOSITORY / "docs" / "command-line.md").read_text("utf-8")
+    (written,) = WRITES_THE_PROGRAM.findall(document)
+    program = written.replace("/srv/cashback/.venv/bin/python", sys.executable).replace(
+        "/srv/cashback", str(REPOSITORY)
+    )
+    places = tmp_path / ".local" / "bin"
+    places.mkdir(parents=True)
+    environment = {"HOME": str(tmp_path), "PATH": f"{places}:{os.environ['PATH']}", "LANG": "C.UTF-8"}
+
+    def bash(script: str) -> list[str]:
+        done = subprocess.run(
+            ["bash", "--norc", "-c", f"set -e\n{script}\ntrue"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    assert bash(program)[0].startswith("bash completion installed in ")
+    assert bash(COMPLETES) == [
+        "complete -o default -F _cashback_completion cashback",
+        "orders order",
+        "--status",
+        "PENDING",
+        "redeliver republish",
+    ]
+    assert "Usage: cashback orders" in "\n".join(bash("cashback orders --help"))

@@ -1,0 +1,137 @@
+"""The commands that do something to one order or one message: what the endpoints do, in a process of its own."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from adapters.command_line import output, reports
+from adapters.mending import quarantining
+from adapters.operators import Asked, command_line_operator
+from adapters.postgres.parking import PostgresParking
+from adapters.postgres.pool import Database
+from adapters.postgres.queries import NO_EDIT, Edit, PostgresQueries
+from adapters.postgres.store import OrderApplication
+from adapters.refusals import UnknownQuarantined
+from adapters.settings import BadSetting, Settings
+from adapters.web.views import quarantine_view
+from projections.redelivery import DEFAULT_WISH, Wish
+from projections.replay import Mode
+
+Show = Callable[[dict[str, Any]], None]
+"""Prints a report as text."""
+
+
+def run_retry(settings: Settings, order_id: int, *, dry_run: bool, reason: str, as_json: bool) -> int:
+    """Answers the exit code, as they all do."""
+
+    async def retry(database: Database) -> dict[str, Any]:
+        return (await PostgresParking(database).retry(order_id, _asked(reason), dry_run=dry_run)).as_json()
+
+    return _run(settings, retry, None if as_json else reports.show_parking)
+
+
+def run_skip(  # noqa: PLR0913 - each is an option of the command
+    settings: Settings, order_id: int, *, version: int | None, dry_run: bool, reason: str, as_json: bool
+) -> int:
+    """Raises BadSetting without a reason, unless it's a dry run."""
+    _needs_reason(reason, "say why the call is given up; it is kept", dry_run=dry_run)
+
+    async def skip(database: Database) -> dict[str, Any]:
+        report = await PostgresParking(database).skip(order_id, _asked(reason), dry_run=dry_run, version=version)
+        return report.as_json()
+
+    return _run(settings, skip, None if as_json else reports.show_parking)
+
+
+def run_replay(  # noqa: PLR0913 - each is an option of the command
+    settings: Settings,
+    order_id: int,
+    mode: Mode,
+    *,
+    dry_run: bool,
+    reason: str,
+    wish: Wish = DEFAULT_WISH,
+    as_json: bool,
+) -> int:
+    """Raises BadSetting if the wish isn't for this mode."""
+    from adapters.replaying import replay_service  # it loads what speaks to Kafka
+
+    if mode is not Mode.REDELIVER and wish != DEFAULT_WISH:
+        raise BadSetting("--how, --nonce and --include are for --mode redeliver")
+
+    async def replay(database: Database) -> dict[str, Any]:
+        service = replay_service(settings, database)
+        report = await service.replay(order_id, mode, asked=_asked(reason), dry_run=dry_run, wish=wish)
+        return report.as_json()
+
+    return _run(settings, replay, None if as_json else reports.show_replay)
+
+
+def run_quarantine_show(settings: Settings, quarantine_id: int, *, as_json: bool) -> int:
+    """Raises UnknownQuarantined."""
+
+    async def ask(database: Database) -> dict[str, Any]:
+        message = await PostgresQueries(database).quarantined(quarantine_id)
+        if message is None:
+            raise UnknownQuarantined(quarantine_id)
+        return dict(quarantine_view(message))
+
+    return _run(settings, ask, None if as_json else reports.show_quarantined)
+
+
+def run_quarantine_retry(  # noqa: PLR0913 - each is an option of the command
+    settings: Settings, quarantine_id: int, edit: Edit = NO_EDIT, *, dry_run: bool, reason: str, as_json: bool
+) -> int:
+    async def retry(database: Database) -> dict[str, Any]:
+        with _store(settings) as store:
+            service = quarantining(settings, PostgresQueries(database), store)
+            return (await service.retry(quarantine_id, _asked(reason), edit=edit, dry_run=dry_run)).as_json()
+
+    return _run(settings, retry, None if as_json else reports.show_quarantine_deed)
+
+
+def run_quarantine_discard(
+    settings: Settings, quarantine_id: int, *, dry_run: bool, reason: str, as_json: bool
+) -> int:
+    """Raises BadSetting without a reason, unless it's a dry run."""
+    _needs_reason(reason, "say why nobody needs the message; it is kept", dry_run=dry_run)
+
+    async def discard(database: Database) -> dict[str, Any]:
+        with _store(settings) as store:
+            service = quarantining(settings, PostgresQueries(database), store)
+            return (await service.discard(quarantine_id, _asked(reason), dry_run=dry_run)).as_json()
+
+    return _run(settings, discard, None if as_json else reports.show_quarantine_deed)
+
+
+def edit_from(key: str | None, value_file: Path | None) -> Edit:
+    """Raises BadSetting for a file that can't be read."""
+    try:
+        value = None if value_file is None else value_file.read_bytes()
+    except OSError as error:
+        raise BadSetting(f"--value: {value_file} can't be read: {type(error).__name__}") from None
+    return Edit(None if key is None else key.encode(), value)
+
+
+def _needs_reason(reason: str, why: str, *, dry_run: bool) -> None:
+    if not dry_run and not reason.strip():
+        raise BadSetting(f"--reason is empty: {why}")
+
+
+def _store(settings: Settings) -> closing[OrderApplication]:
+    return closing(OrderApplication(settings.database_url.get_secret_value(), pool_size=1))
+
+
+def _asked(reason: str) -> Asked:
+    return Asked(command_line_operator(), reason.strip())
+
+
+def _run(settings: Settings, ask: Callable[[Database], Awaitable[dict[str, Any]]], show: Show | None) -> int:
+    async def asked() -> dict[str, Any]:
+        async with Database(settings.database_url.get_secret_value()) as database:
+            return await ask(database)
+
+    (show or output.print_json)(asyncio.run(asked()))
+    return 0
