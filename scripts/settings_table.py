@@ -16,7 +16,7 @@ README = Path(__file__).parent.parent / "README.md"
 def table() -> str:
     """The table in Markdown."""
     rows = [
-        f"| `{PREFIX}{name.upper()}` | {_default(field)} | {field.description} |"
+        f"| `{PREFIX}{name.upper()}` | {default_of(field)} | {field.description} |"
         for name, field in Settings.model_fields.items()
     ]
     return "\n".join(["| name | default | what it is |", "|---|---|---|", *rows, ""])
@@ -29,7 +29,7 @@ def with_table(readme: str) -> str:
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
 
-def _default(field: FieldInfo) -> str:
+def default_of(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True, validated_data={})
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
