@@ -15,6 +15,7 @@ from bench.suites import (
     processes,
     push,
     rebuild,
+    roles,
     seed,
     shares,
     trickle,
@@ -24,5 +25,5 @@ from bench.suites import (
 SUITES: Final[tuple[Suite, ...]] = (
     *(intake, shares, idioms, partitions, processes),
     *(push, seed, failing, work, bloat),
-    *(trickle, path, rebuild, growth, memory),
+    *(trickle, path, roles, rebuild, growth, memory),
 )

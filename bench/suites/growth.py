@@ -61,10 +61,6 @@ def run(lab: Laboratory) -> None:
         )
 
 
-def _figure(what: str, unit: str, few: int, many: int) -> Figure:
-    return Figure(f"growth-{what}", f"{what} with {many:,} events stored", f"with {few:,}", unit, 0.9, 0.97)
-
-
 def _fill(url: str, events: int) -> int:
     """With small events: short lifecycles of few goods, without headers."""
     short: list[messages.Sent] = []
