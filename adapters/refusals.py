@@ -33,6 +33,40 @@ class NotPossible(Refused):
         self.state = state
 
 
+class OrderChanged(CashbackError):
+    """The order isn't what whoever asks has seen."""
+
+    def __init__(self, order_id: int) -> None:
+        super().__init__(f"order {order_id} has changed since it was looked at: look again, then decide")
+
+
+class KeyReused(CashbackError):
+    """An `Idempotency-Key` came with another request."""
+
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key came before, with another request")
+
+
+class SameRequestUnderWay(Refused):
+    """A request with the same `Idempotency-Key` is not answered yet."""
+
+    state = "in_flight"
+
+    def __init__(self) -> None:
+        super().__init__("a request with this Idempotency-Key is under way; ask again")
+
+
+class AnswerLost(Refused):
+    """A request with the same `Idempotency-Key` has been carried out, and the answer to it was lost."""
+
+    state = "done"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a request with this Idempotency-Key was carried out, and its answer was lost: look at GET /api/audit"
+        )
+
+
 class UnderWay(Refused):
     """A dispatcher has the order: a call may be under way at this moment."""
 

@@ -5,17 +5,20 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
-from adapters.operators import Action, ActionKind, Via
+from adapters.operators import Action, ActionKind, Role, Via
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.sql import statements
+from adapters.refusals import AnswerLost
 from domain.exact_json import dumps, loads
 from domain.identifiers import MAX_ORDER_ID
 
 _SQL: Final = statements("actions")
 INSERT_ACTIONS: Final = _SQL["insert_actions"]
 """With `action_columns`, for those who have a cursor of another kind."""
+_ONCE_A_REQUEST: Final = "operator_action_of_request"
 
 
 class ActionRow(NamedTuple):
@@ -25,6 +28,7 @@ class ActionRow(NamedTuple):
     done_at: datetime
     operator: str
     via: Via
+    role: Role | None
     kind: ActionKind
     reason: str
     order_id: int | None
@@ -62,12 +66,20 @@ async def actions_of(
 
 def _row(row: tuple[Any, ...]) -> ActionRow:
     read = ActionRow(*row)
-    return read._replace(via=Via(read.via), kind=ActionKind(read.kind), detail=loads(row[-1]))
+    role = None if read.role is None else Role(read.role)
+    return read._replace(via=Via(read.via), role=role, kind=ActionKind(read.kind), detail=loads(row[-1]))
 
 
 async def record_actions(connection: Connection, actions: Sequence[Action]) -> None:
-    if actions:
+    """Raises AnswerLost if another process has done it already, for the same request."""
+    if not actions:
+        return
+    try:
         await connection.execute(INSERT_ACTIONS, action_columns(actions))
+    except UniqueViolation as error:
+        if error.diag.constraint_name != _ONCE_A_REQUEST:
+            raise
+        raise AnswerLost from error
 
 
 async def done_in_bulk(connection: Connection, bulk_id: UUID, order_ids: Sequence[int]) -> set[int]:
@@ -90,4 +102,6 @@ def action_columns(actions: Sequence[Action]) -> dict[str, Any]:
         "bulk_ids": [each.bulk_id for each in actions],
         "quarantine_ids": [each.quarantine_id for each in actions],
         "details": [Jsonb(each.detail, dumps=dumps) for each in actions],
+        "roles": [each.asked.by.role for each in actions],
+        "request_ids": [each.asked.by.request_id for each in actions],
     }

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from psycopg.types.json import Jsonb
 
 from adapters.bulk import MAX_SHOWN_FAILURES, BulkMode, BulkState
-from adapters.operators import Asked, Operator, Via
+from adapters.operators import Asked, Operator, Role, Via
 from adapters.postgres.bulk import wish_of
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.sql import statements
@@ -101,7 +101,8 @@ async def _job(connection: Connection, replay_id: UUID, lease: UUID) -> Job | No
     row = await cursor.fetchone()
     if row is None:
         return None
-    _, mode, reason, rate, orders, done, failed, wish, operator, via = row
-    by = Operator(operator, Via(via)) if operator else Operator(Via.API.value, Via.API)
+    _, mode, reason, rate, orders, done, failed, wish, operator, via, role = row
+    proved = None if role is None else Role(role)
+    by = Operator(operator, Via(via), proved) if operator else Operator(Via.API.value, Via.API)
     chosen = wish_of(wish) if mode == BulkMode.REDELIVER else DEFAULT_WISH
     return Job(replay_id, BulkMode(mode), reason, rate, orders, done + failed, lease, by, chosen)

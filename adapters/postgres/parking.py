@@ -11,6 +11,7 @@ from adapters.parking import ParkingReport, WaitingCall, retried, skipped
 from adapters.postgres.actions import done_in_bulk, record_actions
 from adapters.postgres.cursors import Cursor, cursors, note_lost, notify_due
 from adapters.postgres.pool import Connection, Database
+from adapters.postgres.seeing import check_seen
 from adapters.postgres.sql import statements
 from adapters.refusals import NotPossible, UnknownOrder
 from domain.effects import EffectKind
@@ -31,9 +32,9 @@ class PostgresParking:
         self._database = database
 
     async def retry(self, order_id: int, asked: Asked, *, dry_run: bool) -> ParkingReport:
-        """Raises UnknownOrder, NotPossible or UnderWay."""
+        """Raises UnknownOrder, OrderChanged, NotPossible, UnderWay or AnswerLost."""
         async with self._database.transaction() as connection:
-            cursor, calls = await _standing(connection, order_id, lock=not dry_run)
+            cursor, calls = await _standing(connection, order_id, asked, lock=not dry_run)
             report = retried(cursor, calls, dry_run=dry_run)
             if not dry_run:
                 await _retry(connection, {order_id: calls[:1]})
@@ -43,9 +44,9 @@ class PostgresParking:
     async def skip(
         self, order_id: int, asked: Asked, *, dry_run: bool, version: int | None = None
     ) -> ParkingReport:
-        """Raises UnknownOrder, NotPossible, UnderWay or AnotherCall."""
+        """Raises UnknownOrder, OrderChanged, NotPossible, UnderWay, AnotherCall or AnswerLost."""
         async with self._database.transaction() as connection:
-            cursor, calls = await _standing(connection, order_id, lock=not dry_run)
+            cursor, calls = await _standing(connection, order_id, asked, lock=not dry_run)
             report = skipped(cursor, calls, version, dry_run=dry_run)
             if not dry_run:
                 await note_lost(connection, [order_id])
@@ -90,8 +91,11 @@ async def _retry(connection: Connection, heads: Mapping[int, Sequence[WaitingCal
     await notify_due(connection)
 
 
-async def _standing(connection: Connection, order_id: int, *, lock: bool) -> tuple[Cursor, Sequence[WaitingCall]]:
+async def _standing(
+    connection: Connection, order_id: int, asked: Asked, *, lock: bool
+) -> tuple[Cursor, Sequence[WaitingCall]]:
     found = await cursors(connection, [order_id], lock=lock)
+    await check_seen(connection, order_id, asked)
     if order_id in found:
         calls = await _waiting_calls(connection, [order_id], MAX_READ_CALLS)
         return found[order_id], calls.get(order_id, ())

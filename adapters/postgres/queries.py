@@ -13,7 +13,7 @@ from eventsourcing.persistence import StoredEvent
 
 from adapters.postgres.actions import ActionRow, actions_of
 from adapters.postgres.codec import EventMapper
-from adapters.postgres.pool import Database
+from adapters.postgres.pool import Connection, Database
 from adapters.postgres.sql import statements
 from domain.effects import EffectKind
 from domain.events import OrderEvent
@@ -185,26 +185,7 @@ class PostgresQueries:
     async def order(self, order_id: int) -> OrderRecord | None:
         """None if it has no events."""
         async with self._database.snapshot() as connection:
-            cursor = connection.cursor(binary=True)
-            await cursor.execute(_SQL["stream"], (stream_id(order_id),))
-            stream = await cursor.fetchall()
-            if not stream:
-                return None
-            await cursor.execute(_SQL["delivery"], (order_id,))
-            delivery = await cursor.fetchone()
-            await cursor.execute(_SQL["calls"], (order_id,))
-            calls = [CallRow(row[0], CallState(row[1]), *row[2:]) async for row in cursor]
-            await cursor.execute(_SQL["attempts"], (order_id, MAX_SHOWN_ATTEMPTS))
-            attempts = [AttemptRow(*row) async for row in cursor]
-            await cursor.execute(_SQL["quarantined_of_order"], (order_id, MAX_SHOWN_QUARANTINED))
-            quarantined = [QuarantineRow(*row) async for row in cursor]
-            await cursor.execute(_SQL["replays_of_order"], (order_id, MAX_SHOWN_REPLAYS))
-            replays = [ReplayRow(row[0], Mode(row[1]), *row[2:]) async for row in cursor]
-            actions = await actions_of(connection, order_id, None, MAX_SHOWN_ACTIONS)
-        events = await asyncio.to_thread(events_of, stream)  # a long stream would hold up the event loop
-        return OrderRecord(
-            events, DeliveryRow(*delivery) if delivery else None, calls, attempts, quarantined, replays, actions
-        )
+            return await order_record(connection, order_id)
 
     async def parked(self, start: int | None, limit: int) -> list[ParkedRow]:
         """From the order id `start` upwards; from the smallest without one."""
@@ -244,6 +225,30 @@ class PostgresQueries:
         async with self._database.connection() as connection:
             cursor = await connection.execute(_SQL[name].replace("/* conditions */", conditions), parameters)
             return await cursor.fetchall()
+
+
+async def order_record(connection: Connection, order_id: int) -> OrderRecord | None:
+    """As the transaction sees it; None if it has no events."""
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(_SQL["stream"], (stream_id(order_id),))
+    stream = await cursor.fetchall()
+    if not stream:
+        return None
+    await cursor.execute(_SQL["delivery"], (order_id,))
+    delivery = await cursor.fetchone()
+    await cursor.execute(_SQL["calls"], (order_id,))
+    calls = [CallRow(row[0], CallState(row[1]), *row[2:]) async for row in cursor]
+    await cursor.execute(_SQL["attempts"], (order_id, MAX_SHOWN_ATTEMPTS))
+    attempts = [AttemptRow(*row) async for row in cursor]
+    await cursor.execute(_SQL["quarantined_of_order"], (order_id, MAX_SHOWN_QUARANTINED))
+    quarantined = [QuarantineRow(*row) async for row in cursor]
+    await cursor.execute(_SQL["replays_of_order"], (order_id, MAX_SHOWN_REPLAYS))
+    replays = [ReplayRow(row[0], Mode(row[1]), *row[2:]) async for row in cursor]
+    actions = await actions_of(connection, order_id, None, MAX_SHOWN_ACTIONS)
+    events = await asyncio.to_thread(events_of, stream)  # a long stream would hold up the event loop
+    return OrderRecord(
+        events, DeliveryRow(*delivery) if delivery else None, calls, attempts, quarantined, replays, actions
+    )
 
 
 def events_of(stream: Sequence[tuple[Any, ...]]) -> list[OrderEvent]:

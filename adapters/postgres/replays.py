@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -16,6 +16,7 @@ from adapters.postgres.actions import done_in_bulk, record_actions
 from adapters.postgres.cursors import Cursor, cursors, note_lost, notify_due
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.queries import events_of
+from adapters.postgres.seeing import check_seen
 from adapters.postgres.sql import statements
 from adapters.refusals import DoneBefore, NonceUsed, UnderWay
 from domain.effects import EffectKind
@@ -77,9 +78,15 @@ class PostgresReplays:
             "items": list(items.values()),
             "operator": asked.by.name,
             "via": asked.by.via,
+            "role": asked.by.role,
         }
         async with self._database.connection() as connection:
             await connection.execute(_SQL["record_bulk"], some)
+
+    async def check_seen(self, order_id: int, asked: Asked) -> None:
+        """Raises UnknownOrder or OrderChanged."""
+        async with self._database.snapshot() as connection:
+            await check_seen(connection, order_id, asked)
 
     async def preview(self, order_id: int, wish: Wish, key_retention: timedelta) -> Redelivery | None:
         """What a redelivery would do now; None if the order has no events. Raises what `redeliver` raises."""
@@ -90,13 +97,14 @@ class PostgresReplays:
     async def redeliver(self, record: ReplayRecord, wish: Wish, key_retention: timedelta) -> Redelivery | None:
         """Makes the calls due, and records the replay, in one transaction; None if the order has no events.
 
-        Raises UnderWay or NonceUsed, and DoneBefore if a bulk replay has done it already.
+        Raises OrderChanged, UnderWay, NonceUsed or AnswerLost, and DoneBefore if a bulk replay has done it already.
         """
         order_id = record.order_id
         async with self._database.transaction() as connection:
             cursor = (await cursors(connection, [order_id], lock=True)).get(order_id)
             if record.is_bulk and await done_in_bulk(connection, record.id, [order_id]):
                 raise DoneBefore(record.id, order_id)
+            await check_seen(connection, order_id, record.asked)
             plan = await _checked(connection, order_id, cursor, wish, key_retention)
             if plan is None:
                 return None
@@ -107,14 +115,18 @@ class PostgresReplays:
             return plan
 
     async def record(self, record: ReplayRecord, items: int) -> None:
-        """Of messages that are about to be published."""
+        """Of messages that are about to be published. Raises UnknownOrder or OrderChanged.
+
+        If their publishing is cut short, the same request may well do it again: repeats change nothing.
+        """
         action = Action(
             kind=ActionKind.REPUBLISH,
-            asked=record.asked,
+            asked=replace(record.asked, by=replace(record.asked.by, request_id=None)),
             order_id=record.order_id,
             detail={"replayId": record.id, "messages": items},
         )
         async with self._database.transaction() as connection:
+            await check_seen(connection, record.order_id, record.asked)
             await _record(connection, record, items)
             await record_actions(connection, [action])
 

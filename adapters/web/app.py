@@ -8,8 +8,9 @@ from adapters.web.audit_routes import audit_router
 from adapters.web.auth import BearerToken, LoopbackNames, Tokens
 from adapters.web.bulk_routes import BULK_PATH, MAX_BULK_BODY_BYTES, bulk_router
 from adapters.web.console.app import ConsoleElsewhere, create_console
-from adapters.web.console.parts import ConsoleParts, ConsoleQueries
-from adapters.web.description import DescribedApp
+from adapters.web.console.parts import Comparisons, ConsoleParts, ConsoleQueries
+from adapters.web.description import DescribedApp, operation_id
+from adapters.web.idempotency import IdempotentWrites, Requests
 from adapters.web.mending_models import MAX_EDIT_BODY_BYTES
 from adapters.web.parked_routes import parked_router
 from adapters.web.ports import (
@@ -30,6 +31,13 @@ from adapters.web.reconciliation_routes import reconciliation_router
 from adapters.web.routes import orders_router
 
 LARGER_BODIES: Final = {BULK_PATH: MAX_BULK_BODY_BYTES, "/api/quarantine/*/retry": MAX_EDIT_BODY_BYTES}
+DRY_RUNS: Final = (
+    r"/api/orders/[^/]+/replay",
+    r"/api/parked/[^/]+/(retry|skip)",
+    r"/api/quarantine/[^/]+/(retry|discard)",
+)
+"""Where `dryRun` may be asked for, also by those who may only read."""
+API_VERSION: Final = "1.0.0"
 
 
 def create_app(  # noqa: PLR0913 - the parts that it is made from
@@ -41,15 +49,18 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
     parking: Parking,
     quarantining: Quarantining,
     actions: Actions,
+    requests: Requests,
     health: Health,
     metrics_text: MetricsText,
     api_token: str | None,
     read_token: str | None = None,
     console: ConsoleQueries | None = None,
+    comparisons: Comparisons | None = None,
 ) -> FastAPI:
-    """Without `api_token` everybody on this machine may do everything; without `console` there are no pages."""
+    """Without `api_token` everybody on this machine may do everything; without `console` there are no pages, and
+    without `comparisons` none can be started there."""
     tokens = Tokens(api_token, read_token)
-    app = _bare_app(tokens, openapi_url="/api/openapi.json")
+    app = _bare_app(tokens, requests, openapi_url="/api/openapi.json")
     app.include_router(probes_router(health, metrics_text))
     app.include_router(orders_router(queries, replays))
     app.include_router(bulk_router(bulk))
@@ -64,6 +75,9 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
             replays=replays,
             bulk=bulk,
             reconciliation=reconciliation,
+            parking=parking,
+            quarantining=quarantining,
+            comparisons=comparisons,
             actions=actions,
         )
         app.add_middleware(ConsoleElsewhere, console=create_console(parts, tokens))
@@ -74,14 +88,16 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
 
 def create_probes_app(*, health: Health, metrics_text: MetricsText) -> FastAPI:
     """For processes without the API."""
-    app = _bare_app(Tokens(None), openapi_url=None)
+    app = _bare_app(Tokens(None), None, openapi_url=None)
     app.include_router(probes_router(health, metrics_text))
     return app
 
 
-def _bare_app(tokens: Tokens, *, openapi_url: str | None) -> FastAPI:
+def _bare_app(tokens: Tokens, requests: Requests | None, *, openapi_url: str | None) -> FastAPI:
     app = DescribedApp(
         title="Order cashback integration",
+        version=API_VERSION,
+        generate_unique_id_function=operation_id,
         openapi_url=openapi_url,
         docs_url=None,
         redoc_url=None,
@@ -90,6 +106,8 @@ def _bare_app(tokens: Tokens, *, openapi_url: str | None) -> FastAPI:
     add_problem_handlers(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, larger=LARGER_BODIES)
-    app.add_middleware(BearerToken, tokens=tokens)
+    if requests is not None:
+        app.add_middleware(IdempotentWrites, requests=requests, max_body_bytes=max(LARGER_BODIES.values()))
+    app.add_middleware(BearerToken, tokens=tokens, dry_runs=DRY_RUNS)
     app.add_middleware(LastResort)
     return app

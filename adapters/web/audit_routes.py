@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from adapters.web.cursors import cut_page, read_cursor, write_cursor
-from adapters.web.description import problems
+from adapters.web.description import read_problems
 from adapters.web.mending_models import AuditPage, AuditQuery
 from adapters.web.ports import Actions
 from adapters.web.responses import ExactJson
@@ -16,7 +16,7 @@ from adapters.web.views import action_view
 def audit_router(actions: Actions) -> APIRouter:
     router = APIRouter(prefix="/api/audit", tags=["audit"], dependencies=[TOKEN])
 
-    @router.get("", response_model=AuditPage, responses=problems(400, 401, 503))
+    @router.get("", response_model=AuditPage, responses=read_problems())
     async def list_actions(query: Annotated[AuditQuery, Query()]) -> ExactJson:
         """What people did, the last thing first; with `order` only what was done to that order."""
         rows = await actions.page(query.order, read_cursor("audit", query.cursor), query.limit + 1)

@@ -1,5 +1,7 @@
 """Who may ask: everybody may probe, all else needs a token (contract.md, section 3)."""
 
+import re
+from collections.abc import Sequence
 from enum import StrEnum
 from hmac import compare_digest
 from typing import Final
@@ -7,12 +9,16 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from adapters.operators import Role
 from adapters.settings import is_loopback
 from adapters.web.responses import ProblemResponse
 
 OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
 _READING: Final = frozenset({"GET", "HEAD"})
 _CHALLENGE: Final = 'Bearer realm="order-cashback-integration"'
+TOO_LITTLE: Final = {"WWW-Authenticate": _CHALLENGE + ', error="insufficient_scope"'}
+"""With a 403."""
+READERS_MAY: Final = "the token may read, and change nothing"
 
 
 class Access(StrEnum):
@@ -49,29 +55,44 @@ class Tokens:
 
 class BearerToken:
     """Closed by default: a path that is added later needs the token too. With the reading token only what changes
-    nothing is possible. Without tokens all is open."""
+    nothing is possible. Without tokens all is open. What was proved stands in the request's state, as `role`."""
 
-    def __init__(self, app: ASGIApp, tokens: Tokens) -> None:
+    def __init__(self, app: ASGIApp, tokens: Tokens, dry_runs: Sequence[str] = ()) -> None:
+        """`dry_runs`: regular expressions of paths to which the reading token may POST. That it really is a dry run
+        is for the endpoints to see to (`operators.asked`)."""
         self._app = app
         self._tokens = tokens
+        self._dry_runs = [re.compile(path, re.ASCII) for path in dry_runs]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._tokens.open or scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS:
+        if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
+            return
+        if self._tokens.open:
+            await self._let_in(Role.ANYBODY, scope, receive, send)
             return
         given = Headers(scope=scope).getlist("authorization")
         access = self._access_of(given[0]) if len(given) == 1 else None
-        if access is Access.ACT or (access is Access.READ and scope["method"] in _READING):
-            await self._app(scope, receive, send)
-            return
-        if access is None:
+        if access is Access.ACT:
+            await self._let_in(Role.OPERATOR, scope, receive, send)
+        elif access is Access.READ and self._may_read(scope):
+            await self._let_in(Role.READER, scope, receive, send)
+        elif access is Access.READ:
+            await ProblemResponse(403, READERS_MAY, headers=TOO_LITTLE)(scope, receive, send)
+        else:
             detail = "the token is not ours" if given else "a bearer token is needed: Authorization: Bearer …"
             fault = ', error="invalid_token"' if given else ""
-        else:
-            detail = "the token may read, and change nothing"
-            fault = ', error="insufficient_scope"'
-        response = ProblemResponse(403 if access else 401, detail, headers={"WWW-Authenticate": _CHALLENGE + fault})
-        await response(scope, receive, send)
+            response = ProblemResponse(401, detail, headers={"WWW-Authenticate": _CHALLENGE + fault})
+            await response(scope, receive, send)
+
+    async def _let_in(self, role: Role, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["role"] = role
+        await self._app(scope, receive, send)
+
+    def _may_read(self, scope: Scope) -> bool:
+        if scope["method"] == "POST":
+            return any(path.fullmatch(scope["path"]) for path in self._dry_runs)
+        return scope["method"] in _READING
 
     def _access_of(self, authorization: str) -> Access | None:
         scheme, _, token = authorization.partition(" ")

@@ -18,10 +18,8 @@ from adapters.bulk import (
     Preview,
     Selection,
 )
-from adapters.operators import MAX_REASON_LENGTH
 from adapters.web.models import Amount, Nanoseconds
-from adapters.web.requests import MAX_TEXT_LENGTH, WishRequest, storable
-from domain.identifiers import MAX_ORDER_ID
+from adapters.web.requests import FOR_REDELIVERIES, SAID, Number, Reason, Text, WishRequest, storable, text_like
 from domain.instants import format_instant, parse_instant
 from domain.lifecycle import Status
 from projections.redelivery import DEFAULT_WISH, How, Include
@@ -35,16 +33,28 @@ def _parsed(value: Any) -> int:
     return parse_instant(value)
 
 
+_YEARS: Final = r"(1679|16[89]\d|1[789]\d\d|2[01]\d\d|22[0-5]\d|2260)"
+"""The whole years in which we can count nanoseconds."""
 _Instant = Annotated[
     int,
     BeforeValidator(_parsed),
-    WithJsonSchema({"type": "string", "format": "date-time", "description": "up to nine fractional digits"}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "date-time",
+            "pattern": rf"^{_YEARS}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{{1,9}})?(Z|[+-]\d\d:\d\d)$",
+        }
+    ),
 ]
-_OrderId = Annotated[int, Field(ge=1, le=MAX_ORDER_ID)]
 
 
-def _storable_if_any(text: str | None) -> str | None:
-    return None if text is None else storable(text)
+_CONDITIONS: Final = ("orders", "status", "changedFrom", "changedTo", "parkedReason", "parkedFrom", "parkedTo")
+_SAYS_SOMETHING: Final[dict[str, Any]] = {
+    "anyOf": [
+        *({"properties": {each: {"not": {"type": "null"}}}, "required": [each]} for each in _CONDITIONS),
+        {"properties": {"parked": {"const": True}}, "required": ["parked"]},
+    ]
+}
 
 
 class SelectionRequest(BaseModel):
@@ -52,16 +62,14 @@ class SelectionRequest(BaseModel):
     are about the order's last change: the moment of the last decision about it. `parkedReason` is what the reason
     begins with for which the order is parked."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_SAYS_SOMETHING)
 
-    orders: Annotated[list[_OrderId], Field(min_length=1, max_length=MAX_ORDERS)] | None = None
+    orders: Annotated[list[Number], Field(min_length=1, max_length=MAX_ORDERS)] | None = None
     status: Annotated[Status, Field(strict=False)] | None = None
     changed_from: Annotated[_Instant | None, Field(alias="changedFrom")] = None
     changed_to: Annotated[_Instant | None, Field(alias="changedTo")] = None
     parked: bool = False
-    parked_reason: Annotated[
-        str | None, Field(alias="parkedReason", max_length=MAX_TEXT_LENGTH), AfterValidator(_storable_if_any)
-    ] = None
+    parked_reason: Annotated[Text | None, Field(alias="parkedReason")] = None
     parked_from: Annotated[_Instant | None, Field(alias="parkedFrom")] = None
     parked_to: Annotated[_Instant | None, Field(alias="parkedTo")] = None
 
@@ -90,12 +98,14 @@ class BulkRequest(WishRequest):
     """A preview that is wished for; nothing is done yet. `how`, `nonce` and `include` are for the mode
     `redeliver`."""
 
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"allOf": [SAID, FOR_REDELIVERIES]})
+
     mode: Annotated[BulkMode, Field(strict=False)]
     select: SelectionRequest
     rate_per_second: Annotated[
         float, Field(alias="ratePerSecond", ge=MIN_RATE_PER_SECOND, le=MAX_RATE_PER_SECOND)
     ] = DEFAULT_RATE_PER_SECOND
-    reason: Annotated[str, Field(max_length=MAX_REASON_LENGTH), AfterValidator(storable)]
+    reason: Reason
 
     @model_validator(mode="after")
     def _has_a_reason(self) -> Self:
@@ -111,7 +121,7 @@ class StartRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    token: Annotated[str, Field(max_length=MAX_TOKEN_LENGTH), AfterValidator(storable)]
+    token: Annotated[str, Field(max_length=MAX_TOKEN_LENGTH), AfterValidator(storable), text_like(MAX_TOKEN_LENGTH)]
 
 
 class Failure(TypedDict):

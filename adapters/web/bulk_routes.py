@@ -15,10 +15,11 @@ from adapters.web.bulk_models import (
     preview_view,
 )
 from adapters.web.cursors import cut_page, read_cursor, write_cursor
-from adapters.web.description import problems
+from adapters.web.description import done, read_problems, write_problems
+from adapters.web.idempotency import IDEMPOTENT
 from adapters.web.operators import AskedBy
 from adapters.web.ports import BulkReplays
-from adapters.web.requests import PageQuery, json_only
+from adapters.web.requests import BulkQuery, json_only
 from adapters.web.responses import ExactJson
 from adapters.web.routes import TOKEN
 
@@ -34,8 +35,8 @@ def bulk_router(bulk: BulkReplays) -> APIRouter:
         "",
         status_code=201,
         response_model=PreviewView,
-        responses=problems(400, 401, 413, 415, 422, 503),
-        dependencies=[Depends(json_only)],
+        responses={**done(201), **write_problems(415)},
+        dependencies=[Depends(json_only), IDEMPOTENT],
     )
     async def preview_replay(body: BulkRequest) -> ExactJson:
         """Freezes the set of orders that are selected now, and says what would be done. Nothing is done yet."""
@@ -45,8 +46,8 @@ def bulk_router(bulk: BulkReplays) -> APIRouter:
         location = {"Location": f"{BULK_PATH}/{preview.replay.id}"}
         return ExactJson(preview_view(preview), 201, location)
 
-    @router.get("", response_model=BulkPage, responses=problems(400, 401, 503))
-    async def list_replays(query: Annotated[PageQuery, Query()]) -> ExactJson:
+    @router.get("", response_model=BulkPage, responses=read_problems())
+    async def list_replays(query: Annotated[BulkQuery, Query()]) -> ExactJson:
         """Bulk replays, the last ones first."""
         rows = await bulk.page(read_cursor("replays", query.cursor), query.limit + 1)
         page, last = cut_page(rows, query.limit)
@@ -57,7 +58,7 @@ def bulk_router(bulk: BulkReplays) -> APIRouter:
             }
         )
 
-    @router.get("/{id}", response_model=BulkView, responses=problems(400, 401, 404, 503))
+    @router.get("/{id}", response_model=BulkView, responses=read_problems(404))
     async def show_replay(replay_id: Annotated[UUID, Path(alias="id")]) -> ExactJson:
         """How far it has come."""
         return ExactJson(bulk_view(await bulk.get(replay_id)))
@@ -66,8 +67,8 @@ def bulk_router(bulk: BulkReplays) -> APIRouter:
         "/{id}/start",
         status_code=202,
         response_model=BulkView,
-        responses=problems(400, 401, 404, 409, 410, 413, 415, 422, 503),
-        dependencies=[Depends(json_only)],
+        responses={**done(202), **write_problems(404, 410, 415)},
+        dependencies=[Depends(json_only), IDEMPOTENT],
     )
     async def start_replay(
         replay_id: Annotated[UUID, Path(alias="id")], by: AskedBy, body: StartRequest
@@ -76,7 +77,12 @@ def bulk_router(bulk: BulkReplays) -> APIRouter:
         that names it."""
         return ExactJson(bulk_view(await bulk.start(replay_id, body.token, by=by)), 202)
 
-    @router.post("/{id}/cancel", response_model=BulkView, responses=problems(400, 401, 404, 409, 503))
+    @router.post(
+        "/{id}/cancel",
+        response_model=BulkView,
+        responses={**done(200), **write_problems(404)},
+        dependencies=[IDEMPOTENT],
+    )
     async def cancel_replay(replay_id: Annotated[UUID, Path(alias="id")], by: AskedBy) -> ExactJson:
         """Ends it behind the few orders that are under way at this moment; they are still counted."""
         return ExactJson(bulk_view(await bulk.cancel(replay_id, by=by)))

@@ -9,20 +9,31 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
-from adapters.operators import MAX_REASON_LENGTH, ActionKind, Asked, Operator
+from adapters.operators import ActionKind
 from adapters.postgres.queries import Edit
 from adapters.web.models import ActionView, Amount, Attempt, QuarantineSummary
-from adapters.web.requests import PageQuery, absent_if_empty, decimal, storable
+from adapters.web.requests import (
+    NEXT,
+    SAID_OR_DRY_RUN,
+    Empty,
+    Id,
+    PageQuery,
+    Reason,
+    like_cursor,
+    storable,
+    text_like,
+    whole,
+)
 from domain.effects import EffectKind
-from domain.identifiers import MAX_ORDER_ID
 from domain.messages import Kind
 from projections.replay import CallState
 
 MAX_EDIT_BODY_BYTES: Final = 4 * 1024 * 1024
 """Room for a whole message in base64."""
 MAX_HEADERS: Final = 1000
-
-Reason = Annotated[str, Field(max_length=MAX_REASON_LENGTH), AfterValidator(storable)]
+MAX_HEADER_NAME: Final = 1000
+MAX_VERSION: Final = 2**31 - 1
+_BASE64: Final = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 
 
 class _Deed(BaseModel):
@@ -33,11 +44,10 @@ class _Deed(BaseModel):
     reason: Reason = ""
     dry_run: Annotated[bool, Field(alias="dryRun")] = False
 
-    def asked_by(self, operator: Operator) -> Asked:
-        return Asked(operator, self.reason.strip())
-
 
 class _Reasoned(_Deed):
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=SAID_OR_DRY_RUN)
+
     @model_validator(mode="after")
     def _has_a_reason(self) -> Self:
         if not self.dry_run and not self.reason.strip():
@@ -52,7 +62,7 @@ class RetryRequest(_Deed):
 class SkipRequest(_Reasoned):
     """`version` names the call that is meant: if the order stands at another one by now, nothing is done."""
 
-    version: Annotated[int, Field(ge=1, le=MAX_ORDER_ID)] | None = None
+    version: Annotated[int, Field(ge=1, le=MAX_VERSION), BeforeValidator(whole)] | None = None
 
 
 class DiscardRequest(_Reasoned):
@@ -76,8 +86,13 @@ _Octets = Annotated[
     WithJsonSchema(
         {
             "oneOf": [
-                {"type": "string"},
-                {"type": "object", "properties": {"base64": {"type": "string"}}, "required": ["base64"]},
+                {"type": "string", "pattern": r"^[^\u0000]*$"},
+                {
+                    "type": "object",
+                    "properties": {"base64": {"type": "string", "pattern": _BASE64, "contentEncoding": "base64"}},
+                    "required": ["base64"],
+                    "additionalProperties": False,
+                },
             ]
         }
     ),
@@ -87,7 +102,7 @@ _Octets = Annotated[
 class HeaderRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: Annotated[str, Field(max_length=1000), AfterValidator(storable)]
+    name: Annotated[str, Field(max_length=MAX_HEADER_NAME), AfterValidator(storable), text_like(MAX_HEADER_NAME)]
     value: _Octets | None = None
 
 
@@ -105,9 +120,8 @@ class QuarantineRetryRequest(_Deed):
 
 
 class AuditQuery(PageQuery):
-    order: Annotated[
-        int | None, BeforeValidator(absent_if_empty), BeforeValidator(decimal), Field(ge=1, le=MAX_ORDER_ID)
-    ] = None
+    cursor: Annotated[Annotated[str, like_cursor("audit")] | None, Empty, Field(description=NEXT)] = None
+    order: Annotated[Id | None, Empty] = None
 
 
 class ParkedCall(TypedDict):

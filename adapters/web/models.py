@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import WithJsonSchema
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
-from adapters.operators import ActionKind, Via
+from adapters.operators import ActionKind, Role, Via
 from adapters.postgres.queries import DeliveryState, QuarantineState
 from adapters.web.wording import DecisionName
 from domain.effects import EffectKind
@@ -168,11 +168,13 @@ class ReplaySummary(TypedDict):
 
 
 class ActionView(TypedDict):
-    """Something that a person did. `operator` is a name as given."""
+    """Something that a person did. `operator` is a name as they gave it, `role` what they had proved; null for
+    deeds of a time when that wasn't written down."""
 
     id: int
     at: datetime
     operator: str
+    role: Role | None
     via: Via
     action: ActionKind
     reason: str

@@ -4,12 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 
+from adapters.web.conditions import Seen
 from adapters.web.cursors import cut_page, read_cursor, write_cursor
-from adapters.web.description import problems
+from adapters.web.description import done, read_problems, write_problems
+from adapters.web.idempotency import IDEMPOTENT
 from adapters.web.mending_models import ParkedAnswer, ParkedPage, RetryRequest, SkipRequest
-from adapters.web.operators import AskedBy
+from adapters.web.operators import AskedBy, asked
 from adapters.web.ports import Parking, Queries
-from adapters.web.requests import Id, PageQuery, json_if_any, json_only
+from adapters.web.requests import Id, ParkedQuery, json_if_any, json_only
 from adapters.web.responses import ExactJson
 from adapters.web.routes import TOKEN
 from adapters.web.views import parked_order
@@ -18,8 +20,8 @@ from adapters.web.views import parked_order
 def parked_router(queries: Queries, parking: Parking) -> APIRouter:
     router = APIRouter(prefix="/api/parked", tags=["parked"], dependencies=[TOKEN])
 
-    @router.get("", response_model=ParkedPage, responses=problems(400, 401, 503))
-    async def list_parked(query: Annotated[PageQuery, Query()]) -> ExactJson:
+    @router.get("", response_model=ParkedPage, responses=read_problems())
+    async def list_parked(query: Annotated[ParkedQuery, Query()]) -> ExactJson:
         """Orders whose calls stand still, smallest order ids first."""
         rows = await queries.parked(read_cursor("parked", query.cursor), query.limit + 1)
         page, last = cut_page(rows, query.limit)
@@ -35,32 +37,35 @@ def parked_router(queries: Queries, parking: Parking) -> APIRouter:
         status_code=202,
         response_model=ParkedAnswer,
         responses={
-            200: {"model": ParkedAnswer, "description": "Dry run"},
-            **problems(400, 401, 404, 409, 413, 415, 422, 503),
+            **done(200, model=ParkedAnswer, description="Dry run"),
+            **done(202),
+            **write_problems(404, 412, 415),
         },
-        dependencies=[Depends(json_if_any)],
+        dependencies=[Depends(json_if_any), IDEMPOTENT],
     )
     async def retry_order(
-        order_id: Annotated[Id, Path(alias="orderId")], by: AskedBy, body: RetryRequest | None = None
+        order_id: Annotated[Id, Path(alias="orderId")], by: AskedBy, seen: Seen, body: RetryRequest | None = None
     ) -> ExactJson:
         """Makes the order's next call due at once, with all its attempts: of a parked order, and of one that waits
         for its next attempt. However often it is asked for. The body may be left out."""
         wish = body or RetryRequest()
-        report = await parking.retry(order_id, wish.asked_by(by), dry_run=wish.dry_run)
+        wished = asked(by, wish.reason, seen, dry_run=wish.dry_run)
+        report = await parking.retry(order_id, wished, dry_run=wish.dry_run)
         return ExactJson(report.as_json(), 200 if wish.dry_run else 202)
 
     @router.post(
         "/{orderId}/skip",
         response_model=ParkedAnswer,
-        responses=problems(400, 401, 404, 409, 413, 415, 422, 503),
-        dependencies=[Depends(json_only)],
+        responses={**done(200), **write_problems(404, 412, 415)},
+        dependencies=[Depends(json_only), IDEMPOTENT],
     )
     async def skip_call(
-        order_id: Annotated[Id, Path(alias="orderId")], by: AskedBy, body: SkipRequest
+        order_id: Annotated[Id, Path(alias="orderId")], by: AskedBy, seen: Seen, body: SkipRequest
     ) -> ExactJson:
         """Gives up the call at which a parked order stands; the order goes on with its later calls. `warnings` say
         what becomes of it."""
-        report = await parking.skip(order_id, body.asked_by(by), dry_run=body.dry_run, version=body.version)
+        wished = asked(by, body.reason, seen, dry_run=body.dry_run)
+        report = await parking.skip(order_id, wished, dry_run=body.dry_run, version=body.version)
         return ExactJson(report.as_json())
 
     return router

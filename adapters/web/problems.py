@@ -9,6 +9,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.bulk import (
@@ -22,7 +23,14 @@ from adapters.bulk import (
 )
 from adapters.kafka.cluster import KafkaUnreachable
 from adapters.kafka.republisher import PartlyPublished
-from adapters.refusals import Refused, StillUnreadable, UnderWay, UnknownOrder, UnknownQuarantined
+from adapters.refusals import (
+    OrderChanged,
+    Refused,
+    StillUnreadable,
+    UnderWay,
+    UnknownOrder,
+    UnknownQuarantined,
+)
 from adapters.web.responses import ProblemResponse
 from domain.ports import StoreUnavailable
 
@@ -31,7 +39,8 @@ RETRY_AFTER_SECONDS: Final = 5
 MAX_SHOWN_FRAMES: Final = 5
 MAX_SHOWN_FAULTS: Final = 20
 
-_RETRY: Final = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+RETRY: Final = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +51,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(UnknownOrder, _unknown)
     app.add_exception_handler(UnknownQuarantined, _unknown)
     app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(OrderChanged, _changed)
     app.add_exception_handler(StillUnreadable, _still_unreadable)
     app.add_exception_handler(BulkRefused, _bulk_refused)
     app.add_exception_handler(StoreUnavailable, _store_unavailable)
@@ -80,9 +90,19 @@ async def _http_error(request: Request, error: Exception) -> ProblemResponse:
             detail = "there is nothing at this address"
         case 405:
             detail = f"{request.method} is not possible here"
+            return ProblemResponse(405, detail, headers={"Allow": ", ".join(_allowed(request))})
         case _:
             detail = error.detail
     return ProblemResponse(error.status_code, detail, headers=error.headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Of all endpoints at this address: the router knows only the first one's."""
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]
 
 
 async def _unknown(_: Request, error: Exception) -> ProblemResponse:
@@ -92,7 +112,11 @@ async def _unknown(_: Request, error: Exception) -> ProblemResponse:
 async def _refused(_: Request, error: Exception) -> ProblemResponse:
     assert isinstance(error, Refused)
     state = {} if error.state is None else {"state": error.state}
-    return ProblemResponse(409, str(error), headers=_RETRY if isinstance(error, UnderWay) else None, **state)
+    return ProblemResponse(409, str(error), headers=RETRY if isinstance(error, UnderWay) else None, **state)
+
+
+async def _changed(_: Request, error: Exception) -> ProblemResponse:
+    return ProblemResponse(412, str(error))
 
 
 async def _still_unreadable(_: Request, error: Exception) -> ProblemResponse:
@@ -117,13 +141,17 @@ async def _bulk_refused(_: Request, error: Exception) -> ProblemResponse:
 
 
 async def _store_unavailable(request: Request, error: Exception) -> ProblemResponse:
-    _log_failure(request.scope, 503, why=str(error))
-    return ProblemResponse(503, "the database can't be reached; try again", headers=_RETRY)
+    return store_unavailable(request.scope, error)
+
+
+def store_unavailable(scope: Scope, error: Exception) -> ProblemResponse:
+    _log_failure(scope, 503, why=str(error))
+    return ProblemResponse(503, "the database can't be reached; try again", headers=RETRY)
 
 
 async def _kafka_unreachable(request: Request, error: Exception) -> ProblemResponse:
     _log_failure(request.scope, 503, why=str(error))
-    return ProblemResponse(503, f"{error}; nothing was published", headers=_RETRY)
+    return ProblemResponse(503, f"{error}; nothing was published", headers=RETRY)
 
 
 async def _partly_published(request: Request, error: Exception) -> ProblemResponse:

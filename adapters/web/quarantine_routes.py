@@ -7,7 +7,8 @@ from starlette.concurrency import run_in_threadpool
 
 from adapters.refusals import UnknownQuarantined
 from adapters.web.cursors import cut_page, read_cursor, write_cursor
-from adapters.web.description import problems
+from adapters.web.description import done, read_problems, write_problems
+from adapters.web.idempotency import IDEMPOTENT
 from adapters.web.mending_models import (
     DiscardRequest,
     QuarantineAnswer,
@@ -15,7 +16,7 @@ from adapters.web.mending_models import (
     QuarantineRetryRequest,
 )
 from adapters.web.models import QuarantineView
-from adapters.web.operators import AskedBy
+from adapters.web.operators import AskedBy, asked
 from adapters.web.ports import Quarantining, Queries
 from adapters.web.requests import Id, QuarantineQuery, json_if_any, json_only
 from adapters.web.responses import ExactJson
@@ -26,7 +27,7 @@ from adapters.web.views import quarantine_summary, quarantine_view
 def quarantine_router(queries: Queries, quarantining: Quarantining) -> APIRouter:
     router = APIRouter(prefix="/api/quarantine", tags=["quarantine"], dependencies=[TOKEN])
 
-    @router.get("", response_model=QuarantinePage, responses=problems(400, 401, 503))
+    @router.get("", response_model=QuarantinePage, responses=read_problems())
     async def list_quarantine(query: Annotated[QuarantineQuery, Query()]) -> ExactJson:
         """Messages that could not be read, the last ones first."""
         rows = await queries.quarantine(query.state, read_cursor("quarantine", query.cursor), query.limit + 1)
@@ -38,7 +39,7 @@ def quarantine_router(queries: Queries, quarantining: Quarantining) -> APIRouter
             }
         )
 
-    @router.get("/{id}", response_model=QuarantineView, responses=problems(400, 401, 404, 503))
+    @router.get("/{id}", response_model=QuarantineView, responses=read_problems(404))
     async def show_quarantined(quarantine_id: Annotated[Id, Path(alias="id")]) -> ExactJson:
         """One message that could not be read, as it came, and what it was edited to if it was read again."""
         message = await queries.quarantined(quarantine_id)
@@ -49,8 +50,8 @@ def quarantine_router(queries: Queries, quarantining: Quarantining) -> APIRouter
     @router.post(
         "/{id}/retry",
         response_model=QuarantineAnswer,
-        responses=problems(400, 401, 404, 409, 413, 415, 422, 503),
-        dependencies=[Depends(json_if_any)],
+        responses={**done(200), **write_problems(404, 415)},
+        dependencies=[Depends(json_if_any), IDEMPOTENT],
     )
     async def retry_message(
         quarantine_id: Annotated[Id, Path(alias="id")], by: AskedBy, body: QuarantineRetryRequest | None = None
@@ -58,20 +59,22 @@ def quarantine_router(queries: Queries, quarantining: Quarantining) -> APIRouter
         """Reads the message again, edited if the body says so, and decides it at the place that it had. The body
         may be left out. If it can't be read even so, it's a 422 that says why, and the message stays open."""
         wish = body or QuarantineRetryRequest()
-        report = await quarantining.retry(quarantine_id, wish.asked_by(by), edit=wish.edit, dry_run=wish.dry_run)
+        wished = asked(by, wish.reason, dry_run=wish.dry_run)
+        report = await quarantining.retry(quarantine_id, wished, edit=wish.edit, dry_run=wish.dry_run)
         return ExactJson(report.as_json())
 
     @router.post(
         "/{id}/discard",
         response_model=QuarantineAnswer,
-        responses=problems(400, 401, 404, 409, 413, 415, 422, 503),
-        dependencies=[Depends(json_only)],
+        responses={**done(200), **write_problems(404, 415)},
+        dependencies=[Depends(json_only), IDEMPOTENT],
     )
     async def discard_message(
         quarantine_id: Annotated[Id, Path(alias="id")], by: AskedBy, body: DiscardRequest
     ) -> ExactJson:
         """Nobody needs the message any more. It is kept, and can't be read again."""
-        report = await quarantining.discard(quarantine_id, body.asked_by(by), dry_run=body.dry_run)
+        wished = asked(by, body.reason, dry_run=body.dry_run)
+        report = await quarantining.discard(quarantine_id, wished, dry_run=body.dry_run)
         return ExactJson(report.as_json())
 
     return router

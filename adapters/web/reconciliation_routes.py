@@ -9,10 +9,10 @@ from typing_extensions import TypedDict  # pydantic asks for this one below Pyth
 
 from adapters.postgres.reconciliation import DifferenceClass, DifferenceRow, DifferenceState
 from adapters.web.cursors import cut_page, read_cursor, write_cursor
-from adapters.web.description import problems
+from adapters.web.description import read_problems
 from adapters.web.models import Amount
 from adapters.web.ports import Reconciliation
-from adapters.web.requests import PageQuery
+from adapters.web.requests import NEXT, Empty, PageQuery, like_cursor
 from adapters.web.responses import ExactJson
 from adapters.web.routes import TOKEN
 from domain.lifecycle import Status
@@ -51,6 +51,7 @@ class DifferencesPage(TypedDict):
 
 
 class DifferencesQuery(PageQuery):
+    cursor: Annotated[Annotated[str, like_cursor("reconciliation")] | None, Empty, Field(description=NEXT)] = None
     state: DifferenceState = "open"
     verdict: Annotated[DifferenceClass | None, Field(alias="class")] = None
 
@@ -58,7 +59,7 @@ class DifferencesQuery(PageQuery):
 def reconciliation_router(reconciliation: Reconciliation) -> APIRouter:
     router = APIRouter(prefix="/api/reconciliation", tags=["reconciliation"], dependencies=[TOKEN])
 
-    @router.get("", response_model=DifferencesPage, responses=problems(400, 401, 503))
+    @router.get("", response_model=DifferencesPage, responses=read_problems())
     async def list_differences(query: Annotated[DifferencesQuery, Query()]) -> ExactJson:
         """Orders on which the third party and we didn't agree when they were last compared."""
         start = read_cursor("reconciliation", query.cursor)
@@ -66,7 +67,7 @@ def reconciliation_router(reconciliation: Reconciliation) -> APIRouter:
         page, last = cut_page(rows, query.limit)
         return ExactJson(
             {
-                "differences": [_difference(row) for row in page],
+                "differences": [difference_view(row) for row in page],
                 "next": write_cursor("reconciliation", last.id - 1) if last else None,
             }
         )
@@ -74,7 +75,7 @@ def reconciliation_router(reconciliation: Reconciliation) -> APIRouter:
     return router
 
 
-def _difference(row: DifferenceRow) -> dict[str, object]:
+def difference_view(row: DifferenceRow) -> dict[str, object]:
     return {
         "id": row.id,
         "orderId": row.order_id,

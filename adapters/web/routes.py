@@ -1,23 +1,24 @@
 """The endpoints under /api: each one parses, asks, and answers."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query
 from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
 
-from adapters.operators import Asked
 from adapters.postgres.queries import OrderFilter
 from adapters.refusals import UnknownOrder
+from adapters.web.conditions import ETAG, IsKnown, Seen, tagged_order
 from adapters.web.cursors import cut_page, read_cursor, write_cursor
-from adapters.web.description import problems
+from adapters.web.description import done, read_problems, write_problems
+from adapters.web.idempotency import IDEMPOTENT
 from adapters.web.models import (
     OrdersPage,
     OrderView,
     ReplayAnswer,
 )
-from adapters.web.operators import AskedBy
-from adapters.web.order_view import order_view
+from adapters.web.operators import AskedBy, asked
 from adapters.web.ports import Queries, Replays
 from adapters.web.requests import (
     Id,
@@ -28,14 +29,15 @@ from adapters.web.requests import (
 from adapters.web.responses import ExactJson
 from adapters.web.views import order_summary
 
+_TOKENS: Final = "CASHBACK_API_TOKEN; CASHBACK_API_READ_TOKEN for what changes nothing, dry runs too"
 # For the description only: auth.py asks for the token, on every path.
-TOKEN = Depends(HTTPBearer(auto_error=False, description="CASHBACK_API_TOKEN"))
+TOKEN = Depends(HTTPBearer(auto_error=False, description=_TOKENS))
 
 
 def orders_router(queries: Queries, replays: Replays) -> APIRouter:
     router = APIRouter(prefix="/api/orders", tags=["orders"], dependencies=[TOKEN])
 
-    @router.get("", response_model=OrdersPage, responses=problems(400, 401, 503))
+    @router.get("", response_model=OrdersPage, responses=read_problems())
     async def list_orders(query: Annotated[OrdersQuery, Query()]) -> ExactJson:
         """A page of orders, greatest order ids first."""
         wanted = OrderFilter(query.status, query.buyer, query.doubtful, query.held)
@@ -48,30 +50,44 @@ def orders_router(queries: Queries, replays: Replays) -> APIRouter:
             }
         )
 
-    @router.get("/{orderId}", response_model=OrderView, responses=problems(400, 401, 404, 503))
-    async def show_order(order_id: Annotated[Id, Path(alias="orderId")]) -> ExactJson:
-        """One order, from its events: state, amounts, and every message with its decision and calls."""
+    @router.get(
+        "/{orderId}",
+        response_model=OrderView,
+        responses={
+            200: {"headers": ETAG},
+            304: {"description": "Nothing has changed", "headers": ETAG},
+            **read_problems(404),
+        },
+    )
+    async def show_order(order_id: Annotated[Id, Path(alias="orderId")], is_known: IsKnown) -> Response:
+        """One order, from its events: state, amounts, and every message with its decision and calls. Writes take
+        its `ETag` as `If-Match`."""
         record = await queries.order(order_id)
         if record is None:
             raise UnknownOrder(order_id)
-        return ExactJson(await run_in_threadpool(order_view, record))
+        body, tag = await run_in_threadpool(tagged_order, record)
+        headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+        if is_known(tag):
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type=ExactJson.media_type, headers=headers)
 
     @router.post(
         "/{orderId}/replay",
         status_code=202,
         response_model=ReplayAnswer,
         responses={
-            200: {"model": ReplayAnswer, "description": "Dry run"},
-            **problems(400, 401, 404, 409, 413, 415, 422, 502, 503),
+            **done(200, model=ReplayAnswer, description="Dry run"),
+            **done(202),
+            **write_problems(404, 412, 415, 502),
         },
-        dependencies=[Depends(json_only)],
+        dependencies=[Depends(json_only), IDEMPOTENT],
     )
     async def replay_order(
-        order_id: Annotated[Id, Path(alias="orderId")], by: AskedBy, body: ReplayRequest
+        order_id: Annotated[Id, Path(alias="orderId")], by: AskedBy, seen: Seen, body: ReplayRequest
     ) -> ExactJson:
         """Sends an order's calls or messages again; with `dryRun` it only says which, and what that could cost."""
-        asked = Asked(by, (body.reason or "").strip())
-        report = await replays.replay(order_id, body.mode, asked=asked, dry_run=body.dry_run, wish=body.wish)
+        wished = asked(by, body.reason, seen, dry_run=body.dry_run)
+        report = await replays.replay(order_id, body.mode, asked=wished, dry_run=body.dry_run, wish=body.wish)
         return ExactJson(report.as_json(), 200 if body.dry_run else 202)
 
     return router

@@ -1,6 +1,7 @@
 """From what is known to what is shown."""
 
 import base64
+from typing import TYPE_CHECKING
 
 from adapters.postgres.actions import ActionRow
 from adapters.postgres.queries import (
@@ -12,7 +13,6 @@ from adapters.postgres.queries import (
     QuarantineRow,
     ReplayRow,
 )
-from adapters.web.mending_models import ParkedCall, ParkedOrder
 from adapters.web.models import (
     ActionView,
     Attempt,
@@ -27,6 +27,9 @@ from domain.events import Doubt
 from domain.instants import format_instant
 from projections.orders import OrderRow
 from projections.third_party import path_of
+
+if TYPE_CHECKING:  # it loads FastAPI, which the command line does without
+    from adapters.web.mending_models import ParkedCall, ParkedOrder
 
 
 def order_summary(row: OrderRow) -> OrderSummary:
@@ -56,7 +59,7 @@ def attempt_view(row: AttemptRow) -> Attempt:
     }
 
 
-def parked_order(row: ParkedRow) -> ParkedOrder:
+def parked_order(row: ParkedRow) -> "ParkedOrder":
     return {
         "orderId": row.order_id,
         "parkedAt": row.parked_at,
@@ -68,7 +71,7 @@ def parked_order(row: ParkedRow) -> ParkedOrder:
     }
 
 
-def _parked_call(row: ParkedRow) -> ParkedCall | None:
+def _parked_call(row: ParkedRow) -> "ParkedCall | None":
     if row.kind is None or row.version is None or row.key is None:
         return None
     method, path = path_of(row.kind, row.order_id)
@@ -145,6 +148,7 @@ def action_view(row: ActionRow) -> ActionView:
         "id": row.id,
         "at": row.done_at,
         "operator": row.operator,
+        "role": row.role,
         "via": row.via,
         "action": row.kind,
         "reason": row.reason,

@@ -236,19 +236,19 @@ def test_an_ordinary_user_can_run_it(start: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "settings", "said"),
+    ("arguments", "settings", "code", "said"),
     [
-        ([], {"database_url": "postgresql://127.0.0.1:1/none"}, "error: can't reach PostgreSQL:"),
-        (["--reset"], {"database_url": "postgresql://127.0.0.1:1/none"}, "error: --reset:"),
+        ([], {"database_url": "postgresql://127.0.0.1:1/none"}, 3, "error: can't reach PostgreSQL:"),
+        (["--reset"], {"database_url": "postgresql://127.0.0.1:1/none"}, 1, "error: --reset:"),
     ],
 )
 def test_what_cannot_be_used_is_told_in_one_line(
-    start: Start, arguments: list[str], settings: dict[str, object], said: str
+    start: Start, arguments: list[str], settings: dict[str, object], code: int, said: str
 ) -> None:
     """And what was started before is stopped."""
     demo = start(command("demo", *arguments), settings)
 
-    assert demo.wait() == 1
+    assert demo.wait() == code
     last = demo.text.splitlines()[-1]
     assert last.startswith(said)
     assert "Traceback" not in demo.text

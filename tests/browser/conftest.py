@@ -3,13 +3,14 @@ thread has an event loop, and tests elsewhere want their own."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from adapters.postgres.migrate import migrate
 from sandbox.browser import Browser, fetch, missing
 from sandbox.postgres import create_database, drop_database
+from tests.browser.looking import DESK, IN_THE_DARK, PHONE, overflow_px, serious_faults
 from tests.browser.world import READ_TOKEN, TOKEN, World, playing
 from tests.support.clusters import Cluster, must_not_be_missing
 
@@ -19,8 +20,21 @@ if TYPE_CHECKING:
 
 SCREENSHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
 DATABASE = "cashback_browser"
+WHOLE = {
+    "order",
+    "skip",
+    "replay-new-keys",
+    "quarantine-edit",
+    "bulk-preview",
+    "comparison",
+    "replay-many",
+    "compare",
+}
+"""Pictures of pages that are longer than the window."""
 PATIENCE_MS = 30_000
 """How long a slow machine may take to show something."""
+
+OPERATOR, READER = "Ada Lovelace", "Rita Reader"
 
 OpenPage = Callable[..., "Page"]
 
@@ -93,14 +107,43 @@ def open_page(chromium: "Chromium", world: World) -> Iterator[OpenPage]:
     assert said == []
 
 
+def expect(what: Any) -> Any:
+    """Playwright's: it waits for what is expected."""
+    from playwright.sync_api import expect as playwright_expect
+
+    return playwright_expect(what)
+
+
+def heading(page: "Page") -> Any:
+    return page.get_by_role("heading", level=1)
+
+
 def is_refused_page(message: "ConsoleMessage") -> bool:
     return message.text.startswith("Failed to load resource") and "/static/" not in message.location["url"]
 
 
 def sign_in(page: "Page", token: str = TOKEN) -> None:
-    page.get_by_label("Your name").fill("Ada Lovelace" if token != READ_TOKEN else "Rita Reader")
+    page.get_by_label("Your name").fill(READER if token == READ_TOKEN else OPERATOR)
     page.get_by_label("Token of the API").fill(token)
     page.get_by_role("button", name="Sign in").click()
+
+
+@pytest.fixture
+def look_at(browser_parts: Browser, picture_of: Callable[["Page", str], None]) -> Callable[["Page", str], None]:
+    """Of a page that only a form leads to: what tests/browser/test_every_page.py sees to for the others."""
+
+    def look(page: "Page", name: str) -> None:
+        page.set_viewport_size(DESK)
+        picture_of(page, name)
+        assert serious_faults(page, browser_parts) == []
+        page.emulate_media(color_scheme="dark")
+        assert serious_faults(page, browser_parts, only=IN_THE_DARK) == []
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size(PHONE)
+        assert overflow_px(page) == 0
+        page.set_viewport_size(DESK)
+
+    return look
 
 
 @pytest.fixture
@@ -111,6 +154,6 @@ def picture_of(request: pytest.FixtureRequest) -> Callable[["Page", str], None]:
     def keep(page: "Page", name: str) -> None:
         if wanted:
             SCREENSHOTS.mkdir(exist_ok=True)
-            page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=name == "order")
+            page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=name in WHOLE)
 
     return keep

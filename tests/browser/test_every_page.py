@@ -1,13 +1,14 @@
 """What must be true of every page of the console, in the real browser."""
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sandbox.browser import Browser
 from tests.browser.conftest import OpenPage
-from tests.browser.world import BUYER, READ_TOKEN, STORY, World
+from tests.browser.looking import DESK, IN_THE_DARK, PHONE, overflow_px, serious_faults
+from tests.browser.world import BUYER, PARKED, STORY, World
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser as Chromium
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-PHONE = {"width": 360, "height": 740}
-SERIOUS = {"serious", "critical"}
-FAULTS = "axe.run(document, {resultTypes: ['violations']}).then((found) => [found.violations, found.passes.length])"
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 BACKGROUND = "getComputedStyle(document.documentElement).backgroundColor"
 
 
@@ -26,7 +23,8 @@ BACKGROUND = "getComputedStyle(document.documentElement).backgroundColor"
 def places(world: World) -> Iterator[dict[str, str]]:
     """Every kind of page by its name, with something on it."""
     wish = {"mode": "republish", "select": {"orders": [STORY]}, "reason": "the buyer called"}
-    replay = world.api("POST", "/api/replays", json=wish).json()["id"]
+    world.api("POST", "/api/replays", json=wish).raise_for_status()
+    [(replay,)] = world.sql("SELECT id FROM bulk_replay ORDER BY done DESC, number DESC LIMIT 1")
     world.sql(
         "INSERT INTO reconciliation (order_id, class, our_status, our_amount, their_status, their_amount)"
         " VALUES (%s, 'amount', 'COMPLETED', 7.5, 'COMPLETED', 6) ON CONFLICT DO NOTHING",
@@ -38,33 +36,31 @@ def places(world: World) -> Iterator[dict[str, str]]:
         STORY,
     )
     world.invent_an_hour()
-    [(quarantined,)] = world.sql("SELECT id FROM quarantine")
+    [(quarantined,)] = world.sql("SELECT id FROM quarantine ORDER BY id LIMIT 1")
     yield {
         "overview": "/",
         "orders": "/orders",
         "search": f"/search?q={BUYER}",
         "order": f"/orders/{STORY}",
         "replay-dry-run": f"/orders/{STORY}/replay?mode=redeliver",
+        "republish": f"/orders/{STORY}/replay?mode=republish",
         "parked": "/parked",
+        "retry": f"/parked/{PARKED}/retry",
+        "skip": f"/parked/{PARKED}/skip",
         "quarantine": "/quarantine",
         "quarantined": f"/quarantine/{quarantined}",
+        "read-again": f"/quarantine/{quarantined}/retry",
+        "edit": f"/quarantine/{quarantined}/edit",
+        "discard": f"/quarantine/{quarantined}/discard",
         "replays": "/replays",
+        "replay-many": "/replays/new",
         "bulk-replay": f"/replays/{replay}",
         "reconciliation": "/reconciliation",
+        "compare": f"/reconciliation/compare?orders={STORY}",
         "audit": "/audit",
         "nothing-there": "/nothing",
     }
     world.sql("DELETE FROM reconciliation")
-
-
-def serious_faults(page: "Page", browser_parts: Browser) -> list[Any]:
-    """As axe-core finds them. Its script is brought in by the test, past the page's own policy."""
-    page.evaluate(browser_parts.axe.read_text("utf-8"))
-    violations, passes = page.evaluate(FAULTS)
-    assert passes > 0, "it looked at something"
-    return [
-        (each["id"], [node["html"] for node in each["nodes"]]) for each in violations if each["impact"] in SERIOUS
-    ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -76,17 +72,17 @@ def test_no_page_has_a_serious_fault_of_accessibility(
     picture_of: Callable[["Page", str], None],
 ) -> None:
     """Nor in the dark, which is dark."""
-    page = open_page("/sign-in", token=None, color_scheme=scheme, viewport={"width": 1180, "height": 760})
+    page = open_page("/sign-in", token=None, color_scheme=scheme, viewport=DESK)
     assert serious_faults(page, browser_parts) == []
     if scheme == "light":
         picture_of(page, "sign-in")
-    page = open_page("/", color_scheme=scheme, viewport={"width": 1180, "height": 760})
+    page = open_page("/", color_scheme=scheme, viewport=DESK)
     darkness = sum(int(part) for part in page.evaluate(BACKGROUND).strip("rgb()").split(","))
     assert (darkness < 128 * 3) == (scheme == "dark")
-    faults = {}
+    faults, only = {}, IN_THE_DARK if scheme == "dark" else None
     for name, path in places.items():
         page.goto(path)
-        if found := serious_faults(page, browser_parts):
+        if found := serious_faults(page, browser_parts, only=only):
             faults[name] = found
         if scheme == "light":
             picture_of(page, name)
@@ -99,13 +95,13 @@ def test_no_page_is_wider_than_a_phone(
     open_page: OpenPage, places: dict[str, str], picture_of: Callable[["Page", str], None]
 ) -> None:
     """Pictures and bytes may scroll within their own frame."""
-    page = open_page("/", viewport=PHONE, token=READ_TOKEN)
+    page = open_page("/", viewport=PHONE)
     wider = {}
     for name, path in places.items():
         page.goto(path)
-        if page.evaluate(OVERFLOW) > 0:
-            wider[name] = page.evaluate(OVERFLOW)
-        if name in {"overview", "order"}:
+        if pixels := overflow_px(page):
+            wider[name] = pixels
+        if name in {"overview", "order", "skip"}:
             picture_of(page, f"{name}-phone")
     assert wider == {}
 

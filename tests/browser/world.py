@@ -13,6 +13,7 @@ from uuid import UUID, uuid5
 import httpx
 
 from adapters.kafka.publisher import Outgoing
+from domain.exact_json import loads
 from domain.instants import NANOSECONDS_PER_SECOND, format_instant
 from domain.messages import Kind
 from sandbox.broker import create_topic
@@ -86,6 +87,29 @@ class World:
     def calls_of(self, order_id: int) -> list[dict[str, Any]]:
         """As the third party saw them."""
         return [call for call in self.sandbox.calls if call["orderId"] == order_id]
+
+    def there(self, order_id: int) -> dict[str, Any] | None:
+        """How the order stands in the third party's books; None if it isn't there."""
+        url = f"{self.sandbox.url}/v1/cashbacks/{order_id}"
+        answer = httpx.get(url, trust_env=False, timeout=DEADLINE_SECONDS)
+        return None if answer.status_code == 404 else dict(loads(answer.raise_for_status().content))
+
+    def lose_their_books(self) -> None:
+        """The third party forgets every order, call and key."""
+        httpx.delete(f"{self.sandbox.url}/_sandbox", trust_env=False, timeout=DEADLINE_SECONDS).raise_for_status()
+
+    def stands(self, order_id: int, *settled: int) -> bool:
+        """Whether just these versions of its calls are settled, and nothing is due."""
+        calls = self.sql("SELECT version, settled_at IS NOT NULL FROM effect WHERE order_id = %s", order_id)
+        return sorted(version for version, is_settled in calls if is_settled) == list(settled)
+
+    def is_parked(self, order_id: int) -> bool:
+        return bool(self.sql("SELECT 1 FROM delivery WHERE order_id = %s AND parked_at IS NOT NULL", order_id))
+
+    def actions(self, order_id: int) -> list[tuple[str, str, str]]:
+        """Who did what to it, and why; in this order."""
+        asked = "SELECT action, operator, reason FROM operator_action WHERE order_id = %s ORDER BY id"
+        return [(action, who, why) for action, who, why in self.sql(asked, order_id)]
 
     def api(self, method: str, path: str, **more: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {TOKEN}"}

@@ -31,6 +31,7 @@ from tests.support.running_api import (
 )
 
 if TYPE_CHECKING:
+    from adapters.web.idempotency import Requests
     from adapters.web.ports import Actions, BulkReplays, Parking, Quarantining, Queries, Reconciliation, Replays
 
 pytestmark = pytest.mark.slow
@@ -258,6 +259,7 @@ class TestRefusals:
                 reconciliation=cast("Reconciliation", None),
                 parking=cast("Parking", None),
                 quarantining=cast("Quarantining", None),
+                requests=cast("Requests", None),
                 actions=cast("Actions", None),
                 health=FakeHealth(),
                 metrics_text=metrics_text,

@@ -1,5 +1,6 @@
 """Bulk replays from the command line and by the service, as real processes."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -54,16 +55,23 @@ def test_a_preview_is_shown_and_done_with_its_token_or_with_a_yes(
         again = apps.run("replay-many", "--token", token)
         assert (again.returncode, "is done already: it can't be started" in again.stderr) == (1, True)
 
-        dry = apps.run("replay-many", "--status", "COMPLETED", "--changed-to", "2100-01-01T00:00:00Z", "--dry-run")
-        assert (dry.returncode, "republish: 20 orders" in dry.stdout) == (0, True), dry.stderr
+        choice = ("--status", "COMPLETED", "--changed-to", "2100-01-01T00:00:00Z")
+        dry = apps.run("replay-many", *choice, "--dry-run", "--json")
+        assert (dry.returncode, dry.stderr) == (0, "")
+        foretold = json.loads(dry.stdout)
+        assert (foretold["mode"], foretold["total"], foretold["byStatus"]) == ("republish", 20, {"COMPLETED": 20})
+        assert foretold["token"]
         at_once = apps.run("replay-many", "--status", "COMPLETED", "--rate", "1000", "--yes")
         assert (at_once.returncode, "20 done" in at_once.stdout) == (0, True), at_once.stderr
 
         listed = apps.run("replays")
-        assert [listed.stdout.count(word) for word in ("done  ", "previewed")] == [2, 1], listed.stdout
-        replay_id = re.findall(r"[0-9a-f-]{36}", listed.stdout)[0]
+        states = re.findall(r"^([0-9a-f-]{36})  republish  (done|previewed)  ", listed.stdout, re.MULTILINE)
+        assert [state for _, state in states] == ["done", "previewed", "done"], listed.stdout
+        replay_id = states[0][0]
         shown = apps.run("replays", replay_id)
         assert shown.stdout.startswith(f"republish {replay_id}: done\n20 done, 0 failed, of 20 orders\n")
+        as_json = json.loads(apps.run("replays", replay_id, "--json").stdout)
+        assert (as_json["id"], as_json["state"], as_json["done"]) == (replay_id, "done", 20)
     assert len(read(broker, settings["kafka_topic"], 3, 2 * 2 * len(ORDERS))) == 80
 
 

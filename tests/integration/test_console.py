@@ -13,6 +13,7 @@ import pytest
 from adapters.postgres.console import SILENT_SECONDS, PostgresConsole
 from adapters.postgres.pool import Database
 from adapters.postgres.queries import OrderFilter
+from adapters.web.console.attempts import MAX_FAILURES_PER_ADDRESS, WINDOW_SECONDS
 from adapters.web.console.gate import COOKIE, MAX_FORM_BYTES
 from domain.lifecycle import Status
 from domain.messages import Kind
@@ -32,7 +33,15 @@ PAGES: Final = [
     REPLAY,
     "/search?q=1",
     "/parked",
+    f"/parked/{ORDER_ID}/retry",
+    f"/parked/{ORDER_ID}/skip",
     "/quarantine",
+    "/quarantine/1/retry",
+    "/quarantine/1/edit",
+    "/quarantine/1/discard",
+    "/replays/new",
+    "/reconciliation/compare",
+    f"/reconciliation/runs/{uuid4()}",
     "/quarantine/1",
     "/replays",
     f"/replays/{uuid4()}",
@@ -63,6 +72,11 @@ def form_token(page: httpx.Response) -> str:
     return found[1]
 
 
+def form_of(page: httpx.Response) -> dict[str, str]:
+    """What a page's form carries unseen."""
+    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.text))
+
+
 def ask(database_url: str, question: Callable[[PostgresConsole], Awaitable[T]]) -> T:
     async def asked() -> T:
         async with Database(database_url) as database:
@@ -73,10 +87,9 @@ def ask(database_url: str, question: Callable[[PostgresConsole], Awaitable[T]]) 
 
 class TestTokens:
     def test_the_reading_token_reads_the_api_and_changes_nothing(self, api: Api) -> None:
-        """Not even by a dry run, which is asked for like the deed."""
         api.client.headers["Authorization"] = f"Bearer {READ_TOKEN}"
         assert api.get("/api/orders").status_code == 200
-        refused = api.replay(ORDER_ID, "redeliver", dry_run=True)
+        refused = api.replay(ORDER_ID, "redeliver")
         assert (refused.status_code, refused.json()["detail"]) == (403, "the token may read, and change nothing")
         assert "insufficient_scope" in refused.headers["WWW-Authenticate"]
 
@@ -118,12 +131,24 @@ class TestDoor:
             assert (refused.status_code, "Set-Cookie" in refused.headers) == (422, False)
             assert TOKEN not in refused.text
 
+    def test_whoever_fails_too_often_must_wait(self, api: Api) -> None:
+        """Told so, with the time; even with the right token. Who is signed in already isn't concerned."""
+        sign_in(api)
+        for _ in range(MAX_FAILURES_PER_ADDRESS):
+            assert sign_in(api, "wrong").status_code == 422
+        refused = sign_in(api)
+        assert (refused.status_code, "Set-Cookie" in refused.headers) == (429, False)
+        assert 0 < int(refused.headers["Retry-After"]) <= WINDOW_SECONDS
+        assert "Too many attempts have failed. Try again in" in refused.text
+        assert TOKEN not in refused.text
+        assert api.get("/orders").status_code == 200
+
     def test_a_form_that_is_not_ours_does_nothing(self, api: Api, database_url: str) -> None:
         """Whatever is wrong with it; the same with its own token is carried out."""
         tell(database_url, record_of(Kind.CREATED))
         deliver(database_url)
         sign_in(api)
-        form = {"form_token": form_token(api.get(REPLAY)), "reason": "asked for", "confirmed": "yes"}
+        form = form_of(api.get(REPLAY)) | {"reason": "asked for", "confirmed": "yes"}
         refused = [
             api.client.post(REPLAY, data=form | {"form_token": "x"}),
             api.client.post(REPLAY, data=form, headers={"Sec-Fetch-Site": "same-site"}),
@@ -133,13 +158,26 @@ class TestDoor:
             api.client.post(REPLAY, data=form | {"reason": " "}),
             api.client.post(REPLAY, data=form | {"reason": "x" * 1001}),
             api.client.post(REPLAY, data=form | {"confirmed": ""}),
+            api.client.post(REPLAY, data=form | {"seen": "another plan"}),
         ]
-        assert [each.status_code for each in refused] == [403, 403, 415, 413, 400, 422, 422, 422]
+        assert [each.status_code for each in refused] == [403, 403, 415, 413, 400, 422, 422, 422, 409]
         assert sql(database_url, "SELECT * FROM replay") == []
         assert api.client.post(REPLAY, data=form).status_code == 303
         assert sql(database_url, "SELECT operator, via, reason FROM operator_action") == [
             ("Ada", "api", "asked for")
         ]
+
+    def test_only_whoever_may_act_sends_large_forms(self, api: Api) -> None:
+        """Thousands of order ids, to the one form that takes them."""
+        orders = " ".join(str(10**9 + number) for number in range(2 * MAX_FORM_BYTES // 11))
+        statuses = {}
+        for token in (TOKEN, READ_TOKEN):
+            sign_in(api, token)
+            form = {"form_token": form_token(api.get("/parked")), "orders": orders, "reason": "why", "rate": "1"}
+            form["mode"] = "republish"
+            paths = ("/replays/new", "/reconciliation/compare")
+            statuses[token] = [api.client.post(path, data=form).status_code for path in paths]
+        assert statuses == {TOKEN: [200, 413], READ_TOKEN: [413, 413]}
 
     def test_a_reader_looks_at_a_plan_and_cannot_carry_it_out(self, api: Api, database_url: str) -> None:
         """With a form of their own making, for their own session."""
@@ -198,6 +236,30 @@ class TestPages:
             assert shown.status_code == 200
             assert evil not in shown.text
             assert "&lt;script&gt;" in shown.text
+
+    def test_a_comparison_is_started_watched_and_cancelled(self, api: Api, database_url: str) -> None:
+        """A wish that can't be met is told on the form, with what was typed; a second one must wait."""
+        tell(database_url, record_of(Kind.CREATED))
+        sign_in(api)
+        path = "/reconciliation/compare"
+        form = form_of(api.get(path)) | {"which": "some", "orders": f"{ORDER_ID}", "rate": "1", "confirmed": "yes"}
+        form["reason"] = "asked for"
+        wrong = [{"orders": "x"}, {"orders": ""}, {"rate": "0"}, {"reason": ""}, {"confirmed": ""}]
+        for each in wrong:
+            refused = api.client.post(path, data=form | each)
+            assert (refused.status_code, f'value="{(form | each)["rate"]}"' in refused.text) == (422, True)
+        started = api.client.post(path, data=form)
+        assert started.status_code == 303
+        assert api.client.post(path, data=form).status_code == 409
+        run = started.headers["Location"]
+        assert "running" in api.get(run).text
+        assert api.client.post(f"{run}/cancel", data=form).status_code == 303
+        assert "cancelled" in api.get(run).text
+        asked = "SELECT action, operator, reason FROM operator_action ORDER BY id"
+        assert sql(database_url, asked) == [
+            ("compare", "Ada", "asked for"),
+            ("compare_cancel", "Ada", "asked for"),
+        ]
 
     def test_an_asset_may_be_kept_and_a_page_may_not(self, api: Api) -> None:
         """An asset's address changes with it; what isn't there is told as such."""

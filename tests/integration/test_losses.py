@@ -1,5 +1,6 @@
 """What Kafka may lose, lost in earnest: the partition stops by name, the others go on, and a command accepts it."""
 
+import json
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -236,6 +237,16 @@ def test_a_log_that_begins_after_our_position_stops_that_partition_until_it_is_a
     seen = f"{scene.topic}/0: log_truncated, position 10, log 20 to 30, missing: 10 messages"
     other = f"{scene.topic}/1: nothing lost, position 10, log 0 to 10"
     assert scene.accept("--dry-run") == (0, f"{seen}, would go on from 20\n{other}\n")
+    as_json = json.loads(scene.accept("--dry-run", "--json")[1])
+    assert as_json["partitions"][0] == {
+        "partition": 0,
+        "loss": "log_truncated",
+        "position": 10,
+        "logStart": 20,
+        "logEnd": 30,
+        "missing": 10,
+        "goesOnFrom": 20,
+    }
     assert scene.accept("--partition", "1", "--reason", WHY) == (
         1,
         f"error: nothing is lost of partition 1 of {scene.topic}: there is nothing to accept\n",

@@ -94,6 +94,7 @@ class TestRetry:
             "id": 0,
             "at": "",
             "operator": "Jürgen",
+            "role": "no token",
             "via": "api",
             "action": "retry",
             "reason": "mended",
@@ -330,11 +331,11 @@ def test_other_orders_go_on_while_one_stands(parked: str, api: Api) -> None:
 
 
 def test_the_commands_do_what_the_endpoints_do(parked: str, tmp_path: Path) -> None:
-    """Reports are JSON on the output; a refusal is one line and exit code 1. The machine's user is on record."""
+    """With `--json` the same reports; a refusal is one line and exit code 1. The machine's user is on record."""
     settings = {"database_url": parked}
 
     def run(*arguments: str) -> Any:
-        done = run_app(*arguments, folder=tmp_path, settings=settings)
+        done = run_app(*arguments, "--json", folder=tmp_path, settings=settings)
         assert (done.returncode, done.stderr) == (0, "")
         return json.loads(done.stdout)
 

@@ -191,16 +191,16 @@ def test_a_whole_message_fits_into_an_edit(database_url: str, api: Api) -> None:
 
 
 def test_the_command_lists_shows_and_acts(database_url: str, tmp_path: Path) -> None:
-    """One message a line; an edit comes from a file."""
+    """As the API does; an edit comes from a file."""
     tell(database_url, CREATED, BROKEN, record(None, offset=3))
     settings = {"database_url": database_url}
 
     def run(*arguments: str) -> str:
-        done = run_app("quarantine", *arguments, folder=tmp_path, settings=settings)
+        done = run_app("quarantine", *arguments, "--json", folder=tmp_path, settings=settings)
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
-    assert [json.loads(line)["id"] for line in run("--state", "open").splitlines()] == [2, 1]
+    assert [each["id"] for each in json.loads(run("--state", "open"))["quarantined"]] == [2, 1]
     assert json.loads(run("1"))["value"]["text"] == text(BROKEN.value)
     (tmp_path / "mended.json").write_bytes(MENDED.value or b"")
     done = json.loads(run("1", "--retry", "--value", "mended.json"))

@@ -9,6 +9,7 @@ import pytest
 
 from adapters.postgres import rebuild as postgres_rebuild
 from adapters.postgres.rebuild import rebuild
+from domain.exact_json import loads
 from tests.integration.waiting import DEADLINE_SECONDS
 from tests.support.event_store import append, project, renumbered, sql, streams
 from tests.support.processes import REPOSITORY, bare_environment, run_app
@@ -38,6 +39,11 @@ def test_it_shows_what_it_found(told: str, tmp_path: Path) -> None:
     assert differs.returncode == 1
     assert "order 2: cashback differs from what the events say" in differs.stdout
     assert "1 differences" in differs.stdout
+    told_so = run_app("rebuild", "--check", "2", "99", "--json", folder=tmp_path, settings={"database_url": told})
+    found = loads(told_so.stdout)
+    assert (told_so.returncode, found["differenceCount"], found["missing"]) == (1, 1, 1)
+    assert found["differences"] == [{"orderId": 2, "what": "cashback differs from what the events say"}]
+    assert found["byStatus"] == {"COMPLETED": {"orders": 1, "cashbackAmount": 6}}
     anew = run_app("rebuild", "--read-models", folder=tmp_path, settings={"database_url": told})
     assert anew.returncode == 0, anew.stderr
     assert rebuild(told, [], lambda *_: None, check=True).differences == []

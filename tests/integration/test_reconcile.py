@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import pytest
 
 from adapters.auditing import Auditor
-from adapters.command_line import operators
+from adapters.command_line import looking
 from adapters.postgres.feeds import PostgresFeed, write_intended_calls
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.pool import Database
@@ -20,6 +20,7 @@ from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.reconciling import Reconciler, Tally
 from adapters.settings import BadSetting
 from domain.effects import EffectKind
+from domain.exact_json import loads
 from domain.messages import Kind
 from projections import third_party as third_party_projection
 from projections.ports import Answer, Lookup, Outcome, Settlement, ThirdParty
@@ -384,6 +385,21 @@ def test_the_command_shows_what_differs_and_says_so_with_its_exit_code(database_
         assert "COMPLETED 6.50" in said
         assert "30 orders compared: 29 agrees, 1 amount" in said
 
+        done = run_app("reconcile", "12", "31", "--json", folder=tmp_path, settings=settings)
+        found = loads(done.stdout)
+        assert (done.returncode, found["orders"], found["classes"]["amount"]) == (1, 2, 1)
+        assert found["differences"] == [
+            {
+                "orderId": 12,
+                "class": "amount",
+                "ours": {"status": "COMPLETED", "cashbackAmount": 6},
+                "theirs": {"status": "COMPLETED", "cashbackAmount": Decimal("6.50")},
+                "detail": None,
+                "broken": [],
+            }
+        ]
+        assert found["unheardOf"] == [31]
+
         code, said = reconcile("--sample", "5")
         assert "5 orders compared" in said
         code, said = reconcile("11", "31", "11")
@@ -398,9 +414,9 @@ def test_the_command_shows_what_differs_and_says_so_with_its_exit_code(database_
 def test_a_choice_that_makes_no_sense_is_refused() -> None:
     """Before anything is opened."""
     with pytest.raises(BadSetting, match="--since: not an RFC 3339 date-time"):
-        operators.reconcile(since="yesterday")
+        looking.reconcile(since="yesterday")
     with pytest.raises(BadSetting, match="--since and --sample choose among all orders"):
-        operators.reconcile([11], sample=5)
+        looking.reconcile([11], sample=5)
 
 
 def _over(books: Books) -> FakeThirdParty:

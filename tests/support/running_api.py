@@ -17,6 +17,7 @@ from adapters.kafka.records import Record
 from adapters.kafka.republisher import KafkaRepublisher
 from adapters.postgres.actions import PostgresActions
 from adapters.postgres.bulk import PostgresBulk
+from adapters.postgres.comparisons import PostgresComparisons
 from adapters.postgres.console import PostgresConsole
 from adapters.postgres.feeds import PostgresFeed, write_intended_calls, write_orders
 from adapters.postgres.ledger import PostgresLedger
@@ -25,6 +26,7 @@ from adapters.postgres.pool import Database
 from adapters.postgres.queries import PostgresQueries
 from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.postgres.replays import PostgresReplays
+from adapters.postgres.requests import PostgresRequests
 from adapters.postgres.store import OrderApplication
 from adapters.quarantining import Quarantining
 from adapters.replay import ReplayService
@@ -197,11 +199,13 @@ def running_api(
             parking=PostgresParking(database),
             quarantining=Quarantining(PostgresQueries(database), store, clock_ns=lambda: NOW_NS),
             actions=PostgresActions(database),
+            requests=PostgresRequests(database),
             health=health,
             metrics_text=metrics_text,
             api_token=token,
             read_token=read_token,
             console=PostgresConsole(database),
+            comparisons=PostgresComparisons(database),
         )
 
     with serving(make) as url, httpx.Client(base_url=url, timeout=DEADLINE_SECONDS, trust_env=False) as client:

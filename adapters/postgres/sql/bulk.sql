@@ -81,7 +81,8 @@ RETURNING id
 
 -- name: job
 -- What a worker needs to know, and who has started it.
-SELECT b.id, b.mode, b.reason, b.rate_per_second, b.orders, b.done, b.failed, b.wish, a.operator, a.via
+SELECT b.id, b.mode, b.reason, b.rate_per_second, b.orders, b.done, b.failed, b.wish, a.operator, a.via,
+       a.role
 FROM bulk_replay AS b
 LEFT JOIN operator_action AS a ON a.bulk_id = b.id AND a.order_id IS NULL AND a.action = 'bulk_start'
 WHERE b.id = %s AND b.lease_token = %s

@@ -83,8 +83,8 @@ UPDATE replay SET items = %s WHERE id = %s
 WITH done AS (
     SELECT * FROM unnest(%(orders)s::bigint[], %(items)s::integer[]) AS done (order_id, items)
 ), acted AS (
-    INSERT INTO operator_action (operator, via, action, reason, order_id, bulk_id, detail)
-    SELECT %(operator)s, %(via)s, %(mode)s, %(reason)s, order_id, %(id)s, jsonb_build_object('items', items)
+    INSERT INTO operator_action (operator, via, role, action, reason, order_id, bulk_id, detail)
+    SELECT %(operator)s, %(via)s, %(role)s, %(mode)s, %(reason)s, order_id, %(id)s, jsonb_build_object('items', items)
     FROM done
     ON CONFLICT (bulk_id, order_id) WHERE bulk_id IS NOT NULL DO NOTHING
 )

@@ -1,64 +1,88 @@
-"""What an operator can do from the pages. Each deed is shown first, wants a reason, and is written down."""
+"""What all deeds have in common: each is shown first, wants a reason and a tick, and is written down.
 
-from typing import Annotated
-from uuid import UUID
+What was shown is what is done: a form carries a digest of its plan, and if things have changed since, nothing is
+done, and the new plan is shown.
+"""
 
-from fastapi import APIRouter, Path, Query, Request
-from starlette.responses import RedirectResponse, Response
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
-from adapters.operators import MAX_REASON_LENGTH, Asked, Operator, Via
-from adapters.web.console.pages import Pages
-from adapters.web.console.parts import ConsoleParts
-from adapters.web.console.requests import ReplayQuery
-from adapters.web.requests import Id
-from projections.replay import Mode
+from fastapi import Request
+from starlette.exceptions import HTTPException
 
-NOBODY = "console"
+from adapters.operators import MAX_REASON_LENGTH, Asked, Operator, Role, Via
+from domain.errors import CashbackError
+from domain.exact_json import dumps
+
+NOBODY: Final = "console"
 """The name of whoever needn't sign in."""
+_NO_REASON: Final = f"Say why, in 1 to {MAX_REASON_LENGTH} characters."
+_NOT_CONFIRMED: Final = "Confirm that you have read what will be done."
+_CHANGED: Final = (
+    "Things have changed since you looked, and nothing was done. Look again: this is how it stands now."
+)
 
 
-def acting_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
-    router = APIRouter()
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What stands above the button: just what will happen, in sentences."""
 
-    async def show_plan(
-        request: Request, order_id: int, mode: Mode, *, reason: str = "", fault: str | None = None
-    ) -> Response:
-        asked = Asked(_operator(request), "")
-        report = await parts.replays.replay(order_id, mode, asked=asked, dry_run=True)
-        return pages.page(
-            request, "replay.html", 422 if fault else 200, plan=report.as_json(), reason=reason, fault=fault
-        )
-
-    @router.get("/orders/{order_id}/replay")
-    async def plan_replay(
-        request: Request, order_id: Annotated[Id, Path()], query: Annotated[ReplayQuery, Query()]
-    ) -> Response:
-        """The dry run: changes nothing."""
-        return await show_plan(request, order_id, query.mode)
-
-    @router.post("/orders/{order_id}/replay")
-    async def replay(
-        request: Request, order_id: Annotated[Id, Path()], query: Annotated[ReplayQuery, Query()]
-    ) -> Response:
-        form: dict[str, str] = request.state.form
-        reason = form.get("reason", "").strip()
-        if not reason or len(reason) > MAX_REASON_LENGTH:
-            fault = f"Say why, in 1 to {MAX_REASON_LENGTH} characters."
-            return await show_plan(request, order_id, query.mode, reason=reason[:MAX_REASON_LENGTH], fault=fault)
-        if form.get("confirmed") != "yes":
-            fault = "Confirm that you have read what will be sent."
-            return await show_plan(request, order_id, query.mode, reason=reason, fault=fault)
-        asked = Asked(_operator(request), reason)
-        report = await parts.replays.replay(order_id, query.mode, asked=asked, dry_run=False)
-        return RedirectResponse(f"/orders/{order_id}?done={report.replay_id}", 303)
-
-    @router.post("/replays/{replay_id}/cancel")
-    async def cancel_bulk(request: Request, replay_id: Annotated[UUID, Path()]) -> Response:
-        await parts.bulk.cancel(replay_id, by=_operator(request))
-        return RedirectResponse(f"/replays/{replay_id}", 303)
-
-    return router
+    says: Sequence[str]
+    seen: str
+    """A digest of the plan."""
+    reason: str = ""
+    fault: str | None = None
 
 
-def _operator(request: Request) -> Operator:
-    return Operator(request.state.session.name or NOBODY, Via.API)
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What somebody has filled in; `fault` says why it isn't enough."""
+
+    reason: str
+    fault: str | None
+    status: int = 200
+
+    def refused(self, error: CashbackError) -> "Given":
+        return Given(self.reason, f"Not done: {error}.", 409)
+
+
+NOTHING_GIVEN: Final = Given("", None)
+
+
+def given(form: dict[str, str], seen: str) -> Given:
+    """`seen` is the digest of the plan as it is now."""
+    reason = form.get("reason", "").strip()
+    if not reason or len(reason) > MAX_REASON_LENGTH:
+        return Given(reason[:MAX_REASON_LENGTH], _NO_REASON, 422)
+    if form.get("confirmed") != "yes":
+        return Given(reason, _NOT_CONFIRMED, 422)
+    if form.get("seen") != seen:
+        return Given(reason, _CHANGED, 409)
+    return Given(reason, None)
+
+
+def digest(*plan: Any) -> str:
+    return hashlib.sha256(dumps(plan)).hexdigest()[:16]
+
+
+def form_of(request: Request) -> dict[str, str]:
+    form: dict[str, str] = request.state.form
+    return form
+
+
+def operator_of(request: Request) -> Operator:
+    name = request.state.session.name
+    return Operator(name or NOBODY, Via.API, Role.OPERATOR if name else Role.ANYBODY)
+
+
+def asked_by(request: Request, reason: str = "") -> Asked:
+    """A reader asks for dry runs only."""
+    return Asked(operator_of(request), reason)
+
+
+def only_who_may_act(request: Request) -> None:
+    """For pages that are of no use to a reader. Raises HTTPException."""
+    if not request.state.session.may_act:
+        raise HTTPException(403, "you are signed in to read, and may change nothing")

@@ -5,13 +5,17 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.web.auth import OPEN_PATHS, Tokens
-from adapters.web.console.acting import acting_router
+from adapters.web.console.bulk import bulk_router
+from adapters.web.console.comparing import comparing_router
 from adapters.web.console.door import door_router
 from adapters.web.console.gate import STATIC, Gate
 from adapters.web.console.lists import lists_router
 from adapters.web.console.orders import orders_router
 from adapters.web.console.pages import PageHeaders, Pages, ProblemPages
+from adapters.web.console.parked import parked_router
 from adapters.web.console.parts import ConsoleParts
+from adapters.web.console.quarantine import quarantine_router
+from adapters.web.console.redelivering import redelivering_router
 from adapters.web.console.sessions import Sessions
 from adapters.web.problems import LastResort, add_problem_handlers
 from adapters.web.responses import ProblemResponse
@@ -29,8 +33,12 @@ def create_console(parts: ConsoleParts, tokens: Tokens) -> ASGIApp:
 
     app.include_router(door_router(tokens, sessions, pages))
     app.include_router(orders_router(parts, pages))
-    app.include_router(lists_router(parts, pages))
-    app.include_router(acting_router(parts, pages))
+    app.include_router(redelivering_router(parts, pages))
+    app.include_router(parked_router(parts, pages))
+    app.include_router(quarantine_router(parts, pages))
+    app.include_router(bulk_router(parts, pages))
+    app.include_router(comparing_router(parts, pages))
+    app.include_router(lists_router(parts, pages))  # behind the others: its addresses with ids take any word
     # The last one added is the outermost.
     app.add_middleware(Gate, tokens=tokens, sessions=sessions)
     app.add_middleware(LastResort)

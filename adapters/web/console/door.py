@@ -8,10 +8,12 @@ from starlette.responses import RedirectResponse, Response
 
 from adapters.operators import MAX_NAME_LENGTH
 from adapters.web.auth import Tokens
+from adapters.web.console.attempts import FailedSignIns
 from adapters.web.console.gate import SIGN_IN, SIGN_OUT, safe_path, sign_in, sign_out
 from adapters.web.console.pages import Pages
 from adapters.web.console.requests import SignInQuery
 from adapters.web.console.sessions import Sessions
+from adapters.web.console.words import span
 
 MAX_TOKEN_LENGTH: Final = 1000
 
@@ -20,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 def door_router(tokens: Tokens, sessions: Sessions, pages: Pages) -> APIRouter:
     router = APIRouter()
+    failed = FailedSignIns()
 
     @router.get(SIGN_IN)
     async def ask(request: Request, query: Annotated[SignInQuery, Query()]) -> Response:
@@ -29,17 +32,30 @@ def door_router(tokens: Tokens, sessions: Sessions, pages: Pages) -> APIRouter:
 
     @router.post(SIGN_IN)
     async def enter(request: Request) -> Response:
+        """No `await` between the question whether one may try and the note that it failed: tries at the same moment
+        don't pass together."""
         form: dict[str, str] = request.state.form
         name, wanted = form.get("name", "").strip(), safe_path(form.get("next", "/"))
+        address = request.client.host if request.client else ""
+
+        def again(status: int, fault: str) -> Response:
+            return pages.page(
+                request, "sign_in.html", status, next=wanted, name=name[:MAX_NAME_LENGTH], fault=fault
+            )
+
+        if seconds := failed.wait_seconds(address):
+            response = again(429, f"Too many attempts have failed. Try again in {span(seconds)}.")
+            response.headers["Retry-After"] = str(seconds)
+            return response
         access = tokens.access_of(form.get("token", "")[:MAX_TOKEN_LENGTH].strip().encode())
-        fault = None
-        if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
-            fault = f"Give your name, for the record of what was done: up to {MAX_NAME_LENGTH} characters."
-        elif access is None:
+        if access is None:
+            failed.note(address)
             log.warning("somebody could not sign in to the console: the token is not ours")
-            fault = "The token is not ours."
-        if fault or access is None:
-            return pages.page(request, "sign_in.html", 422, next=wanted, name=name[:MAX_NAME_LENGTH], fault=fault)
+            return again(422, "The token is not ours.")
+        if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
+            return again(
+                422, f"Give your name, for the record of what was done: up to {MAX_NAME_LENGTH} characters."
+            )
         response = RedirectResponse(wanted, 303)
         sign_in(response, request, sessions.write(sessions.begin(access, name)))
         return response

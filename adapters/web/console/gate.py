@@ -21,6 +21,9 @@ SIGN_IN: Final = "/sign-in"
 SIGN_OUT: Final = "/sign-out"
 STATIC: Final = "/static/"
 MAX_FORM_BYTES: Final = 64 * 1024
+LARGE_FORMS: Final = re.compile(r"/replays/new|/quarantine/[^/]+/edit")
+MAX_LARGE_FORM_BYTES: Final = 4 * 1024 * 1024
+"""Of those, from somebody who may act: thousands of order ids, or a whole message."""
 MAX_FORM_FIELDS: Final = 50
 REFRESH_HEADER: Final = "x-refresh"
 """Of requests that our script makes: it can't follow to the page for signing in."""
@@ -61,7 +64,8 @@ class Gate:
             return ProblemResponse(405, f"{request.method} is not possible here", headers={"Allow": "GET, POST"})
         if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
             return ProblemResponse(403, "another site's page can't do this")
-        form = await _form(request)
+        is_large = session is not None and session.may_act and LARGE_FORMS.fullmatch(request.url.path)
+        form = await _form(request, MAX_LARGE_FORM_BYTES if is_large else MAX_FORM_BYTES)
         if isinstance(form, Response):
             return form
         request.state.form = form
@@ -101,7 +105,7 @@ def _asked_to_sign_in(request: Request) -> Response:
     return RedirectResponse(f"{SIGN_IN}?next={quote(request.url.path + query, safe='/')}", 303)
 
 
-async def _form(request: Request) -> dict[str, str] | Response:
+async def _form(request: Request, max_bytes: int) -> dict[str, str] | Response:
     """The fields of a form; of several of one name the last."""
     media_type, _, _ = request.headers.get("content-type", "").partition(";")
     if media_type.strip().lower() != "application/x-www-form-urlencoded":
@@ -109,8 +113,8 @@ async def _form(request: Request) -> dict[str, str] | Response:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_FORM_BYTES:
-            return ProblemResponse(413, f"the form is larger than {MAX_FORM_BYTES} bytes")
+        if len(body) > max_bytes:
+            return ProblemResponse(413, f"the form is larger than {max_bytes} bytes")
     try:
         pairs = parse_qsl(
             body.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS, errors="strict"

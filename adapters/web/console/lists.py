@@ -8,16 +8,23 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from adapters.postgres.queries import QuarantinedMessage
+from adapters.postgres.queries import Headers, QuarantinedMessage
 from adapters.web.console.pages import Pages
 from adapters.web.console.parts import ConsoleParts
-from adapters.web.console.requests import AuditQuery, CursorQuery, DifferencesQuery, QuarantineQuery
+from adapters.web.console.requests import (
+    AuditQuery,
+    CursorQuery,
+    DifferencesQuery,
+    QuarantinedQuery,
+    QuarantineQuery,
+)
 from adapters.web.console.words import MAX_HEX_BYTES, hexdump, text_of
 from adapters.web.cursors import cut_page, read_cursor, write_cursor
 from adapters.web.requests import Id
 from adapters.web.views import parked_order
 
 PAGE_ROWS: Final = 50
+SHOWN_COMPARISONS: Final = 5
 
 
 def lists_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
@@ -41,11 +48,13 @@ def lists_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         return pages.page(request, "quarantine.html", messages=page, state=query.state, next=address)
 
     @router.get("/quarantine/{quarantine_id}")
-    async def show_quarantined(request: Request, quarantine_id: Annotated[Id, Path()]) -> Response:
+    async def show_quarantined(
+        request: Request, quarantine_id: Annotated[Id, Path()], query: Annotated[QuarantinedQuery, Query()]
+    ) -> Response:
         message = await parts.queries.quarantined(quarantine_id)
         if message is None:
             raise HTTPException(404, f"there is no message {quarantine_id} in quarantine")
-        return pages.page(request, "quarantined.html", message=message, **_contents(message))
+        return pages.page(request, "quarantined.html", message=message, done=query.done, **_contents(message))
 
     @router.get("/replays")
     async def list_replays(request: Request, query: Annotated[CursorQuery, Query()]) -> Response:
@@ -66,7 +75,10 @@ def lists_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         following = write_cursor("reconciliation", last.id - 1) if last else None
         filters = {"state": query.state} | ({"class": query.verdict} if query.verdict else {})
         address = _next("/reconciliation", following, **filters)
-        return pages.page(request, "reconciliation.html", differences=page, query=query, next=address)
+        runs = None if parts.comparisons is None else await parts.comparisons.page(None, SHOWN_COMPARISONS)
+        return pages.page(
+            request, "reconciliation.html", differences=page, query=query, next=address, comparisons=runs
+        )
 
     @router.get("/audit")
     async def list_actions(request: Request, query: Annotated[AuditQuery, Query()]) -> Response:
@@ -85,13 +97,21 @@ def _next(path: str, cursor: str | None, **filters: str) -> str | None:
 
 
 def _contents(message: QuarantinedMessage) -> dict[str, Any]:
-    """Key, value and headers in both forms."""
+    """Key, value and headers in both forms, as they came and as they were edited."""
+    edit = message.edit
+    came = (("Value", message.value), ("Key", message.key))
+    edited = (("Value, edited", edit.value), ("Key, edited", edit.key))
     return {
         "parts": [
             (name, len(value), hexdump(value), text_of(value))
-            for name, value in (("Value", message.value), ("Key", message.key))
+            for name, value in (*edited, *came)
             if value is not None
         ],
-        "headers": [(name, None if value is None else text_of(value)) for name, value in message.headers],
+        "headers": _header_texts(message.headers),
+        "edited_headers": None if edit.headers is None else _header_texts(edit.headers),
         "max_bytes": MAX_HEX_BYTES,
     }
+
+
+def _header_texts(headers: Headers) -> list[tuple[str, str | None]]:
+    return [(name, None if value is None else text_of(value)) for name, value in headers]

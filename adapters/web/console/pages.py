@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.web.console import words
+from adapters.web.console.sentences import number_of, selection_says, sentence
 from domain.exact_json import loads
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters.update(words.FILTERS)
+        self._environment.filters.update(
+            words.FILTERS, sentence=sentence, number_of=number_of, selection=selection_says
+        )
         self._environment.globals.update(places=PLACES, version=digest[:12], is_open=is_open)
 
     def page(self, request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
@@ -148,12 +151,26 @@ class ProblemPages:
 
     async def _show(self, scope: Scope, receive: Receive, send: Send, start: Message, body: bytes) -> None:
         problem = loads(body)
-        page = self._pages.page(Request(scope), "problem.html", start["status"], problem=problem)
+        back = _page_before(scope["path"])
+        page = self._pages.page(Request(scope), "problem.html", start["status"], problem=problem, back=back)
         for name in ("retry-after", "allow"):
             value = MutableHeaders(scope=start).get(name)
             if value is not None:
                 page.headers[name] = value
         await page(scope, receive, send)
+
+
+def _page_before(path: str) -> str | None:
+    """Where somebody came from who is at the page of a deed."""
+    match path.split("/"):
+        case ["", "orders" | "parked", order_id, _]:
+            return f"/orders/{order_id}"
+        case ["", "quarantine" | "replays" as place, thing, _]:
+            return f"/{place}/{thing}"
+        case ["", "reconciliation", _, *_]:
+            return "/reconciliation"
+        case _:
+            return None
 
 
 def _is_problem(message: Message) -> bool:

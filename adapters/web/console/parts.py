@@ -1,11 +1,15 @@
 """What the console stands on: the same queries and commands as the API, and a few of its own."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
 
+from adapters.comparing import Comparison
+from adapters.operators import Asked
 from adapters.postgres.console import ListedOrder, ProcessRow, Sample
 from adapters.postgres.queries import OrderFilter
-from adapters.web.ports import Actions, BulkReplays, Queries, Reconciliation, Replays
+from adapters.web.ports import Actions, BulkReplays, Parking, Quarantining, Queries, Reconciliation, Replays
 
 
 class ConsoleQueries(Protocol):
@@ -21,6 +25,16 @@ class ConsoleQueries(Protocol):
     async def processes(self) -> list[ProcessRow]: ...
 
 
+class Comparisons(Protocol):
+    """See adapters.postgres.comparisons.PostgresComparisons for what is raised."""
+
+    async def count(self) -> int: ...
+    async def start(self, orders: Collection[int] | None, rate_per_second: float, asked: Asked) -> UUID: ...
+    async def cancel(self, comparison_id: UUID, asked: Asked) -> bool: ...
+    async def get(self, comparison_id: UUID) -> Comparison | None: ...
+    async def page(self, start: int | None, limit: int) -> list[Comparison]: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleParts:
     """All of it."""
@@ -30,4 +44,8 @@ class ConsoleParts:
     replays: Replays
     bulk: BulkReplays
     reconciliation: Reconciliation
+    parking: Parking
+    quarantining: Quarantining
+    comparisons: Comparisons | None
+    """None where the third party can't be asked how an order stands."""
     actions: Actions

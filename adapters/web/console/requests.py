@@ -1,19 +1,44 @@
 """What the console's addresses may say. An empty parameter counts as absent, an unknown one is refused."""
 
-from typing import Annotated, Literal
-from uuid import UUID
+import re
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from adapters.bulk import BulkMode
 from adapters.postgres.queries import QuarantineState
 from adapters.postgres.reconciliation import DifferenceClass, DifferenceState
 from adapters.web.requests import MAX_TEXT_LENGTH, Id, storable
+from domain.identifiers import MAX_ORDER_ID
 from domain.lifecycle import Status
+from projections.redelivery import DEFAULT_WISH, MAX_NONCE_LENGTH, How, Include, Wish, is_nonce
 from projections.replay import Mode
 
 _Empty = BeforeValidator(lambda value: None if value == "" else value)
 _Text = Annotated[str, Field(max_length=MAX_TEXT_LENGTH), AfterValidator(storable), AfterValidator(str.strip)]
 _Flag = Annotated[bool, BeforeValidator(lambda value: value not in {"", "0", "false"})]
+
+
+MAX_ADDRESS_ORDERS_LENGTH: Final = 4000
+"""Of the orders that an address names."""
+
+
+def order_ids(text: str) -> list[int]:
+    """As people write them, whatever stands between them. Raises ValueError."""
+    found = []
+    for word in re.split(r"[\s,;]+", text.strip()):
+        if not word:
+            continue
+        if not re.fullmatch(r"[0-9]{1,19}", word) or not 1 <= int(word) <= MAX_ORDER_ID:
+            raise ValueError(f"“{word[:40]}” is no order id")
+        found.append(int(word))
+    return found
+
+
+def _nonce(text: str) -> str:
+    if not is_nonce(text):
+        raise ValueError(f"must be 1 to {MAX_NONCE_LENGTH} visible ASCII characters")
+    return text
 
 
 class _Query(BaseModel):
@@ -54,13 +79,39 @@ class AuditQuery(CursorQuery):
 
 
 class OrderQuery(_Query):
-    """`done` is the replay that was just begun, for the word about it."""
+    """`done` is what was just begun, for the word about it."""
 
-    done: Annotated[UUID | None, _Empty] = None
+    done: Annotated[Literal["redeliver", "republish", "retry", "skip"] | None, _Empty] = None
+
+
+class QuarantinedQuery(_Query):
+    done: Annotated[Literal["retried", "discarded"] | None, _Empty] = None
 
 
 class ReplayQuery(_Query):
+    """`how`, `nonce` and `include` are for redeliveries."""
+
     mode: Mode
+    how: How = DEFAULT_WISH.how
+    nonce: Annotated[Annotated[str, AfterValidator(_nonce)] | None, _Empty] = None
+    include: Annotated[list[Include], Field(max_length=len(Include))] = []
+
+    @property
+    def wish(self) -> Wish:
+        return Wish(self.how, self.nonce, frozenset(self.include)) if self.mode is Mode.REDELIVER else DEFAULT_WISH
+
+
+class NewReplayQuery(_Query):
+    """What the form for a replay of many orders begins with."""
+
+    mode: BulkMode | None = None
+    orders: Annotated[str, Field(max_length=MAX_ADDRESS_ORDERS_LENGTH)] = ""
+    status: Annotated[Status | None, _Empty] = None
+    parked: _Flag = False
+
+
+class CompareQuery(_Query):
+    orders: Annotated[str, Field(max_length=MAX_ADDRESS_ORDERS_LENGTH)] = ""
 
 
 class SignInQuery(_Query):

@@ -1,0 +1,124 @@
+"""Messages that could not be read: reading one again as it came, or edited, and discarding one."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from starlette.responses import RedirectResponse, Response
+
+from adapters.postgres.queries import NO_EDIT, Edit, QuarantinedMessage
+from adapters.refusals import NotOpen, Refused, StillUnreadable, UnknownQuarantined
+from adapters.web.console.acting import Confirmation, asked_by, digest, form_of, given, only_who_may_act
+from adapters.web.console.editing import Fields, edit_of, fields_of
+from adapters.web.console.pages import Pages
+from adapters.web.console.parts import ConsoleParts
+from adapters.web.console.sentences import quarantine_says
+from adapters.web.requests import Id
+
+MessageId = Annotated[Id, Path()]
+
+
+def quarantine_router(parts: ConsoleParts, pages: Pages) -> APIRouter:  # noqa: C901, PLR0915 - six small endpoints
+    router = APIRouter()
+
+    async def message_of(quarantine_id: int) -> QuarantinedMessage:
+        message = await parts.queries.quarantined(quarantine_id)
+        if message is None:
+            raise UnknownQuarantined(quarantine_id)
+        if message.row.state != "open":
+            raise NotOpen(quarantine_id, message.row.state)
+        return message
+
+    async def planned(request: Request, quarantine_id: int, edit: Edit) -> dict[str, Any] | str:
+        """Why it can't be read even so."""
+        try:
+            report = await parts.quarantining.retry(quarantine_id, asked_by(request), edit=edit, dry_run=True)
+        except StillUnreadable as error:
+            return str(error)
+        return report.as_json()
+
+    async def read_again(
+        request: Request, message: QuarantinedMessage, edit: Edit, template: str, **shown: Any
+    ) -> Response:
+        """As far as it goes: the plan, what is wrong with what was given, or the deed."""
+        plan = await planned(request, message.row.id, edit)
+        if isinstance(plan, str):
+            context = shown | {"message": message, "unreadable": plan, "plan": None, "confirmation": None}
+            return pages.page(request, template, 422 if request.method == "POST" else 200, **context)
+        seen = _seen(plan, edit)
+        says = quarantine_says(plan, is_edited=edit != NO_EDIT)
+        status, confirmation = 200, Confirmation(says, seen)
+        if request.method == "POST" and form_of(request).get("do") != "look":
+            said = given(form_of(request), seen)
+            fault, status = said.fault, said.status
+            if fault is None:
+                try:
+                    asked = asked_by(request, said.reason)
+                    await parts.quarantining.retry(message.row.id, asked, edit=edit)
+                except (Refused, StillUnreadable) as error:
+                    fault, status = said.refused(error).fault, 409
+                else:
+                    return RedirectResponse(f"/quarantine/{message.row.id}?done=retried", 303)
+            confirmation = Confirmation(says, seen, said.reason, fault)
+        context = shown | {"message": message, "unreadable": None, "plan": plan, "confirmation": confirmation}
+        return pages.page(request, template, status, **context)
+
+    @router.get("/quarantine/{quarantine_id}/retry")
+    async def plan_retry(request: Request, quarantine_id: MessageId) -> Response:
+        return await read_again(request, await message_of(quarantine_id), NO_EDIT, "read_again.html")
+
+    @router.post("/quarantine/{quarantine_id}/retry")
+    async def retry(request: Request, quarantine_id: MessageId) -> Response:
+        return await read_again(request, await message_of(quarantine_id), NO_EDIT, "read_again.html")
+
+    def edit_page(request: Request, message: QuarantinedMessage, shown: Fields, fault: str | None) -> Response:
+        context = {"message": message, "fields": shown, "fault": fault, "unreadable": None, "confirmation": None}
+        return pages.page(request, "edit.html", 422 if fault else 200, plan=None, **context)
+
+    @router.get("/quarantine/{quarantine_id}/edit")
+    async def begin_edit(request: Request, quarantine_id: MessageId) -> Response:
+        only_who_may_act(request)
+        message = await message_of(quarantine_id)
+        return edit_page(request, message, fields_of(message), None)
+
+    @router.post("/quarantine/{quarantine_id}/edit")
+    async def edit(request: Request, quarantine_id: MessageId) -> Response:
+        """With `do=look` it is only shown what the edited message would come to."""
+        message = await message_of(quarantine_id)
+        written = edit_of(message, form_of(request))
+        if written.fault is not None:
+            return edit_page(request, message, written.fields, written.fault)
+        return await read_again(request, message, written.edit, "edit.html", fields=written.fields, fault=None)
+
+    @router.get("/quarantine/{quarantine_id}/discard")
+    async def plan_discard(request: Request, quarantine_id: MessageId) -> Response:
+        message = await message_of(quarantine_id)
+        return pages.page(request, "discard.html", message=message, confirmation=_discarding(message))
+
+    @router.post("/quarantine/{quarantine_id}/discard")
+    async def discard(request: Request, quarantine_id: MessageId) -> Response:
+        message = await message_of(quarantine_id)
+        plan = _discarding(message)
+        said = given(form_of(request), plan.seen)
+        if said.fault is not None:
+            again = Confirmation(plan.says, plan.seen, said.reason, said.fault)
+            return pages.page(request, "discard.html", said.status, message=message, confirmation=again)
+        await parts.quarantining.discard(quarantine_id, asked_by(request, said.reason))
+        return RedirectResponse(f"/quarantine/{quarantine_id}?done=discarded", 303)
+
+    return router
+
+
+def _discarding(message: QuarantinedMessage) -> Confirmation:
+    row = message.row
+    whose = "whose order can't be told" if row.order_id is None else f"of order {row.order_id}"
+    says = (
+        f"Message {row.id}, {whose}, is laid aside for good: nothing is decided from it, and nobody is called.",
+        "It can't be read again later. What came is kept, and can still be looked at.",
+    )
+    return Confirmation(says, digest(row.id, row.state))
+
+
+def _seen(plan: dict[str, Any], edit: Edit) -> str:
+    written = [None if each is None else each.decode("utf-8", "replace") for each in (edit.key, edit.value)]
+    headers = None if edit.headers is None else [(name, str(value)) for name, value in edit.headers]
+    return digest(plan["orderId"], plan["type"], plan["decisions"], written, headers)

@@ -1,0 +1,273 @@
+"""Comparisons that people ask for: one at a time, to their end whoever dies, and given up when nobody answers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Final, TypeVar
+from uuid import UUID, uuid4
+
+import pytest
+
+from adapters.comparing import (
+    MAX_SHOWN_FINDINGS,
+    AlreadyComparing,
+    Comparison,
+    ComparisonRunner,
+    ComparisonState,
+    Found,
+    step_of,
+)
+from adapters.operators import Asked, Operator, Role, Via
+from adapters.postgres.comparisons import PostgresComparisons, PostgresComparisonWork
+from adapters.postgres.pool import Database
+from adapters.postgres.reconciliation import PostgresReconciliation
+from adapters.reconciling import Reconciler, Tally
+from domain.lifecycle import Status
+from projections.ports import ThirdParty
+from projections.reconciling import Invariant, Standing, Verdict
+from projections.retrying import RetryPolicy
+from tests.integration.waiting import DEADLINE_SECONDS
+from tests.support.event_store import append, project, sql, streams
+from tests.support.fake_third_party import FINE, FakeThirdParty, Fault
+from tests.support.running_api import deliver
+
+pytestmark = pytest.mark.slow
+
+ORDERS: Final = 8
+FAST: Final = 4.0
+"""Lookups a second, and so orders a step: two steps for all orders."""
+ASKED: Final = Asked(Operator("Ada", Via.API, Role.OPERATOR), "they restored a backup")
+AT_ONCE: Final = RetryPolicy(max_attempts=1, base_seconds=0.001, max_seconds=0.001)
+WHOLE: Final = 1000.0
+
+T = TypeVar("T")
+
+
+class Nobody:
+    """Hears nothing."""
+
+    def order_compared(self, verdict: Verdict) -> None: ...
+    def invariant_broken(self, order_id: int, *broken: Invariant) -> None: ...
+
+
+@pytest.fixture
+def third_party() -> FakeThirdParty:
+    return FakeThirdParty()
+
+
+@pytest.fixture
+def told(database_url: str, third_party: FakeThirdParty) -> str:
+    """Completed orders on which both sides agree."""
+    append(database_url, [*streams(range(1, ORDERS + 1))])
+    project(database_url)
+    deliver(database_url, third_party)
+    return database_url
+
+
+def ask(database_url: str, question: Callable[[Database], Awaitable[T]]) -> T:
+    async def asked() -> T:
+        async with Database(database_url) as database:
+            return await question(database)
+
+    return asyncio.run(asked())
+
+
+def runner(database: Database, third_party: ThirdParty, *, lease_seconds: float = 60.0) -> ComparisonRunner:
+    @asynccontextmanager
+    async def reconciler(per_second: float) -> AsyncIterator[Reconciler]:
+        books = PostgresReconciliation(database)
+        yield Reconciler(books, third_party, Nobody(), per_second=per_second * 100, retry=AT_ONCE)
+
+    work = PostgresComparisonWork(database, lease_seconds=lease_seconds)
+    return ComparisonRunner(work, reconciler, poll_seconds=0.01, silence_pause_seconds=0.01)
+
+
+async def ended(comparisons: PostgresComparisons, comparison_id: UUID) -> Comparison:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while True:
+            found = await comparisons.get(comparison_id)
+            assert found is not None
+            if found.state is not ComparisonState.RUNNING:
+                return found
+            await asyncio.sleep(0.01)
+
+
+async def while_running(database: Database, third_party: ThirdParty, work: Awaitable[T]) -> T:
+    stop = asyncio.Event()
+    running = asyncio.create_task(runner(database, third_party).run(stop))
+    try:
+        return await work
+    finally:
+        stop.set()
+        await running
+
+
+def lose(third_party: FakeThirdParty, order_id: int) -> None:
+    third_party.books.ledger._orders.pop(order_id)
+
+
+def test_all_orders_are_compared_and_what_differs_is_told(told: str, third_party: FakeThirdParty) -> None:
+    """With both sides, exact to the last digit; and the record says who asked."""
+    lose(third_party, 2)
+
+    async def compare(database: Database) -> Comparison:
+        comparisons = PostgresComparisons(database)
+        started = await comparisons.start(None, FAST, ASKED)
+        return await while_running(database, third_party, ended(comparisons, started))
+
+    done = ask(told, compare)
+    assert (done.state, done.total, done.compared, done.differing) == ("done", ORDERS, ORDERS, 1)
+    assert done.verdicts == {Verdict.AGREES: ORDERS - 1, Verdict.MISSING_THERE: 1}
+    assert done.findings == [Found(2, Verdict.MISSING_THERE, Standing(Status.COMPLETED, Decimal(6)), None, None)]
+    assert sorted(third_party.looked_up) == list(range(1, ORDERS + 1))
+    asked = "SELECT action, operator, role, reason, detail ->> 'comparison' FROM operator_action"
+    assert sql(told, asked) == [("compare", "Ada", "operator token", "they restored a backup", str(done.id))]
+    assert sql(told, "SELECT order_id FROM reconciliation WHERE closed_at IS NULL") == [(2,)]
+
+
+def test_only_the_orders_that_are_named_are_compared(told: str, third_party: FakeThirdParty) -> None:
+    """Each once; one that neither side knows is told."""
+
+    async def compare(database: Database) -> Comparison:
+        comparisons = PostgresComparisons(database)
+        started = await comparisons.start([5, 99, 3, 5], FAST, ASKED)
+        return await while_running(database, third_party, ended(comparisons, started))
+
+    done = ask(told, compare)
+    assert sorted(third_party.looked_up) == [3, 5, 99]
+    assert (done.total, done.compared) == (3, 3)
+    assert [(found.order_id, found.detail) for found in done.findings] == [(99, "neither side knows it")]
+
+
+def test_one_of_a_kind_runs_at_a_time(told: str) -> None:
+    """One of all orders and one of some; when one is over or cancelled, the next may start."""
+
+    async def start(database: Database) -> list[str]:
+        comparisons = PostgresComparisons(database)
+        first = await comparisons.start(None, FAST, ASKED)
+        await comparisons.start([1], FAST, ASKED)
+        for orders in (None, [2]):
+            with pytest.raises(AlreadyComparing):
+                await comparisons.start(orders, FAST, ASKED)
+        assert await comparisons.cancel(first, ASKED)
+        assert not await comparisons.cancel(first, ASKED), "it is over already"
+        assert not await comparisons.cancel(uuid4(), ASKED)
+        await comparisons.start(None, FAST, ASKED)
+        return [each.state for each in await comparisons.page(None, 10)]
+
+    assert ask(told, start) == ["running", "running", "cancelled"]
+    asked = "SELECT action FROM operator_action ORDER BY id"
+    assert [action for (action,) in sql(told, asked)] == ["compare", "compare", "compare_cancel", "compare"]
+
+
+def test_another_goes_on_where_the_first_has_died(told: str, third_party: FakeThirdParty) -> None:
+    """Once its lease is over: behind the last step that was written down, and counts go on."""
+
+    async def compare(database: Database) -> Comparison:
+        comparisons = PostgresComparisons(database)
+        started = await comparisons.start(None, FAST, ASKED)
+        work = PostgresComparisonWork(database, lease_seconds=60.0)
+        job = await work.claim()
+        assert job is not None
+        assert await work.claim() is None, "it is worked on"
+        orders = await work.next_orders(job, job.place)
+        async with _reconciler_of(database, third_party) as reconciler:
+            assert await work.advance(job, step_of(orders[-1], await reconciler.compare(orders, Tally())))
+        sql(told, "UPDATE comparison SET lease_until = now() - interval '1 s'")
+        done = await while_running(database, third_party, ended(comparisons, started))
+        assert not await work.advance(job, step_of(orders[-1], [])), "the first has lost it"
+        return done
+
+    done = ask(told, compare)
+    assert (done.state, done.compared) == ("done", ORDERS)
+    assert sorted(third_party.looked_up) == list(range(1, ORDERS + 1))
+
+
+def test_it_is_given_up_when_nobody_answers(told: str, third_party: FakeThirdParty) -> None:
+    """With the reason; nothing was compared."""
+    third_party.lookup_plan = lambda _: Fault(status=503)
+
+    async def compare(database: Database) -> Comparison:
+        comparisons = PostgresComparisons(database)
+        started = await comparisons.start(None, FAST, ASKED)
+        return await while_running(database, third_party, ended(comparisons, started))
+
+    failed = ask(told, compare)
+    assert (failed.state, failed.compared) == ("failed", 0)
+    assert failed.note == "the lookup failed: answered with status 503"
+
+
+def test_an_error_of_ours_ends_the_comparison_and_nothing_else(told: str, third_party: FakeThirdParty) -> None:
+    """The next one is done as if nothing had been."""
+
+    def broken(_: int) -> Fault:
+        raise ZeroDivisionError
+
+    third_party.lookup_plan = broken
+
+    async def compare(database: Database) -> list[Comparison]:
+        comparisons = PostgresComparisons(database)
+
+        async def both() -> list[Comparison]:
+            first = await ended(comparisons, await comparisons.start([1], FAST, ASKED))
+            third_party.lookup_plan = lambda _: FINE
+            return [first, await ended(comparisons, await comparisons.start([1], FAST, ASKED))]
+
+        return await while_running(database, third_party, both())
+
+    first, second = ask(told, compare)
+    assert (first.state, first.note) == ("failed", "an error of ours; the log says where")
+    assert second.state == "done"
+
+
+def test_a_short_outage_is_waited_out(told: str, third_party: FakeThirdParty) -> None:
+    """The same orders are asked for again."""
+    faults = [Fault(status=503)] * round(FAST)
+    third_party.lookup_plan = lambda _: faults.pop() if faults else FINE
+
+    async def compare(database: Database) -> Comparison:
+        comparisons = PostgresComparisons(database)
+        started = await comparisons.start(None, FAST, ASKED)
+        return await while_running(database, third_party, ended(comparisons, started))
+
+    done = ask(told, compare)
+    assert (done.state, done.verdicts, done.note) == ("done", {Verdict.AGREES: ORDERS}, None)
+
+
+def test_a_cancelled_one_stops(told: str, third_party: FakeThirdParty) -> None:
+    """Behind the step that was under way."""
+
+    async def compare(database: Database) -> Comparison:
+        comparisons = PostgresComparisons(database)
+        started = await comparisons.start(None, FAST, ASKED)
+        work = PostgresComparisonWork(database)
+        job = await work.claim()
+        assert job is not None
+        await comparisons.cancel(started, ASKED)
+        assert not await work.wait(job, "x")
+        await work.end(job, ComparisonState.DONE)
+        found = await comparisons.get(started)
+        assert found is not None
+        return found
+
+    assert ask(told, compare).state == "cancelled"
+
+
+def test_no_more_findings_are_kept_than_are_shown(database_url: str, third_party: FakeThirdParty) -> None:
+    """The first ones; all are counted."""
+    count = MAX_SHOWN_FINDINGS + 20
+
+    async def compare(database: Database) -> Comparison:
+        comparisons = PostgresComparisons(database)
+        started = await comparisons.start(range(1, count + 1), WHOLE, ASKED)
+        return await while_running(database, third_party, ended(comparisons, started))
+
+    done = ask(database_url, compare)
+    assert done.compared == count
+    assert [found.order_id for found in done.findings] == list(range(1, MAX_SHOWN_FINDINGS + 1))
+
+
+@asynccontextmanager
+async def _reconciler_of(database: Database, third_party: ThirdParty) -> AsyncIterator[Reconciler]:
+    yield Reconciler(PostgresReconciliation(database), third_party, Nobody(), per_second=WHOLE, retry=AT_ONCE)
