@@ -12,6 +12,7 @@ from sandbox.lifecycles import Kind, lifecycles
 
 FIRST_ORDER_ID: Final = 1_000_000_000
 TEMPLATE_ORDERS: Final = 1_500
+LARGE_BYTES: Final = 850
 FLUSH_SECONDS: Final = 300
 
 _blocks = itertools.count(1)
@@ -36,17 +37,24 @@ def _template() -> tuple[Sent, ...]:
     )
 
 
+@cache
+def _large_template() -> tuple[Sent, ...]:
+    """Of orders of about four goods: a CREATED of theirs has about 1 kB."""
+    large = {each.order_id for each in _template() if each.sequence == 1 and len(each.value) >= LARGE_BYTES}
+    return tuple(each for each in _template() if each.order_id in large)
+
+
 def whole_lifecycles() -> Iterator[Sent]:
-    """Without end, of orders that nobody has used before in this run."""
+    """Without end, of large orders that nobody has used before in this run."""
     while True:
-        yield from _copied(_template())
+        yield from _copied(_large_template())
 
 
 def creations(orders: int) -> tuple[list[Sent], list[Sent]]:
-    """The first message of so many new orders, and the second of each."""
+    """The first message of so many new large orders, and the second of each."""
     by_sequence: dict[int, list[Sent]] = {1: [], 2: []}
     while len(by_sequence[1]) < orders:
-        for each in _copied([each for each in _template() if each.sequence <= 2]):
+        for each in _copied([each for each in _large_template() if each.sequence <= 2]):
             by_sequence[each.sequence].append(each)
     first = by_sequence[1][:orders]
     chosen = {each.order_id for each in first}

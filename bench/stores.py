@@ -7,6 +7,7 @@ import psycopg
 
 from adapters.kafka.intake import Intake
 from adapters.kafka.records import Record
+from adapters.postgres.codec import EventMapper
 from adapters.postgres.store import OrderApplication
 from bench.messages import Sent
 from domain.events import OrderEvent
@@ -54,6 +55,13 @@ def events_of(messages: Sequence[Sent]) -> list[OrderEvent]:
         [Record(_LOG, offset, None, each.key, each.value, each.headers) for offset, each in enumerate(messages)]
     )
     return store.events
+
+
+def stored_beside(message: Sent) -> bytes:
+    """What is stored of a message, beside the bytes received."""
+    [event] = events_of([message])
+    stored = EventMapper().to_stored_event(event)
+    return stored.state.removesuffix(message.value)
 
 
 def append(database_url: str, events: Sequence[OrderEvent]) -> None:

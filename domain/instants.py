@@ -2,15 +2,17 @@
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 from domain.errors import BadInstant
 
 NANOSECONDS_PER_SECOND = 1_000_000_000
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MAX_TEXT_LENGTH = 64
+_KEPT_DAYS = 1024  # messages are of few days
 _MAX_INSTANT_NS = 2**63 - 1  # what 64 bits hold: the years 1678 to 2261, whole
 _RFC_3339 = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))",
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))",
     re.ASCII,
 )
 
@@ -24,9 +26,9 @@ def parse_instant(text: str) -> int:
     found = _RFC_3339.fullmatch(text) if len(text) <= _MAX_TEXT_LENGTH else None
     if found is None:
         raise BadInstant(text[:_MAX_TEXT_LENGTH], "not an RFC 3339 date-time with at most nine fractional digits")
-    year, month, day, hour, minute, second, fraction, sign, offset_hours, offset_minutes = found.groups()
+    day, hour, minute, second, fraction, sign, offset_hours, offset_minutes = found.groups()
     try:
-        days = date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY
+        days = _days(day)
     except ValueError as error:
         raise BadInstant(text, "no such day") from error
     if int(hour) > 23 or int(minute) > 59 or int(second) > 60:  # noqa: PLR2004 - the clock's own limits
@@ -41,6 +43,12 @@ def parse_instant(text: str) -> int:
     if abs(instant_ns) > _MAX_INSTANT_NS:
         raise BadInstant(text, "outside the years 1678 to 2261")
     return instant_ns
+
+
+@lru_cache(maxsize=_KEPT_DAYS)
+def _days(day: str) -> int:
+    """Since 1970-01-01. Raises ValueError."""
+    return date.fromisoformat(day).toordinal() - _EPOCH_DAY
 
 
 def format_instant(instant_ns: int) -> str:

@@ -23,8 +23,10 @@ class Kind(StrEnum):
 
     @property
     def is_end(self) -> bool:
-        return self is Kind.CANCELLED or self is Kind.COMPLETED
+        return self in _ENDS
 
+
+_ENDS: Final = frozenset({Kind.CANCELLED, Kind.COMPLETED})
 
 SEQUENCE_LANE: Final = "sequence"
 """The lane of every message whose publisher stamped its `sequence`: there the numbers are the truth."""

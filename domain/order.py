@@ -231,6 +231,8 @@ def _memory(order: Order, event: OrderEvent, lane: str | None) -> dict[str, Any]
 def _had_its_turn(event: OrderEvent) -> bool:
     """False if the event left the message's number to wait, or for another message."""
     match event:
+        case Accepted():
+            return True
         case MessageHeld(waits_for=WaitsFor.SEQUENCE) | MessageRejected(refusal=Refusal.SEQUENCE_TAKEN):
             return False
         case _:

@@ -20,6 +20,7 @@ from bench.laboratory import BATCH_SIZE, PARTITIONS, Laboratory
 from bench.machine import cpu_seconds
 from bench.references.copying import copy_batch, make_tables
 from bench.results import Table
+from bench.stores import stored_beside
 from domain.ports import Batch, Partition
 
 NAME: Final = "shares"
@@ -54,12 +55,13 @@ class Times:
 def run(lab: Laboratory) -> None:
     count = lab.scale.new_messages
     topic = lab.topic(PARTITIONS)
-    messages.publish(lab.bootstrap, topic, messages.creations(count)[0])
+    sent = messages.creations(count)[0]
+    messages.publish(lab.bootstrap, topic, sent)
     fetching, batches = Times(), list[list[Message]]()
     with fetching.of("fetch"):
         batches += _fetched(lab, topic, count)
     lab.say(f"{count:,} messages fetched")
-    ours, ceiling = _ours(lab, batches), _ceiling(lab, batches)
+    ours, ceiling = _ours(lab, batches), _ceiling(lab, batches, stored_beside(sent[0]))
     for times in (ours, ceiling):
         times.add("fetch", fetching.seconds["fetch"])
     lab.chapter.tables.append(_table(ours, ceiling, count))
@@ -137,13 +139,13 @@ def _record(message: Message, logs: dict[int, Partition]) -> Record:
     return record
 
 
-def _ceiling(lab: Laboratory, batches: list[list[Message]]) -> Times:
+def _ceiling(lab: Laboratory, batches: list[list[Message]], beside: bytes) -> Times:
     times = Times()
     with lab.database(empty=True) as url, psycopg.connect(url) as connection:
         make_tables(connection)
         for batch in batches:
             with times.of("commit"):
-                copy_batch(connection, batch)
+                copy_batch(connection, batch, beside)
         times.add("postgres", cpu_seconds(connection.info.backend_pid))
         with times.of("decode"):
             for batch in batches:

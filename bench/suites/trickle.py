@@ -26,8 +26,8 @@ PERCENTS: Final = (1, 5, 10, 25, 50, 75, 90, 95, 98, 99)
 ABOUT: Final = (
     f"New orders at {RATE_PER_SECOND} messages a second; the time from handing the message to the producer until"
     " its call arrives at the third party. Ours: `serve --only intake,push`, which commits three times on the"
-    " way (the decision, the intended call, the claim). The reference: a consumer that calls at once and stores"
-    f" nothing. Both with fetch.wait.max.ms={FETCH_WAIT_MS}."
+    " way (the decision, the intended call, the claim; the second doesn't wait for the disk). The reference: a"
+    f" consumer that calls at once and stores nothing. Both with fetch.wait.max.ms={FETCH_WAIT_MS}."
 )
 _REFERENCE: Final = "a consumer that calls at once and stores nothing"
 
