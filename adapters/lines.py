@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from adapters.kafka.intake import Outcome as IntakeOutcome
 from adapters.kafka.intake import Read
+from domain.ports import Advance
 from projections.ports import Attempt, AttemptKind, Outcome
 
 MAX_SHOWN_PARTITIONS: Final = 50
@@ -17,15 +18,17 @@ _GOOD: Final = {Outcome.DELIVERED, Outcome.FOUND, Outcome.NOT_FOUND}
 log = structlog.get_logger(__name__)
 
 
-def log_batch(read: Sequence[Read], outcome: IntakeOutcome, seconds: float) -> None:
+def log_batch(read: Sequence[Read], advances: Sequence[Advance], outcome: IntakeOutcome, seconds: float) -> None:
     """The first and the last offset of each partition, and what became of the messages."""
     first = {record.partition: record.offset for record, _ in reversed(read)}
-    last = {record.partition: record.offset for record, _ in read}
-    shown = sorted(last)[:MAX_SHOWN_PARTITIONS]
+    shown = advances[:MAX_SHOWN_PARTITIONS]
     log.info(
         "batch stored",
-        partitions={f"{each.topic}/{each.number}": f"{first[each]}-{last[each]}" for each in shown},
-        **({"more_partitions": len(last) - len(shown)} if len(last) > len(shown) else {}),
+        partitions={
+            f"{each.partition.topic}/{each.partition.number}": f"{first[each.partition]}-{each.next_offset - 1}"
+            for each in shown
+        },
+        **({"more_partitions": len(advances) - len(shown)} if len(advances) > len(shown) else {}),
         records=outcome.records,
         decisions=dict(outcome.decisions),
         quarantined=dict(outcome.quarantined),

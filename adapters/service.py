@@ -47,6 +47,7 @@ from adapters.replaying import bulk_replays, bulk_runner, replay_service
 from adapters.settings import Settings, check_api_is_closed
 from adapters.third_party.client import ThirdPartyClient
 from adapters.third_party.configured import third_party_client
+from adapters.threads import take_turns_quickly
 from adapters.tracing.starting import start_tracing
 from adapters.watching import CONNECTION_SECONDS, Preparer, ProcessState, Teller
 from adapters.web.app import create_app, create_probes_app
@@ -104,6 +105,7 @@ class Service:
     async def run(self) -> int:
         """Raises PortTaken."""
         collect_rarely()
+        take_turns_quickly()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told_to_stop, signal.Signals(number).name)

@@ -16,6 +16,7 @@ from typing import Final
 
 from adapters.logs import configure_logs
 from adapters.memory import collect_rarely
+from adapters.threads import take_turns_quickly
 from bench.arithmetic import has_got_worse, ratios
 from bench.laboratory import Laboratory, Suite, start_postgres
 from bench.machine import ROOT, run_of
@@ -38,7 +39,8 @@ def main() -> int:
     """The exit code: 1 if a suite failed, or a figure has got worse."""
     options = _parser().parse_args()
     configure_logs("error")
-    collect_rarely()  # as the service does; it serves the references just as well
+    collect_rarely()  # as the service does, and the next; both serve the references just as well
+    take_turns_quickly()
     if options.document:
         write_report(options.output or DOCUMENTS, load((options.output or DOCUMENTS) / RESULTS), SUITES)
         return 0

@@ -31,6 +31,9 @@ class _Collector:
     def load(self, order_ids: Iterable[int]) -> Mapping[int, Order]:
         return {order_id: self._orders.get(order_id) or Order(order_id) for order_id in order_ids}
 
+    def prepare(self, batch: Batch) -> Batch:
+        return batch
+
     def commit(self, batch: Batch) -> None:
         assert not batch.quarantined, batch.quarantined[0].detail
         self.events += batch.events

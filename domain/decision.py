@@ -149,12 +149,12 @@ class _Decision:
         match step, self.order.stage:
             case Step.CREATE, NotCreated():
                 self._accept(CashbackCreated, message, candidate, held, cashback=message.cashback or ZERO)
-            case Step.HOLD, NotCreated():
-                self.record(MessageHeld, message, effective_at_ns, held, waits_for=WaitsFor.CREATE)
             case Step.UPDATE, Pending(terms):
                 self._update(message, candidate, held, terms)
             case Step.END, Pending(terms):
                 self._end(message, candidate, held, terms)
+            case Step.HOLD, NotCreated():
+                self.record(MessageHeld, message, effective_at_ns, held, waits_for=WaitsFor.CREATE)
             case Step.REFUSE_SECOND_CREATE, Pending(terms) | Completed(terms) | Cancelled(terms):
                 doubt = None if self._is_surely_after(candidate, terms.created) else Doubt.UNCERTAIN_ORDER
                 self._reject(message, effective_at_ns, held, Refusal.CREATED_TWICE, doubt, terms.created)

@@ -104,6 +104,10 @@ class OrderStore(Protocol):
     def load(self, order_ids: Iterable[int]) -> Mapping[int, Order]:
         """The orders as they are now; version 0 for those without a stream. Raises StoreUnavailable."""
 
+    def prepare(self, batch: Batch) -> Batch:
+        """The same batch, with all done that needs no store: it can then be committed sooner."""
+        ...
+
     def commit(self, batch: Batch) -> None:
         """Stores the batch in one transaction. Raises Fenced, StaleOrder or StoreUnavailable; then nothing of it
         is stored (after StoreUnavailable it may have been, which a second try finds out as Fenced)."""

@@ -1,7 +1,7 @@
 """The consumer: a thread that polls batches of records and hands them to intake.
 
 Where to read from is asked of PostgreSQL, never of Kafka: the group's committed offsets only serve lag monitors.
-One batch is decided and stored while the next is fetched and decoded.
+One batch is stored while the next is fetched and decided (adapters/kafka/storing.py).
 Whatever goes wrong between poll and commit has one answer: drop what was read, ask again where to go on, and read
 it again. Partitions that wait for that are assigned to us by the group, but not fetched ("unplaced"); nor are those
 of which messages may be lost ("stopped"), until a person has accepted it (adapters/kafka/losses.py).
@@ -9,7 +9,7 @@ of which messages may be lost ("stopped"), until a person has accepted it (adapt
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -117,13 +117,25 @@ class KafkaIntake:
             elif (record := self._record(message)) is not None:
                 records.append(record)
         if records:
-            read = self._intake.read(records)
-            if self._end_batch(consumer):
-                self._storing.begin(read)
+            self._take(consumer, records)
         if errors:
             self._end_batch(consumer)  # first: what was read before an error may be in the log no more
         for message, error in errors:
             self._on_message_error(consumer, message, error)
+
+    def _take(self, consumer: Consumer, records: Sequence[Record]) -> None:
+        """Decides about them, and begins to store it once the batch before is stored."""
+        try:
+            decided = self._intake.decide(self._intake.read(records))
+            if self._end_batch(consumer):
+                self._storing.begin(decided)
+        except StoreUnavailable as error:
+            if self._end_batch(consumer):
+                self._store_is_away(consumer, error)
+
+    def _store_is_away(self, consumer: Consumer, error: StoreUnavailable) -> None:
+        log.error("the event store can't take a batch; trying again", error=str(error))
+        self._displace(consumer, "waiting for the event store")
 
     def _end_batch(self, consumer: Consumer) -> bool:
         """Waits until the batch under way is stored. False if it wasn't: all that was read is to be read again."""
@@ -134,8 +146,7 @@ class KafkaIntake:
             self._displace(consumer, "waiting: fenced by another consumer")
             return False
         except StoreUnavailable as error:
-            log.error("the event store can't take a batch; trying again", error=str(error))  # noqa: TRY400 - no trace
-            self._displace(consumer, "waiting for the event store")
+            self._store_is_away(consumer, error)
             return False
         if stored is not None:
             self._backoff.worked()

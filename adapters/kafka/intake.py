@@ -4,9 +4,10 @@ No clock of Kafka's, no committed offset and no call to the third party has a pa
 from the records and from what is stored already.
 """
 
+import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -56,8 +57,21 @@ class Outcome:
     """By reason."""
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What is decided about a batch of records, and not stored yet."""
+
+    read: Sequence[Read]
+    outcome: Outcome
+    orders: dict[int, Order]
+    """Those that it is about, as they are afterwards."""
+    batch: Batch
+    began_ns: int
+    """When deciding began, nanoseconds since 1970."""
+
+
 class Intake:
-    """Decides batches. Not for use by several threads at once."""
+    """Decides batches. For one thread, but for `commit`."""
 
     def __init__(
         self,
@@ -74,12 +88,14 @@ class Intake:
         self._positions: dict[Partition, int | None] = {}
         self._leader_epochs: dict[Partition, int | None] = {}
         self._cache: OrderedDict[int, Order] = OrderedDict()
+        self._ahead: list[Decided] = []
 
     def assign(self, partitions: Iterable[Partition]) -> dict[Partition, Place]:
         """Takes charge of partitions, named by Kafka's ids of their topics, and tells where to go on in which log.
 
         Not of those that must not be read because messages may be lost. Raises StoreUnavailable.
         """
+        assert not self._ahead, "what was decided is stored or undone first"
         partitions = list(partitions)
         found = places(partitions, self._store.positions({partition.topic for partition in partitions}))
         for place in found.values():
@@ -113,53 +129,83 @@ class Intake:
         return self._leader_epochs
 
     def read(self, records: Iterable[Record]) -> list[Read]:
-        """What the records say. Looks at nothing else, so it may run while a batch is being stored."""
+        """What the records say. Looks at nothing else."""
         return [(record, decode(record, max_message_bytes=self._limits.max_message_bytes)) for record in records]
 
     def handle(self, records: Iterable[Record]) -> Outcome:
         """Reads the records, and stores what is decided about them."""
         return self.store(self.read(records))
 
-    def store(self, read: Iterable[Read]) -> Outcome:
+    def store(self, read: Sequence[Read]) -> Outcome:
         """Decides about the records, in the order given, and stores the outcome; all or nothing.
 
         Records of partitions that aren't ours, and those below the position, are passed over.
         Raises Fenced or StoreUnavailable: then the caller must assign its partitions anew and read them again.
         """
-        decoded = [(record, message) for record, message in read if self._is_next(record)]
-        if not decoded:
-            return Outcome()
-        advances = self._advances(record for record, _ in decoded)
         for _ in range(MAX_DECIDING_ROUNDS):
-            orders = self._load({each.order_id for _, each in decoded if isinstance(each, Message)})
-            outcome, events, quarantined = self._decide(decoded, orders)
+            decided = self.decide(read)
             try:
-                self._store.commit(Batch(events, quarantined, advances))
+                self.commit(decided)
             except StaleOrder:
-                for order_id in orders:
-                    self._cache.pop(order_id, None)
+                self.forget(decided)
                 continue
-            self._positions |= {advance.partition: advance.next_offset for advance in advances}
-            self._leader_epochs |= {advance.partition: advance.leader_epoch for advance in advances}
-            self._remember(orders)
-            return outcome
+            except BaseException:
+                self.undo()
+                raise
+            self.settle(decided)
+            return decided.outcome
         raise StoreUnavailable(f"other processes changed this batch's orders {MAX_DECIDING_ROUNDS} times running")
 
-    def _is_next(self, record: Record) -> bool:
-        if record.partition not in self._positions:
-            return False
-        position = self._positions[record.partition]
-        return position is None or record.offset >= position
+    # What `store` does, step by step: a batch may be decided while the one before it is being stored.
 
-    def _advances(self, records: Iterable[Record]) -> list[Advance]:
-        last = {record.partition: record for record in records}
-        return [
-            Advance(partition, self._positions[partition], record.offset + 1, record.leader_epoch)
-            for partition, record in sorted(last.items())
-        ]
+    def decide(self, read: Sequence[Read]) -> Decided:
+        """Decides about the records as if all that was decided before were stored. Raises StoreUnavailable."""
+        began_ns = time.time_ns()
+        positions = dict(self._positions)
+        for earlier in self._ahead:
+            positions |= {advance.partition: advance.next_offset for advance in earlier.batch.advances}
+        decoded, advances = _next(read, positions)
+        orders = self._load({each.order_id for _, each in decoded if isinstance(each, Message)})
+        outcome, events, quarantined = self._decide(decoded, orders)
+        batch = Batch(events, quarantined, advances)
+        decided = Decided(read, outcome, orders, self._store.prepare(batch), began_ns)
+        self._ahead.append(decided)
+        return decided
+
+    def commit(self, decided: Decided) -> None:
+        """Stores it. The one step that may be done on another thread.
+
+        Raises Fenced, StaleOrder or StoreUnavailable: then it, and all that was decided after it, must be undone.
+        """
+        if decided.batch.advances:
+            self._store.commit(decided.batch)
+
+    def settle(self, decided: Decided) -> None:
+        """It is stored."""
+        assert self._ahead[0] is decided, "batches are stored in the order in which they were decided"
+        self._ahead.pop(0)
+        for advance in decided.batch.advances:
+            self._positions[advance.partition] = advance.next_offset
+            self._leader_epochs[advance.partition] = advance.leader_epoch
+        self._remember(decided.orders)
+
+    def undo(self) -> None:
+        """Nothing was decided but what is stored."""
+        self._ahead.clear()
+
+    def forget(self, decided: Decided) -> None:
+        """Undoes all, and knows nothing of these orders any more: others have changed one of them."""
+        self.undo()
+        for order_id in decided.orders:
+            self._cache.pop(order_id, None)
+
+    def is_undone(self, decided: Decided) -> bool:
+        return all(each is not decided for each in self._ahead)
 
     def _load(self, order_ids: set[int]) -> dict[int, Order]:
         orders = {order_id: self._cache[order_id] for order_id in order_ids if order_id in self._cache}
+        for earlier in self._ahead:
+            orders |= {order_id: earlier.orders[order_id] for order_id in order_ids & earlier.orders.keys()}
         missing = sorted(order_ids - orders.keys())
         if missing:
             orders |= self._store.load(missing)
@@ -199,6 +245,23 @@ class Intake:
             self._cache.move_to_end(order_id)
         while len(self._cache) > self._limits.max_cached_orders:
             self._cache.popitem(last=False)
+
+
+def _next(read: Sequence[Read], positions: Mapping[Partition, int | None]) -> tuple[list[Read], list[Advance]]:
+    """Those whose turn it is, and where the positions are after them."""
+    found: list[Read] = []
+    last: dict[Partition, Record] = {}
+    for each in read:
+        record = each[0]
+        position = positions.get(record.partition, math.inf)
+        if position is None or record.offset >= position:
+            found.append(each)
+            last[record.partition] = record
+    advances = [
+        Advance(partition, positions[partition], record.offset + 1, record.leader_epoch)
+        for partition, record in sorted(last.items())
+    ]
+    return found, advances
 
 
 def _quarantined(record: Record, why: Unreadable) -> Quarantined:

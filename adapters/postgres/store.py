@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
@@ -161,6 +162,13 @@ class OrderRecorder(PostgresApplicationRecorder):
             return cursor.execute(_SQL["stop_position"], where).rowcount == 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared(Batch):
+    """A batch with its events as they are stored."""
+
+    stored: Sequence[StoredEvent] = ()
+
+
 class OrderApplication(Application[UUID]):
     """The library's application over our recorder; `domain.ports.OrderStore` for intake."""
 
@@ -195,10 +203,19 @@ class OrderApplication(Application[UUID]):
             except AggregateNotFoundError:
                 return None
 
+    def prepare(self, batch: Batch) -> Batch:
+        stored = [_mapper.to_stored_event(event) for event in batch.events]
+        return _Prepared(batch.events, batch.quarantined, batch.advances, stored)
+
     def commit(self, batch: Batch, first: First | None = None) -> None:
         """`first` is done in the same transaction, before the rest; if it raises, nothing is stored."""
+        prepared = batch if isinstance(batch, _Prepared) else self.prepare(batch)
+        assert isinstance(prepared, _Prepared)
+        assert isinstance(self.recorder, OrderRecorder)
         with _translated():
-            self.events.put(batch.events, quarantined=batch.quarantined, advances=batch.advances, first=first)
+            self.recorder.insert_events(
+                prepared.stored, quarantined=batch.quarantined, advances=batch.advances, first=first
+            )
 
     def positions(self, topics: Iterable[str]) -> Mapping[Partition, Position]:
         assert isinstance(self.recorder, OrderRecorder)

@@ -4,18 +4,18 @@ As OpenTelemetry's conventions for messaging have it for messages that are proce
 of any message's trace, but it's linked to all of them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 
-from adapters.kafka.intake import Intake, Limits, Outcome, Read
+from adapters.kafka.intake import Decided, Intake, Limits, Outcome
 from adapters.kafka.records import Record
 from adapters.tracing.contexts import remote_span
 from adapters.tracing.headers import trace_context
 from domain.decision import Policy
-from domain.ports import OrderStore
+from domain.ports import OrderStore, StaleOrder
 
 MAX_LINKS: Final = 1000
 """Of one batch's span; about 0.6 kB each while it waits to be sent."""
@@ -29,11 +29,20 @@ class TracedIntake(Intake):
         self._tracer = tracer
         self._group = group
 
-    def store(self, read: Iterable[Read]) -> Outcome:
-        read = list(read)
-        records = [record for record, _ in read]
+    def commit(self, decided: Decided) -> None:
+        try:
+            super().commit(decided)
+        except StaleOrder:
+            raise  # it is decided anew, and has its span then
+        except Exception as error:
+            self._trace(decided, error)
+            raise
+        self._trace(decided, None)
+
+    def _trace(self, decided: Decided, error: Exception | None) -> None:
+        records = [record for record, _ in decided.read]
         topics = sorted({record.partition.topic for record in records})
-        with self._tracer.start_as_current_span(
+        span = self._tracer.start_span(
             f"process {','.join(topics)}",
             context=Context(),
             kind=SpanKind.CONSUMER,
@@ -47,17 +56,14 @@ class TracedIntake(Intake):
                 "cashback.partitions": len({record.partition for record in records}),
             },
             links=_links(records),
-            record_exception=False,  # a database's error may quote a row
-            set_status_on_exception=False,
-        ) as span:
-            try:
-                outcome = super().store(read)
-            except Exception as error:
-                span.set_attribute("error.type", type(error).__name__)
-                span.set_status(Status(StatusCode.ERROR))
-                raise
-            _tell(span, outcome)
-            return outcome
+            start_time=decided.began_ns,
+        )
+        if error is None:
+            _tell(span, decided.outcome)
+        else:  # without its words: a database's error may quote a row
+            span.set_attribute("error.type", type(error).__name__)
+            span.set_status(Status(StatusCode.ERROR))
+        span.end()
 
 
 def _links(records: Sequence[Record]) -> list[Link]:

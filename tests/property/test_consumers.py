@@ -1,8 +1,9 @@
 """Several consumers over one store, some of them zombies: the store ends as if one had read in peace."""
 
 import json
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from functools import partial
 from typing import Any
 
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from adapters.kafka.intake import Intake, Limits
 from adapters.kafka.records import Record
+from adapters.kafka.storing import Storing
 from domain.messages import Kind
 from domain.ports import Fenced, Partition
 from tests.support.deliveries import POLICY, TOLERANCE_NS
@@ -72,11 +74,56 @@ def read_in_peace(log: Logs) -> MemoryStore:
     return store
 
 
+class Later(Executor):
+    """Does what it is given when somebody asks for the result: the latest that a commit can come."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        return _Asked(partial(fn, *args, **kwargs))
+
+
+class _Asked(Future[Any]):
+    def __init__(self, task: Callable[[], Any]) -> None:
+        super().__init__()
+        self._task = task
+
+    def result(self, timeout: float | None = None) -> Any:
+        return self._task()
+
+
+class Consumer:
+    """Decides a batch while the one before it isn't stored yet, as the real one does."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.intake = consumer(store)
+        self._storing = Storing(self.intake, Later())
+
+    def read(self, batch: Sequence[Record]) -> None:
+        decided = self.intake.decide(self.intake.read(batch))
+        if self.end():
+            self._storing.begin(decided)
+
+    def end(self) -> bool:
+        try:
+            self._storing.end()
+        except Fenced:
+            return False
+        return True
+
+    def assign(self, logs: Sequence[Partition]) -> None:
+        self.end()
+        self.intake.assign(logs)
+
+    def revoke(self, logs: Sequence[Partition]) -> None:
+        self.end()
+        self.intake.revoke(logs)
+
+
 def read_in_turmoil(data: st.DataObject, log: Logs) -> MemoryStore:
     """Three consumers, any of which may believe that a partition is its own; batches of any size, read from where
-    each believes that it stands; now and then one asks for its positions anew, or is started afresh."""
+    each believes that it stands; now and then one asks for its positions anew, or is started afresh, or killed with
+    a batch that is decided and not stored."""
     store = MemoryStore()
-    consumers = [consumer(store) for _ in range(3)]
+    consumers = [Consumer(store) for _ in range(3)]
     for _ in range(data.draw(st.integers(0, 25))):
         number = data.draw(st.integers(0, 2))
         match data.draw(st.sampled_from(["assign", "read", "read", "read", "revoke", "restart"])):
@@ -85,26 +132,26 @@ def read_in_turmoil(data: st.DataObject, log: Logs) -> MemoryStore:
             case "revoke":
                 consumers[number].revoke(data.draw(st.lists(st.sampled_from(list(log)), max_size=2)))
             case "restart":
-                consumers[number] = consumer(store)
+                consumers[number] = Consumer(store)
             case _:
                 read(data, consumers[number], log)
     last = consumers[0]
-    last.assign(log)
+    last.assign(list(log))
     for records in log.values():
-        last.handle(records)
-        assert last.handle(records).records == 0
+        last.intake.handle(records)
+        assert last.intake.handle(records).records == 0
     return store
 
 
-def read(data: st.DataObject, intake: Intake, log: Logs) -> None:
+def read(data: st.DataObject, reader: Consumer, log: Logs) -> None:
+    """From the position, or from behind what is decided already: then some of it comes twice."""
     batch: list[Record] = []
-    for partition, position in intake.positions.items():
+    for partition, position in reader.intake.positions.items():
         unread = [each for each in log[partition] if each.offset >= (position or 0)]
         back = data.draw(st.integers(0, 2))
         known = [each for each in log[partition] if each.offset < (position or 0)][-back:] if back else []
         batch += known + unread[: data.draw(st.integers(0, 4))]
-    with suppress(Fenced):
-        intake.handle(batch)
+    reader.read(batch)
 
 
 def ends(store: MemoryStore) -> dict[int, str]:

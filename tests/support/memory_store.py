@@ -24,6 +24,9 @@ class MemoryStore:
         with self._lock:
             return {order_id: self._fold(order_id) for order_id in order_ids}
 
+    def prepare(self, batch: Batch) -> Batch:
+        return batch
+
     def commit(self, batch: Batch) -> None:
         with self._lock:
             positions = self._advanced(batch.advances)

@@ -5,6 +5,7 @@ from decimal import Decimal
 import pytest
 
 from adapters.kafka.intake import MAX_DECIDING_ROUNDS, Limits, Outcome
+from adapters.kafka.storing import Storing
 from domain.identifiers import stream_id
 from domain.messages import Kind
 from domain.ports import Fenced, StaleOrder, StoreUnavailable
@@ -99,6 +100,67 @@ def test_a_commit_whose_answer_was_lost_is_found_out(store: WatchedStore) -> Non
         intake.handle(LIFECYCLE[1:])
     intake.assign([P0])
     assert intake.handle(LIFECYCLE[1:]) == Outcome()
+    assert [event.TOPIC for event in store.streams[stream_id(ORDER_ID)]] == [
+        "cashback-created",
+        "cashback-updated",
+        "cashback-completed",
+    ]
+
+
+# A batch that is decided while the one before it is being stored.
+
+
+def test_a_batch_is_decided_on_top_of_one_that_is_not_stored_yet(store: WatchedStore) -> None:
+    """Nothing is loaded that the batch before has; and the positions are those after it."""
+    intake = intake_of(store)
+    first = intake.decide(intake.read(LIFECYCLE[:1]))
+    second = intake.decide(intake.read(LIFECYCLE))
+    assert dict(intake.positions) == {P0: None}
+    assert store.loaded == [[ORDER_ID]]
+    for each in (first, second):
+        intake.commit(each)
+        intake.settle(each)
+    assert intake.positions == {P0: 3}
+    assert order_in(store).status == "COMPLETED"
+    assert [event.originator_version for event in store.streams[stream_id(ORDER_ID)]] == [1, 2, 3]
+
+
+def test_if_a_batch_is_not_stored_what_was_decided_on_top_of_it_is_undone(store: WatchedStore) -> None:
+    """It would have a gap below it."""
+    intake, successor = intake_of(store), intake_of(store)
+    first = intake.decide(intake.read(LIFECYCLE[:1]))
+    second = intake.decide(intake.read(LIFECYCLE[1:]))
+    successor.handle(LIFECYCLE[:1])
+    with pytest.raises(Fenced):
+        intake.commit(first)
+    intake.undo()
+    assert intake.is_undone(second)
+    intake.assign([P0])
+    intake.handle(LIFECYCLE)
+    assert order_in(store).status == "COMPLETED"
+
+
+def test_a_batch_on_top_of_a_stale_one_is_decided_again(store: WatchedStore) -> None:
+    """Another process has stored the create that our first batch lacks: both batches of ours see it in the end."""
+    ours, theirs = intake_of(store, P0), intake_of(store, P1)
+    storing = Storing(ours)
+    storing.begin(ours.decide(ours.read([])))
+    early = ours.decide(ours.read([record_of(Kind.UPDATED, offset=0, at_ns=1)]))
+    later = ours.decide(ours.read([record_of(Kind.COMPLETED, offset=1, at_ns=2)]))
+    theirs.handle([record_of(Kind.CREATED, partition=1)])
+    attempts: list[str] = []
+    store.before_commit = lambda: attempts.append("commit")
+    storing.end()
+    storing.begin(early)
+    storing.end()
+    assert len(attempts) == 2, "the second time it's decided about the order as it is"
+    assert ours.is_undone(later)
+    storing.begin(later)
+    stored = storing.end()
+    storing.close()
+    assert len(attempts) == 3, "what was decided about another order is not even tried"
+    assert stored is not None
+    assert counts(stored.outcome) == counted({"cashback-completed": 1})
     assert [event.TOPIC for event in store.streams[stream_id(ORDER_ID)]] == [
         "cashback-created",
         "cashback-updated",

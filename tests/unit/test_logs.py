@@ -20,7 +20,7 @@ from adapters.kafka.records import Record
 from adapters.lines import MAX_SHOWN_PARTITIONS, log_attempt, log_batch
 from adapters.logs import configure_logs
 from domain.effects import EffectKind
-from domain.ports import Partition
+from domain.ports import Advance, Partition
 from projections.ports import Answer, Attempt, Call, Outcome
 
 
@@ -150,7 +150,8 @@ def test_a_stored_batch_is_one_line() -> None:
     records = [Record(partition, offset, None, b"7", b"{}") for offset in (120, 121, 122)]
     outcome = IntakeOutcome(3, Counter({"cashback-created": 2}), Counter({"not_json": 1}))
     configure_logs(stream=(stream := io.StringIO()))
-    log_batch([(record, Unreadable("not_json", "?")) for record in records], outcome, 0.0123)
+    read: list[Read] = [(record, Unreadable("not_json", "?")) for record in records]
+    log_batch(read, [Advance(partition, 120, 123)], outcome, 0.0123)
 
     (line,) = lines(stream)
     del line["timestamp"]
@@ -172,7 +173,8 @@ def test_the_line_of_a_batch_over_very_many_partitions_is_bounded() -> None:
         for number in range(MAX_SHOWN_PARTITIONS + 7)
     ]
     configure_logs(stream=(stream := io.StringIO()))
-    log_batch(read, IntakeOutcome(len(read)), 1.0)
+    advances = [Advance(record.partition, 0, 1) for record, _ in read]
+    log_batch(read, advances, IntakeOutcome(len(read)), 1.0)
     (line,) = lines(stream)
     assert (len(line["partitions"]), line["more_partitions"]) == (MAX_SHOWN_PARTITIONS, 7)
 
