@@ -2,20 +2,32 @@
 intake stores, with the offsets in the same transaction. It decides nothing, knows no order, and keeps no index."""
 
 import json
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import psycopg
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
 from adapters.kafka.consumer_config import consumer_config
+from adapters.memory import collect_rarely
 from bench.laboratory import BATCH_SIZE
 from bench.processes import TimeUp
-from bench.reading import DEADLINE_SECONDS, FullTopic
+from bench.reading import DEADLINE_SECONDS, FullTopic, Work
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def main(file: Path) -> None:
+    """`python -m bench.references.copying FILE`"""
+    collect_rarely()  # as ours does
+    work = msgspec.json.decode(file.read_bytes(), type=Work)
+    rate = copy_all(work.database_url, work.topics[-1], work.beside)
+    print(json.dumps({"event": "done", "rate": rate}), flush=True)
 
 
 def copy_all(database_url: str, topic: FullTopic, beside: bytes) -> float:
@@ -65,3 +77,7 @@ def copy_batch(connection: Connection, messages: Sequence[Message], beside: byte
             list(positions.items()),
         )
     connection.commit()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

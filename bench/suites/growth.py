@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 from bench import messages
@@ -36,8 +37,8 @@ def run(lab: Laboratory) -> None:
             Figure(
                 "growth-intake", f"intake with {many:,} events stored", f"with {few:,}", "messages/s", 0.9, 0.97
             ),
-            partial(_intake, grown, iter(topics)),
-            partial(_intake, young, iter(topics)),
+            partial(_intake, lab.folder, grown, iter(topics)),
+            partial(_intake, lab.folder, young, iter(topics)),
         )
         seconds = lab.scale.rebuild_seconds
         rebuild = lab.compare(
@@ -80,8 +81,8 @@ def _topic(lab: Laboratory) -> FullTopic:
     return FullTopic(lab.bootstrap, lab.kafka_config, name, count, PARTITIONS)
 
 
-def _intake(url: str, topics: Iterator[FullTopic]) -> float:
-    return read_once(url, [next(topics)])
+def _intake(folder: Path, url: str, topics: Iterator[FullTopic]) -> float:
+    return read_once(folder, url, [next(topics)])
 
 
 def _line(label: str, measured: Measured, stored: list[int]) -> Series:

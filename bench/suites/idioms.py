@@ -36,7 +36,7 @@ def run(lab: Laboratory) -> None:
 
 def _ours(lab: Laboratory, topic: FullTopic) -> float:
     with lab.database() as url:
-        return read_once(url, [topic])
+        return read_once(lab.folder, url, [topic])
 
 
 def _library(lab: Laboratory, topic: FullTopic) -> float:

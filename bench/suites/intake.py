@@ -7,8 +7,7 @@ from typing import Final
 from bench import messages
 from bench.arithmetic import Figure
 from bench.laboratory import PARTITIONS, Laboratory
-from bench.reading import FullTopic, Reader, read_once
-from bench.references.copying import copy_all
+from bench.reading import FullTopic, copy_once, read_once
 from bench.scales import SMOKE
 from bench.stores import stored_beside, tidy
 
@@ -21,7 +20,7 @@ ABOUT: Final = (
     " it decides nothing and keeps no index. (Beside what was received, intake stores almost as much again: what"
     " was decided, the digest, the coordinates, the headers. A lower reference copies none of that.) New orders:"
     " the CREATED of each. Existing orders: the second message of each, for orders that are in the store; cold:"
-    " none of them is in memory, warm: all are."
+    " none of them is in memory, warm: all are. Each measurement has a process of its own."
 )
 _CEILING: Final = "ceiling: the same client, bare JSON parse, COPY"
 _BARE: Final = "the same, but a COPY of the received bytes alone"
@@ -45,7 +44,7 @@ def run(lab: Laboratory) -> None:
         lab.compare(BARE, partial(_ours, lab, new), partial(_ceiling, lab, new, beside=b""))
         lab.compare(MIXED, partial(_ours, lab, mixed), partial(ceiling, mixed))
     with lab.database() as filled:
-        read_once(filled, [created])
+        read_once(lab.folder, filled, [created])
         tidy(filled)
         lab.compare(COLD, partial(_ours, lab, following, filled), partial(ceiling, following))
     lab.compare(WARM, partial(_warm, lab, created, following), partial(ceiling, following))
@@ -59,19 +58,14 @@ def _topic(lab: Laboratory, sent: list[messages.Sent]) -> FullTopic:
 
 def _ours(lab: Laboratory, topic: FullTopic, template: str | None = None) -> float:
     with lab.database(template=template) as url:
-        return read_once(url, [topic])
+        return read_once(lab.folder, url, [topic])
 
 
 def _warm(lab: Laboratory, created: FullTopic, following: FullTopic) -> float:
     with lab.database() as url:
-        reader = Reader(url)
-        try:
-            reader.read(created)
-            return reader.read(following)
-        finally:
-            reader.close()
+        return read_once(lab.folder, url, [created, following])
 
 
 def _ceiling(lab: Laboratory, topic: FullTopic, *, beside: bytes) -> float:
     with lab.database(empty=True) as url:
-        return copy_all(url, topic, beside)
+        return copy_once(lab.folder, url, topic, beside)

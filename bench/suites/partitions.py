@@ -70,4 +70,4 @@ def _topic(lab: Laboratory, kafka: ApacheKafka, sent: list[messages.Sent], parti
 
 def _read(lab: Laboratory, topic: FullTopic) -> float:
     with lab.database() as url:
-        return read_once(url, [topic])
+        return read_once(lab.folder, url, [topic])

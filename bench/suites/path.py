@@ -64,7 +64,9 @@ def _slower(lab: Laboratory, parts: Pushing) -> float:
     name = lab.topic(PARTITIONS)
     messages.publish(lab.bootstrap, name, sent)
     with lab.database() as url:
-        intake = read_once(url, [FullTopic(lab.bootstrap, lab.kafka_config, name, len(sent), PARTITIONS)])
+        intake = read_once(
+            lab.folder, url, [FullTopic(lab.bootstrap, lab.kafka_config, name, len(sent), PARTITIONS)]
+        )
     lab.say(f"    alone: intake {intake:,.0f} messages/s, push {push:,.0f} calls/s")
     return min(intake, push)
 
