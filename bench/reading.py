@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import msgspec
 
+from adapters.kafka.intake import Limits
 from bench.processes import App
 
 DEADLINE_SECONDS: Final = 300.0
@@ -32,11 +33,19 @@ class Work(msgspec.Struct, frozen=True):
     topics: Sequence[FullTopic]
     beside: bytes = b""
     """For the ceiling: what goes into each row beside what was received."""
+    cached_orders: int = Limits().max_cached_orders
+    """How many orders intake keeps in memory."""
 
 
-def read_once(folder: Path, database_url: str, topics: Sequence[FullTopic]) -> float:
+def read_once(
+    folder: Path,
+    database_url: str,
+    topics: Sequence[FullTopic],
+    *,
+    cached_orders: int = Limits().max_cached_orders,
+) -> float:
     """Intake reads topic after topic; messages a second of the last, from its first batch on."""
-    return _measured(folder, "bench.reading_process", Work(database_url, topics))
+    return _measured(folder, "bench.reading_process", Work(database_url, topics, cached_orders=cached_orders))
 
 
 def copy_once(folder: Path, database_url: str, topic: FullTopic, beside: bytes) -> float:

@@ -12,7 +12,7 @@ import msgspec
 
 from adapters.kafka.cluster import TopicIds
 from adapters.kafka.consumer import KafkaIntake
-from adapters.kafka.intake import Intake, Outcome, Read
+from adapters.kafka.intake import Intake, Limits, Outcome, Read
 from adapters.kafka.losses import Stop
 from adapters.kafka.records import Record
 from adapters.logs import configure_logs
@@ -30,7 +30,7 @@ def main(file: Path) -> None:
     collect_rarely()  # as the service does, and the next
     take_turns_quickly()
     work = msgspec.json.decode(file.read_bytes(), type=Work)
-    reader = Reader(work.database_url)
+    reader = Reader(work.database_url, work.cached_orders)
     try:
         rates = [reader.read(topic) for topic in work.topics]
     finally:
@@ -51,9 +51,9 @@ class _Noting(Intake):
 class Reader:
     """One intake with its cache over one database: what it has read it still knows when it reads another topic."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, cached_orders: int) -> None:
         self._application = OrderApplication(database_url)
-        self._intake = _Noting(self._application)
+        self._intake = _Noting(self._application, limits=Limits(max_cached_orders=cached_orders))
 
     def read(self, topic: FullTopic) -> float:
         """Messages a second. Raises TimeUp."""

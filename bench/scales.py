@@ -13,7 +13,8 @@ class Scale:
     new_messages: int
     """Of orders that the store doesn't know."""
     intake_messages: int
-    """Orders, too, where each has one message; no more than the cache of orders holds."""
+    """Of orders that the store knows, one each. As many as of new ones where the rate is to be a sustained one: what
+    is written in a second or so, the disk only notes."""
     idiom_messages: int
     """For references that commit each message on its own."""
     push_latencies_ms: tuple[int, ...]
@@ -88,7 +89,7 @@ FULL: Final = Scale(
     name="full",
     rounds=3,
     new_messages=60_000,
-    intake_messages=20_000,
+    intake_messages=60_000,
     idiom_messages=1_500,
     push_latencies_ms=(1, 10, 100),
     push_processes=(1, 2),

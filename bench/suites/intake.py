@@ -63,7 +63,8 @@ def _ours(lab: Laboratory, topic: FullTopic, template: str | None = None) -> flo
 
 def _warm(lab: Laboratory, created: FullTopic, following: FullTopic) -> float:
     with lab.database() as url:
-        return read_once(lab.folder, url, [created, following])
+        topics = [created, following]
+        return read_once(lab.folder, url, topics, cached_orders=lab.scale.intake_messages)
 
 
 def _ceiling(lab: Laboratory, topic: FullTopic, *, beside: bytes) -> float:
