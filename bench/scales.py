@@ -13,8 +13,8 @@ class Scale:
     new_messages: int
     """Of orders that the store doesn't know."""
     intake_messages: int
-    """Of orders that the store knows, one each. As many as of new ones where the rate is to be a sustained one: what
-    is written in a second or so, the disk only notes."""
+    """Of orders that the store knows, one each. As many as of new ones where the rate is to be a sustained one: the
+    disk only notes what is written in a second or so."""
     idiom_messages: int
     """For references that commit each message on its own."""
     push_latencies_ms: tuple[int, ...]
