@@ -59,7 +59,7 @@ _NUMBERS: Final = (Decimal,)  # they are there already: a text isn't taken for o
 def quick_facts(kind: Kind, payload: dict[str, Any]) -> Facts | None:
     """What a payload of plain JSON (see canonical.py) says; None if it isn't easy to see that it's right."""
     try:
-        if kind is Kind.CANCELLED or kind is Kind.COMPLETED:
+        if kind.is_end:
             end = msgspec.convert(payload, _End, builtin_types=_NUMBERS)
             return Facts(
                 end.order_id, end.transaction_id, end.transaction_date, end.store_no, end.buyer_id, end.reason

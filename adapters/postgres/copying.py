@@ -1,7 +1,7 @@
 """Rows for `COPY … FROM STDIN (FORMAT binary)`, written in one go.
 
 PostgreSQL takes rows from a COPY with less work than parameters of an INSERT, and so does the client. The rows are
-made before the COPY begins: a process that stands still in the middle of one holds the lock of all writers.
+made before the transaction begins: a process that stands still in the middle of one holds the lock of all writers.
 The format: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
 """
 

@@ -124,6 +124,7 @@ class OrderRecorder(PostgresApplicationRecorder):
         **_: Any,
     ) -> None:
         """Raises Fenced if a position was moved by another; the library's IntegrityError if a stream was."""
+        rows = copied(stored_events)
         with self.datastore.transaction(commit=True) as cursor:
             if first is not None:
                 first(cursor)
@@ -134,7 +135,7 @@ class OrderRecorder(PostgresApplicationRecorder):
                 cursor.execute(_SQL["insert_quarantined"], _quarantine_columns(quarantined), prepare=True)
             if stored_events:
                 with cursor.copy(_SQL["copy_events"]) as copy:
-                    copy.write(copied(stored_events))
+                    copy.write(rows)
 
     def select_streams(self, stream_ids: Sequence[UUID]) -> list[StoredEvent]:
         with self.datastore.get_connection() as connection, connection.cursor(binary=True) as cursor:
@@ -203,14 +204,13 @@ class OrderApplication(Application[UUID]):
             except AggregateNotFoundError:
                 return None
 
-    def prepare(self, batch: Batch) -> Batch:
+    def prepare(self, batch: Batch) -> _Prepared:
         stored = [_mapper.to_stored_event(event) for event in batch.events]
         return _Prepared(batch.events, batch.quarantined, batch.advances, stored)
 
     def commit(self, batch: Batch, first: First | None = None) -> None:
         """`first` is done in the same transaction, before the rest; if it raises, nothing is stored."""
         prepared = batch if isinstance(batch, _Prepared) else self.prepare(batch)
-        assert isinstance(prepared, _Prepared)
         assert isinstance(self.recorder, OrderRecorder)
         with _translated():
             self.recorder.insert_events(

@@ -124,7 +124,7 @@ class _Watched(OrderApplication):
         with self._times.of("load"):
             return super().load(order_ids)
 
-    def prepare(self, batch: Batch) -> Batch:
+    def prepare(self, batch: Batch) -> Any:
         with self._times.of("encode"):
             return super().prepare(batch)
 
