@@ -21,6 +21,7 @@ from typing import Annotated, Final, Protocol
 from fastapi import Depends, Header
 from pydantic import WithJsonSchema
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -66,7 +67,10 @@ class IdempotentWrites:
     async def _answer(self, scope: Scope, receive: Receive, keys: Sequence[str]) -> Response:
         if len(keys) > 1 or not re.fullmatch(_KEY, keys[0]):
             return ProblemResponse(400, f"{_NAME}: one, of 1 to 255 visible ASCII characters")
-        body = await _read(receive, self._max_body_bytes)
+        try:
+            body = await _read(scope, receive, self._max_body_bytes)
+        except ClientDisconnect:  # a part of a body may ask for more than the whole: without `dryRun`, say
+            return ProblemResponse(400, "the body has not come whole")
         if body is None:
             return ProblemResponse(413, f"the body is larger than {self._max_body_bytes} bytes")
         request = KeyedRequest(scope["state"]["role"], keys[0], _digest(scope, body))
@@ -92,16 +96,14 @@ class IdempotentWrites:
         return _response(answer.status, answer.headers, answer.body)
 
 
-async def _read(receive: Receive, max_bytes: int) -> bytes | None:
-    """The whole body; None if it is larger."""
+async def _read(scope: Scope, receive: Receive, max_bytes: int) -> bytes | None:
+    """The whole body; None if it is larger. Raises ClientDisconnect if it ends before its end."""
     body = bytearray()
-    while True:
-        message = await receive()
-        body += message.get("body", b"")
+    async for chunk in Request(scope, receive).stream():
+        body += chunk
         if len(body) > max_bytes:
             return None
-        if not message.get("more_body", False):
-            return bytes(body)
+    return bytes(body)
 
 
 def _digest(scope: Scope, body: bytes) -> bytes:
