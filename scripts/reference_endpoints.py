@@ -1,10 +1,9 @@
 """docs/reference/endpoints.md: the HTTP interface, from its OpenAPI document."""
 
-import inspect
 from http import HTTPStatus
 from typing import Any, Final
 
-from adapters.web.app import create_app
+from scripts.openapi import document
 
 METHODS: Final = ("get", "post", "put", "delete")
 GROUPS: Final = {
@@ -24,13 +23,6 @@ JSON under `/api`, with `Authorization: Bearer …` where a token is set; the pr
 with the role `api` describes the same for programs at `/api/openapi.json`. Errors are problem details (RFC 9457) of
 the media type `application/problem+json`, with a `type`, a `title`, a `status` and a `detail`.
 """
-
-
-def document() -> dict[str, Any]:
-    """The OpenAPI document that `GET /api/openapi.json` answers with. No part of the service is asked for it."""
-    parts = inspect.signature(create_app).parameters.values()
-    nobody: dict[str, Any] = {part.name: None for part in parts if part.default is part.empty}
-    return create_app(**nobody).openapi()
 
 
 def endpoints_page(made: str) -> str:

@@ -12,8 +12,8 @@ from adapters.operators import Asked, command_line_operator
 from adapters.postgres.comparisons import PostgresComparisons
 from adapters.postgres.pool import Database
 from adapters.refusals import Refused
+from adapters.web.views import standing_view
 from domain.errors import CashbackError
-from projections.reconciling import Standing
 
 T = TypeVar("T")
 
@@ -126,12 +126,8 @@ def _view(comparison: Comparison) -> dict[str, Any]:
 
 
 def _finding(found: Found) -> dict[str, Any]:
-    sides = {"ours": _side(found.ours), "theirs": _side(found.theirs)}
+    sides = {"ours": standing_view(found.ours), "theirs": standing_view(found.theirs)}
     return {"orderId": found.order_id, "class": found.verdict} | sides | {"detail": found.detail}
-
-
-def _side(standing: Standing | None) -> dict[str, Any] | None:
-    return standing and {"status": standing.status, "cashbackAmount": standing.amount}
 
 
 _COMPARISONS: Final = lists.Listing[Comparison](

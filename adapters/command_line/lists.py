@@ -18,9 +18,9 @@ from adapters.postgres.pool import Database
 from adapters.postgres.queries import OrderFilter, ParkedRow, PostgresQueries, QuarantineRow, QuarantineState
 from adapters.postgres.reconciliation import DifferenceClass, DifferenceRow, DifferenceState, PostgresReconciliation
 from adapters.settings import BadSetting
-from adapters.web.console.words import amount
+from adapters.web.console.words import NOTHING, amount
 from adapters.web.cursors import cut_page, read_cursor, write_cursor
-from adapters.web.views import action_view, order_summary, parked_order, quarantine_summary
+from adapters.web.views import action_view, difference_view, order_summary, parked_order, quarantine_summary
 
 MAX_ANSWER_CHARACTERS: Final = 80
 """Of the third party's last answer, in the list of parked orders."""
@@ -111,22 +111,10 @@ def run_audit(url: str, order_id: int | None, wish: Wish) -> int:
 
 
 def run_differences(url: str, state: DifferenceState, verdict: DifferenceClass | None, wish: Wish) -> int:
-    from adapters.web.reconciliation_routes import difference_view
-
-    listing = Listing(
-        "differences",
-        "reconciliation",
-        difference_view,
-        lambda row: row.id - 1,
-        ("id", "order", "class", "ours", "theirs", "note", "first seen", "last seen", "closed"),
-        _difference_cells,
-        frozenset({"id", "order"}),
-    )
-
     async def ask(database: Database, start: int | None, limit: int) -> list[DifferenceRow]:
         return await PostgresReconciliation(database).page(state, verdict, start, limit)
 
-    return run_list(url, listing, ask, wish)
+    return run_list(url, _DIFFERENCES, ask, wish)
 
 
 def quarantine_cells(row: QuarantineRow) -> Sequence[object]:
@@ -136,7 +124,7 @@ def quarantine_cells(row: QuarantineRow) -> Sequence[object]:
 
 
 def action_cells(row: ActionRow) -> Sequence[object]:
-    states = f"{row.state_before or output.NOTHING} → {row.state_after or output.NOTHING}"
+    states = f"{row.state_before or NOTHING} → {row.state_after or NOTHING}"
     what = "" if row.state_before is None and row.state_after is None else states
     about = row.order_id if row.quarantine_id is None else f"message {row.quarantine_id}"
     who = row.operator, row.role or row.via
@@ -210,4 +198,13 @@ ACTIONS: Final = Listing[ActionRow](
     ACTION_COLUMNS,
     action_cells,
     frozenset({"version"}),
+)
+_DIFFERENCES: Final = Listing(
+    "differences",
+    "reconciliation",
+    difference_view,
+    lambda row: row.id - 1,
+    ("id", "order", "class", "ours", "theirs", "note", "first seen", "last seen", "closed"),
+    _difference_cells,
+    frozenset({"id", "order"}),
 )

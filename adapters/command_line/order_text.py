@@ -11,9 +11,9 @@ from adapters.command_line.lists import (
     quarantine_cells,
     said_by,
 )
-from adapters.command_line.output import NOTHING, counted, facts, moment, say, table
+from adapters.command_line.output import counted, facts, moment, say, table
 from adapters.postgres.queries import OrderRecord
-from adapters.web.console.words import amount, took, words
+from adapters.web.console.words import NOTHING, amount, took, words
 from adapters.web.models import Call, Delivery, OrderView, TimelineEvent
 from domain.money import item_cashback
 

@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from adapters.command_line.visible import visible
+from adapters.web.console.words import NOTHING, nanoseconds_of
 from domain.exact_json import dumps
-from domain.instants import NANOSECONDS_PER_SECOND, parse_instant
+from domain.instants import NANOSECONDS_PER_SECOND
 
-NOTHING: Final = "–"
 _GAP: Final = "  "
 
 
@@ -70,14 +70,9 @@ def table(
 
 def moment(value: datetime | str | int | None) -> str:
     """To the second, in UTC; a text is RFC 3339, a number nanoseconds since 1970."""
-    match value:
-        case None:
-            return NOTHING
-        case datetime():
-            shown = value.astimezone(UTC)
-        case _:
-            nanoseconds = parse_instant(value) if isinstance(value, str) else value
-            shown = datetime.fromtimestamp(nanoseconds // NANOSECONDS_PER_SECOND, UTC)
+    if value is None:
+        return NOTHING
+    shown = datetime.fromtimestamp(nanoseconds_of(value) // NANOSECONDS_PER_SECOND, UTC)
     return f"{shown:%Y-%m-%d %H:%M:%SZ}"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from adapters.command_line.output import NOTHING, facts, moment, print_json, say, table
+from adapters.command_line.output import facts, moment, print_json, say, table
 from adapters.postgres.console import (
     KEPT_SECONDS,
     SAMPLE_SECONDS,
@@ -18,7 +18,7 @@ from adapters.postgres.console import (
 )
 from adapters.postgres.pool import Database
 from adapters.web.console.overview import RATE_SECONDS, Overview, overview
-from adapters.web.console.words import age, amount, count, rate
+from adapters.web.console.words import NOTHING, age, amount, count, rate
 
 PATIENCE_SECONDS: Final = 4.0 * SAMPLE_SECONDS
 POLL_SECONDS: Final = 0.2

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
-from adapters.postgres.reconciliation import DifferenceClass, DifferenceRow, DifferenceState
+from adapters.postgres.reconciliation import DifferenceClass, DifferenceState
 from adapters.web.cursors import cut_page, read_cursor, write_cursor
 from adapters.web.description import read_problems
 from adapters.web.models import Amount
@@ -15,8 +15,8 @@ from adapters.web.ports import Reconciliation
 from adapters.web.requests import NEXT, Empty, PageQuery, like_cursor
 from adapters.web.responses import ExactJson
 from adapters.web.routes import TOKEN
+from adapters.web.views import difference_view
 from domain.lifecycle import Status
-from projections.reconciling import Standing
 
 DifferenceView = TypedDict(
     "DifferenceView",
@@ -73,21 +73,3 @@ def reconciliation_router(reconciliation: Reconciliation) -> APIRouter:
         )
 
     return router
-
-
-def difference_view(row: DifferenceRow) -> dict[str, object]:
-    return {
-        "id": row.id,
-        "orderId": row.order_id,
-        "class": row.verdict,
-        "ours": _standing(row.ours),
-        "theirs": _standing(row.theirs),
-        "detail": row.detail,
-        "firstSeenAt": row.first_seen_at,
-        "lastSeenAt": row.last_seen_at,
-        "closedAt": row.closed_at,
-    }
-
-
-def _standing(standing: Standing | None) -> StandingView | None:
-    return None if standing is None else {"status": standing.status, "cashbackAmount": standing.amount}

@@ -3,7 +3,6 @@
 import re
 from typing import Annotated, Any, Final, Self
 
-from fastapi import Request
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -18,6 +17,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core.core_schema import CoreSchema, no_info_before_validator_function
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from adapters.operators import MAX_REASON_LENGTH
 from adapters.postgres.queries import QuarantineState
@@ -132,7 +132,7 @@ class QuarantineQuery(PageQuery):
     state: Annotated[QuarantineState | None, Empty] = None
 
 
-def _checked_nonce(text: str) -> str:
+def checked_nonce(text: str) -> str:
     if not is_nonce(text):
         raise ValueError(f"must be 1 to {MAX_NONCE_LENGTH} visible ASCII characters")
     return text
@@ -140,7 +140,7 @@ def _checked_nonce(text: str) -> str:
 
 _Nonce = Annotated[
     str,
-    AfterValidator(_checked_nonce),
+    AfterValidator(checked_nonce),
     WithJsonSchema({"type": "string", "pattern": rf"^[!-~]{{1,{MAX_NONCE_LENGTH}}}$"}),
 ]
 

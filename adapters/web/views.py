@@ -13,6 +13,7 @@ from adapters.postgres.queries import (
     QuarantineRow,
     ReplayRow,
 )
+from adapters.postgres.reconciliation import DifferenceRow
 from adapters.web.models import (
     ActionView,
     Attempt,
@@ -26,10 +27,12 @@ from adapters.web.models import (
 from domain.events import Doubt
 from domain.instants import format_instant
 from projections.orders import OrderRow
+from projections.reconciling import Standing
 from projections.third_party import path_of
 
 if TYPE_CHECKING:  # it loads FastAPI, which the command line does without
     from adapters.web.mending_models import ParkedCall, ParkedOrder
+    from adapters.web.reconciliation_routes import StandingView
 
 
 def order_summary(row: OrderRow) -> OrderSummary:
@@ -161,3 +164,21 @@ def action_view(row: ActionRow) -> ActionView:
         "quarantineId": row.quarantine_id,
         "detail": row.detail,
     }
+
+
+def difference_view(row: DifferenceRow) -> dict[str, object]:
+    return {
+        "id": row.id,
+        "orderId": row.order_id,
+        "class": row.verdict,
+        "ours": standing_view(row.ours),
+        "theirs": standing_view(row.theirs),
+        "detail": row.detail,
+        "firstSeenAt": row.first_seen_at,
+        "lastSeenAt": row.last_seen_at,
+        "closedAt": row.closed_at,
+    }
+
+
+def standing_view(standing: Standing | None) -> "StandingView | None":
+    return None if standing is None else {"status": standing.status, "cashbackAmount": standing.amount}

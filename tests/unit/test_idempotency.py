@@ -1,4 +1,4 @@
-"""The middleware of `Idempotency-Key` by itself; tests/integration/test_api_idempotency.py has it with a database."""
+"""The middleware of `Idempotency-Key` alone; tests/integration/test_api_idempotency.py has it with a database."""
 
 import asyncio
 from collections.abc import Sequence
