@@ -30,7 +30,7 @@ from domain.instants import NANOSECONDS_PER_SECOND
 from domain.lifecycle import TRANSITIONS, Step
 from domain.messages import Kind, Message, Place
 from domain.money import ZERO
-from domain.order import Cancelled, Completed, Held, NotCreated, Order, Pending, Standing, Terms, evolve
+from domain.order import Cancelled, Completed, Held, NotCreated, Order, Pending, Sighting, Standing, Terms, evolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,9 @@ def handle(
     order: Order, message: Message, *, now_ns: int, policy: Policy = DEFAULT_POLICY
 ) -> tuple[tuple[OrderEvent, ...], Order]:
     """What `decide` says, and the order after it, so that nobody evolves it twice."""
-    seen = order.sightings.get(message.digest)
+    seen = order.sighting_of(message)
     decision = _Decision(order, now_ns, policy)
-    if seen is None or _brings_a_new_number(order, message):
+    if seen is None or _brings_a_new_number(order, message, seen):
         decision.receive(message)
     elif message.kind is not Kind.CREATED and message.sequence is None and seen.sequence is None:
         place = message.place
@@ -67,12 +67,12 @@ def handle(
     return tuple(decision.events), decision.order
 
 
-def _brings_a_new_number(order: Order, message: Message) -> bool:
+def _brings_a_new_number(order: Order, message: Message, seen: Sighting) -> bool:
     """True if a known message comes again under a number of its own, which nothing else can fill."""
     return (
         message.sequence is not None
         and message.sequence > order.last_sequence
-        and message.sequence != order.sightings[message.digest].sequence
+        and message.sequence != seen.sequence
         and all(held.message.sequence != message.sequence for held in order.held)
     )
 
@@ -134,13 +134,8 @@ class _Decision:
             self._apply(message, effective_at_ns, held)
 
     def _is_conflict(self, message: Message) -> bool:
-        digest = message.digest
-        seen = self.order.sightings.get(digest)
-        return (
-            self.order.digest_of_fact.get(message.fact, digest) != digest
-            or self.order.digest_of_identity.get(message.identity, digest) != digest
-            or (seen is not None and seen.sequence != message.sequence)
-        )
+        seen = self.order.sighting_of(message)
+        return self.order.is_contradicted(message) or (seen is not None and seen.sequence != message.sequence)
 
     def _apply(self, message: Message, effective_at_ns: int, held: Held | None) -> None:
         """The table of transitions, for a message whose turn has come."""

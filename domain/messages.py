@@ -43,7 +43,7 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     offset: int
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class Message(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One message. Two messages with the same digest say the same thing."""
 
     kind: Kind
@@ -57,6 +57,18 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """The publisher's own id (`ce_id`) where there is one, else the digest (contract.md, section 1)."""
     digest: str
     """Of the kind and the whole content: equal for two messages exactly if they say the same thing."""
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
+    body: bytes
+    """As received, and stored beside this record, not in it."""
+    payload_path: tuple[str, ...] = ("payload",)
+    """The members of the body that lead to what was said; none if the body is that itself."""
+    headers: tuple[tuple[str, str | None], ...] = ()
+    """As received; the bytes of a value stand here as Latin-1 text, one character a byte."""
+    timestamp_ms: int | None = None
+    """Kafka's own timestamp of the record."""
     sequence: int | None = None
     """1, 2, 3 … of the order, if the publisher stamps its messages."""
     store_no: str | None = None
@@ -66,20 +78,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """What the items of a CREATED or UPDATED earn; None on the others."""
     is_negative: bool = False
     """True if an item would take money from the buyer."""
-    topic: str
-    topic_id: str
-    partition: int
-    offset: int
-    timestamp_ms: int | None = None
-    """Kafka's own timestamp of the record."""
     replay: str | None = None
     """The replay that sent this copy: such a copy says nothing about the place that its message had."""
-    headers: tuple[tuple[str, str | None], ...] = ()
-    """As received; the bytes of a value stand here as Latin-1 text, one character a byte."""
-    body: bytes
-    """As received, and stored beside this record, not in it."""
-    payload_path: tuple[str, ...] = ("payload",)
-    """The members of the body that lead to what was said; none if the body is that itself."""
 
     @property
     def place(self) -> Place | None:

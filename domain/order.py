@@ -88,10 +88,15 @@ class Held(msgspec.Struct, frozen=True, gc=False):
 
 
 class Sighting(msgspec.Struct, frozen=True, gc=False):
-    """Where a message was seen: its lanes, the first one first, and its number."""
+    """A message that the order has received, once or more."""
 
-    lanes: tuple[str | None, ...]
+    digest: str
+    fact: tuple[Kind, str, int]
     sequence: int | None
+    lanes: tuple[str | None, ...]
+    """Where it was seen, the first place first."""
+    identities: tuple[str, ...]
+    """The names that it came under and that were new to the order."""
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -101,11 +106,8 @@ class Order(msgspec.Struct, frozen=True):
     version: int = 0
     stage: Stage = NotCreated()
     held: tuple[Held, ...] = ()
-    sightings: Mapping[str, Sighting] = msgspec.field(default_factory=dict)
-    """Every message ever recorded, by digest."""
-    digest_of_fact: Mapping[tuple[Kind, str, int], str] = msgspec.field(default_factory=dict)
-    """The content that stands for a fact: the first that came."""
-    digest_of_identity: Mapping[str, str] = msgspec.field(default_factory=dict)
+    sightings: tuple[Sighting, ...] = ()
+    """Every message ever recorded, the first one first: few, so that to look through them beats tables."""
     lane_ends: Mapping[str, int] = msgspec.field(default_factory=dict)
     """The effective time, in nanoseconds, of the last message in each lane: it only grows."""
     last_sequence: int = 0
@@ -141,6 +143,26 @@ class Order(msgspec.Struct, frozen=True):
         if self.is_repeated_elsewhere and order_matters:
             return self.event_doubts | {Doubt.UNCERTAIN_ORDER}
         return self.event_doubts
+
+    def sighting_of(self, message: Message) -> Sighting | None:
+        """None if no message with this content was recorded before."""
+        for seen in self.sightings:
+            if seen.digest == message.digest:
+                return seen
+        return None
+
+    def is_contradicted(self, message: Message) -> bool:
+        """True if the first message about the same fact, or with the same identity, had other content."""
+        fact = message.fact
+        for seen in self.sightings:
+            if seen.fact == fact:
+                if seen.digest != message.digest:
+                    return True
+                break
+        for seen in self.sightings:
+            if message.identity in seen.identities:
+                return seen.digest != message.digest
+        return False
 
     def effective_time(self, message: Message) -> int:
         """When the message counts as having happened, in nanoseconds since 1970.
@@ -200,18 +222,11 @@ def _terms(order: Order) -> Terms:
 def _memory(order: Order, event: OrderEvent, lane: str | None) -> dict[str, Any]:
     """What every event changes in the memory of the order."""
     message = event.message
-    seen = order.sightings.get(message.digest)
-    changes: dict[str, Any] = {"version": event.originator_version, "recorded_at_ns": event.recorded_at_ns}
-    if seen is None:
-        changes["sightings"] = {**order.sightings, message.digest: Sighting((lane,), message.sequence)}
-    elif lane not in seen.lanes:
-        sighting = replace(seen, lanes=(*seen.lanes, lane))
-        changes["sightings"] = {**order.sightings, message.digest: sighting}
-    fact = message.fact
-    if fact not in order.digest_of_fact:
-        changes["digest_of_fact"] = {**order.digest_of_fact, fact: message.digest}
-    if message.identity not in order.digest_of_identity:
-        changes["digest_of_identity"] = {**order.digest_of_identity, message.identity: message.digest}
+    changes: dict[str, Any] = {
+        "version": event.originator_version,
+        "recorded_at_ns": event.recorded_at_ns,
+        "sightings": _sightings(order, message, lane),
+    }
     if event.held_version is not None:
         changes["held"] = tuple(held for held in order.held if held.version != event.held_version)
     if event.doubt is not None:
@@ -224,8 +239,21 @@ def _memory(order: Order, event: OrderEvent, lane: str | None) -> dict[str, Any]
         if event.held_version is None and message.kind.is_end:
             changes["ends_seen"] = order.ends_seen + 1
         if _had_its_turn(event):
-            changes |= _advance(order, event, lane)
+            _advance(order, event, lane, changes)
     return changes
+
+
+def _sightings(order: Order, message: Message, lane: str | None) -> tuple[Sighting, ...]:
+    """The order's, with this one."""
+    seen = order.sighting_of(message)
+    if seen is None:
+        first = Sighting(message.digest, message.fact, message.sequence, (lane,), (message.identity,))
+        return (*order.sightings, first)
+    if lane not in seen.lanes:
+        seen = replace(seen, lanes=(*seen.lanes, lane))
+    if all(message.identity not in each.identities for each in order.sightings):
+        seen = replace(seen, identities=(*seen.identities, message.identity))
+    return tuple([seen if each.digest == seen.digest else each for each in order.sightings])
 
 
 def _had_its_turn(event: OrderEvent) -> bool:
@@ -239,9 +267,8 @@ def _had_its_turn(event: OrderEvent) -> bool:
             return True
 
 
-def _advance(order: Order, event: OrderEvent, lane: str | None) -> dict[str, Any]:
+def _advance(order: Order, event: OrderEvent, lane: str | None, changes: dict[str, Any]) -> None:
     """Moves the order's clock in the message's lane, and its count of messages."""
-    changes: dict[str, Any] = {}
     if lane is not None and event.effective_at_ns > order.lane_ends.get(lane, event.effective_at_ns - 1):
         changes["lane_ends"] = {**order.lane_ends, lane: event.effective_at_ns}
     sequence = event.message.sequence
@@ -250,4 +277,3 @@ def _advance(order: Order, event: OrderEvent, lane: str | None) -> dict[str, Any
         changes["is_stamped"] = True
     elif event.held_version is None and not order.is_stamped:
         changes["last_sequence"] = order.last_sequence + 1
-    return changes
