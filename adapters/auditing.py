@@ -12,6 +12,7 @@ import structlog
 from adapters.postgres.reconciliation import AuditLock, PostgresReconciliation, audit_lock
 from adapters.reconciling import Observer, Reconciler, Tally
 from domain.ports import StoreUnavailable
+from projections.waiting import unless
 
 ORDERS_PER_STEP: Final = 50
 OPEN_PER_STEP: Final = 25
@@ -52,16 +53,7 @@ class Auditor:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; a comparison under way is given up, which harms nobody."""
-        auditing = asyncio.create_task(self._audit())
-        stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait((auditing, stopped), return_when=asyncio.FIRST_COMPLETED)
-        for task in (auditing, stopped):
-            task.cancel()
-        await asyncio.gather(stopped, return_exceptions=True)
-        try:
-            await auditing
-        except asyncio.CancelledError:
-            return
+        await unless(stop, self._audit())
 
     async def _audit(self) -> None:
         while True:

@@ -22,7 +22,7 @@ from domain.errors import CashbackError
 from domain.lifecycle import Status
 from domain.ports import StoreUnavailable
 from projections.reconciling import Finding, Standing, Verdict
-from projections.waiting import happens
+from projections.waiting import happens, unless
 
 MAX_CHOSEN: Final = 1000
 """Orders that can be named for one comparison."""
@@ -160,14 +160,8 @@ class ComparisonRunner:
             if job is None:
                 await happens(stop, self._poll_seconds)
                 continue
-            working = asyncio.create_task(self._do_or_fail(job))
-            stopped = asyncio.create_task(stop.wait())
-            await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
-            for task in (working, stopped):
-                task.cancel()
-            await asyncio.gather(stopped, return_exceptions=True)
-            with suppress(asyncio.CancelledError, StoreUnavailable):
-                await working
+            with suppress(StoreUnavailable):
+                await unless(stop, self._do_or_fail(job))
             with suppress(StoreUnavailable):
                 await self._work.release(job)
 

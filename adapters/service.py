@@ -174,13 +174,17 @@ class Service:
 
     async def _audit(self, stack: AsyncExitStack, per_second: float) -> Any:
         """With connections of its own, as its calls are nobody's concern but its own."""
-        database = await stack.enter_async_context(Database(self._database_url))
+        books = PostgresReconciliation(await stack.enter_async_context(Database(self._database_url)))
+        reconciler = await self._reconciler(stack, books, per_second)
+        return Auditor(self._database_url, books, reconciler, self._observer).run(self._stop)
+
+    async def _reconciler(
+        self, stack: AsyncExitStack, books: PostgresReconciliation, per_second: float
+    ) -> Reconciler:
         client: ThirdParty = await self._third_party(stack, LOOKUPS_AT_ONCE)
         if self._tracing is not None:
             client = self._tracing.lookups(client, self._settings.third_party_url)
-        books = PostgresReconciliation(database)
-        reconciler = Reconciler(books, client, self._observer, per_second=per_second)
-        return Auditor(self._database_url, books, reconciler, self._observer).run(self._stop)
+        return Reconciler(books, client, self._observer, per_second=per_second)
 
     async def _third_party(self, stack: AsyncExitStack, concurrency: int) -> ThirdPartyClient:
         trace_headers = None if self._tracing is None else self._tracing.headers_of_request
@@ -199,11 +203,7 @@ class Service:
         @asynccontextmanager
         async def reconciler(per_second: float) -> AsyncIterator[Reconciler]:
             async with AsyncExitStack() as own:
-                client: ThirdParty = await self._third_party(own, LOOKUPS_AT_ONCE)
-                if self._tracing is not None:
-                    client = self._tracing.lookups(client, self._settings.third_party_url)
-                books = PostgresReconciliation(database)
-                yield Reconciler(books, client, self._observer, per_second=per_second)
+                yield await self._reconciler(own, PostgresReconciliation(database), per_second)
 
         return ComparisonRunner(PostgresComparisonWork(database), reconciler).run(self._stop)
 
