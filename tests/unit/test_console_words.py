@@ -128,6 +128,11 @@ def drawn(*records: Record) -> Picture:
     return picture(order_view(told)["timeline"])
 
 
+def looks(shown: Picture, lane: str) -> list[str]:
+    """Of the marks in one lane."""
+    return [mark.look for mark in shown.marks if mark.y == dict(shown.lanes)[lane]]
+
+
 class TestPicture:
     @given(st.lists(st.integers(0, 10**12), min_size=1, max_size=30))
     def test_marks_stand_in_the_order_of_time_and_apart(self, times: list[int]) -> None:
@@ -135,8 +140,8 @@ class TestPicture:
         marks = drawn(*(record_of(Kind.UPDATED, at_ns=at, offset=offset) for offset, at in enumerate(times))).marks
         in_place = sorted(marks, key=lambda mark: mark.x)
         assert [mark.at_ns for mark in in_place] == sorted(mark.at_ns for mark in marks)
-        for lane in (0, 1):
-            places = [mark.x for mark in in_place if mark.lane == lane]
+        for height in {mark.y for mark in marks}:
+            places = [mark.x for mark in in_place if mark.y == height]
             assert all(right - left >= MARK_GAP - 0.11 for left, right in pairwise(places))
 
     def test_what_was_held_is_one_message_and_two_decisions(self) -> None:
@@ -146,15 +151,15 @@ class TestPicture:
             record_of(Kind.CREATED, offset=1),
             record_of(Kind.CANCELLED, at_ns=2 * SECOND_NS, offset=2),
         )
-        assert [mark.look for mark in shown.marks if mark.lane == 0] == ["message"] * 3
-        assert [mark.look for mark in shown.marks if mark.lane == 1] == ["held", *["accepted"] * 3]
+        assert looks(shown, "messages") == ["message"] * 3
+        assert looks(shown, "decisions") == ["held", *["accepted"] * 3]
         assert [link.look for link in shown.links].count("released") == 1
 
     def test_of_a_long_story_the_ends_are_drawn(self) -> None:
         """And how many are left out is told."""
         updates = (record_of(Kind.UPDATED, at_ns=n * SECOND_NS, offset=n) for n in range(1, 100))
         shown = drawn(record_of(Kind.CREATED), *updates)
-        assert len([mark for mark in shown.marks if mark.lane == 1]) == 2 * MAX_EVENTS_AT_END
+        assert len(looks(shown, "decisions")) == 2 * MAX_EVENTS_AT_END
         assert shown.omitted == 100 - 2 * MAX_EVENTS_AT_END
 
 

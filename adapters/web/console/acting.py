@@ -19,7 +19,7 @@ from domain.exact_json import dumps
 NOBODY: Final = "console"
 """The name of whoever needn't sign in."""
 _NO_REASON: Final = f"Say why, in 1 to {MAX_REASON_LENGTH} characters."
-_NOT_CONFIRMED: Final = "Confirm that you have read what will be done."
+NOT_CONFIRMED: Final = "Confirm that you have read what will be done."
 _CHANGED: Final = (
     "Things have changed since you looked, and nothing was done. Look again: this is how it stands now."
 )
@@ -57,7 +57,7 @@ def given(form: dict[str, str], seen: str) -> Given:
     if not reason or len(reason) > MAX_REASON_LENGTH:
         return Given(reason[:MAX_REASON_LENGTH], _NO_REASON, 422)
     if form.get("confirmed") != "yes":
-        return Given(reason, _NOT_CONFIRMED, 422)
+        return Given(reason, NOT_CONFIRMED, 422)
     if form.get("seen") != seen:
         return Given(reason, _CHANGED, 409)
     return Given(reason, None)

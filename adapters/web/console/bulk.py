@@ -19,7 +19,7 @@ from adapters.bulk import (
     TooManyOrders,
 )
 from adapters.web.bulk_models import BulkRequest
-from adapters.web.console.acting import form_of, only_who_may_act, operator_of
+from adapters.web.console.acting import NOT_CONFIRMED, form_of, only_who_may_act, operator_of
 from adapters.web.console.pages import Pages
 from adapters.web.console.parts import ConsoleParts
 from adapters.web.console.requests import NewReplayQuery, order_ids
@@ -48,8 +48,6 @@ def bulk_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
             fault=fault,
             modes=list(BulkMode),
             statuses=list(Status),
-            hows=list(How),
-            includes=list(Include),
             rates=(MIN_RATE_PER_SECOND, MAX_RATE_PER_SECOND),
         )
 
@@ -84,8 +82,7 @@ def bulk_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         form = form_of(request)
         token = form.get("token", "")
         if form.get("confirmed") != "yes":
-            fault = "Confirm that you have read what will be done."
-            return show_preview(request, await parts.bulk.get(replay_id), token, None, fault)
+            return show_preview(request, await parts.bulk.get(replay_id), token, None, NOT_CONFIRMED)
         try:
             await parts.bulk.start(replay_id, token, by=operator_of(request))
         except BulkRefused as error:

@@ -8,6 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from adapters.operators import MAX_NAME_LENGTH
 from adapters.web.auth import Tokens
+from adapters.web.console.acting import form_of
 from adapters.web.console.attempts import FailedSignIns
 from adapters.web.console.gate import SIGN_IN, SIGN_OUT, safe_path, sign_in, sign_out
 from adapters.web.console.pages import Pages
@@ -34,7 +35,7 @@ def door_router(tokens: Tokens, sessions: Sessions, pages: Pages) -> APIRouter:
     async def enter(request: Request) -> Response:
         """No `await` between the question whether one may try and the note that it failed: tries at the same moment
         don't pass together."""
-        form: dict[str, str] = request.state.form
+        form = form_of(request)
         name, wanted = form.get("name", "").strip(), safe_path(form.get("next", "/"))
         address = request.client.host if request.client else ""
 

@@ -5,10 +5,10 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from adapters.postgres.queries import Headers, QuarantinedMessage
+from adapters.refusals import UnknownQuarantined
 from adapters.web.console.pages import Pages
 from adapters.web.console.parts import ConsoleParts
 from adapters.web.console.requests import (
@@ -53,7 +53,7 @@ def lists_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
     ) -> Response:
         message = await parts.queries.quarantined(quarantine_id)
         if message is None:
-            raise HTTPException(404, f"there is no message {quarantine_id} in quarantine")
+            raise UnknownQuarantined(quarantine_id)
         return pages.page(request, "quarantined.html", message=message, done=query.done, **_contents(message))
 
     @router.get("/replays")

@@ -63,9 +63,8 @@ class Pages:
 
     def __init__(self, *, is_open: bool, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
-        self._is_open = is_open
-        self.assets = _assets()
-        digest = hashlib.sha256(b"".join(body for _, body in sorted(self.assets.items()))).hexdigest()
+        self._assets = _assets()
+        digest = hashlib.sha256(b"".join(body for _, body in sorted(self._assets.items()))).hexdigest()
         self._environment = Environment(
             loader=PackageLoader("adapters.web.console"),
             autoescape=True,
@@ -93,7 +92,7 @@ class Pages:
 
     def asset(self, name: str) -> Response | None:
         """Its address changes with it, so it may be kept for ever."""
-        body = self.assets.get(name)
+        body = self._assets.get(name)
         if body is None:
             return None
         headers = {"Cache-Control": "public, max-age=31536000, immutable"}

@@ -37,7 +37,6 @@ class Mark:
 
     x: float
     y: int
-    lane: int
     look: str
     title: str
     version: int
@@ -53,10 +52,6 @@ class Link:
     x2: float
     y2: int
     look: str
-
-    @property
-    def is_arc(self) -> bool:
-        return self.y1 == self.y2
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +146,7 @@ def _placed(things: Iterable[_Thing]) -> dict[tuple[int, int, int], Mark]:
         last_in_lane[thing.lane] = x
         before_ns = thing.at_ns
         marks[thing.lane, thing.version, thing.number] = Mark(
-            round(x, 1), _y(thing.lane), thing.lane, thing.look, thing.title, thing.version, thing.at_ns
+            round(x, 1), _y(thing.lane), thing.look, thing.title, thing.version, thing.at_ns
         )
     return marks
 

@@ -42,7 +42,7 @@ def quarantine_router(parts: ConsoleParts, pages: Pages) -> APIRouter:  # noqa: 
         """As far as it goes: the plan, what is wrong with what was given, or the deed."""
         plan = await planned(request, message.row.id, edit)
         if isinstance(plan, str):
-            context = shown | {"message": message, "unreadable": plan, "plan": None, "confirmation": None}
+            context = shown | {"message": message, "unreadable": plan, "confirmation": None}
             return pages.page(request, template, 422 if request.method == "POST" else 200, **context)
         seen = _seen(plan, edit)
         says = quarantine_says(plan, is_edited=edit != NO_EDIT)
@@ -59,7 +59,7 @@ def quarantine_router(parts: ConsoleParts, pages: Pages) -> APIRouter:  # noqa: 
                 else:
                     return RedirectResponse(f"/quarantine/{message.row.id}?done=retried", 303)
             confirmation = Confirmation(says, seen, said.reason, fault)
-        context = shown | {"message": message, "unreadable": None, "plan": plan, "confirmation": confirmation}
+        context = shown | {"message": message, "unreadable": None, "confirmation": confirmation}
         return pages.page(request, template, status, **context)
 
     @router.get("/quarantine/{quarantine_id}/retry")
@@ -72,7 +72,7 @@ def quarantine_router(parts: ConsoleParts, pages: Pages) -> APIRouter:  # noqa: 
 
     def edit_page(request: Request, message: QuarantinedMessage, shown: Fields, fault: str | None) -> Response:
         context = {"message": message, "fields": shown, "fault": fault, "unreadable": None, "confirmation": None}
-        return pages.page(request, "edit.html", 422 if fault else 200, plan=None, **context)
+        return pages.page(request, "edit.html", 422 if fault else 200, **context)
 
     @router.get("/quarantine/{quarantine_id}/edit")
     async def begin_edit(request: Request, quarantine_id: MessageId) -> Response:

@@ -12,7 +12,6 @@ from adapters.web.console.parts import ConsoleParts
 from adapters.web.console.requests import ReplayQuery
 from adapters.web.console.sentences import amount_said, replay_says
 from adapters.web.requests import Id
-from projections.redelivery import How, Include
 from projections.replay import Mode
 
 OrderId = Annotated[Id, Path()]
@@ -37,8 +36,6 @@ def redelivering_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
             plan=plan,
             action=f"{request.url.path}?{request.url.query}",
             query=query,
-            hows=list(How),
-            includes=list(Include),
             amounts=amounts,
             bodies=bodies,
             confirmation=Confirmation(replay_says(plan), _seen(plan), said.reason, said.fault),

@@ -8,13 +8,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from adapters.bulk import BulkMode
 from adapters.postgres.queries import QuarantineState
 from adapters.postgres.reconciliation import DifferenceClass, DifferenceState
-from adapters.web.requests import MAX_TEXT_LENGTH, Id, storable
+from adapters.web.requests import MAX_TEXT_LENGTH, Empty, Id, checked_nonce, storable
 from domain.identifiers import MAX_ORDER_ID
 from domain.lifecycle import Status
-from projections.redelivery import DEFAULT_WISH, MAX_NONCE_LENGTH, How, Include, Wish, is_nonce
+from projections.redelivery import DEFAULT_WISH, How, Include, Wish
 from projections.replay import Mode
 
-_Empty = BeforeValidator(lambda value: None if value == "" else value)
 _Text = Annotated[str, Field(max_length=MAX_TEXT_LENGTH), AfterValidator(storable), AfterValidator(str.strip)]
 _Flag = Annotated[bool, BeforeValidator(lambda value: value not in {"", "0", "false"})]
 
@@ -35,12 +34,6 @@ def order_ids(text: str) -> list[int]:
     return found
 
 
-def _nonce(text: str) -> str:
-    if not is_nonce(text):
-        raise ValueError(f"must be 1 to {MAX_NONCE_LENGTH} visible ASCII characters")
-    return text
-
-
 class _Query(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -48,13 +41,13 @@ class _Query(BaseModel):
 class OrdersQuery(_Query):
     """`below` and `above` are where a page begins: an order id, included."""
 
-    status: Annotated[Status | None, _Empty] = None
-    buyer: Annotated[_Text | None, _Empty] = None
+    status: Annotated[Status | None, Empty] = None
+    buyer: Annotated[_Text | None, Empty] = None
     held: _Flag = False
     doubtful: _Flag = False
     parked: _Flag = False
-    below: Annotated[Id | None, _Empty] = None
-    above: Annotated[Id | None, _Empty] = None
+    below: Annotated[Id | None, Empty] = None
+    above: Annotated[Id | None, Empty] = None
 
 
 class SearchQuery(_Query):
@@ -62,30 +55,30 @@ class SearchQuery(_Query):
 
 
 class CursorQuery(_Query):
-    cursor: Annotated[_Text | None, _Empty] = None
+    cursor: Annotated[_Text | None, Empty] = None
 
 
 class QuarantineQuery(CursorQuery):
-    state: Annotated[QuarantineState | Literal["all"], _Empty] = "open"
+    state: Annotated[QuarantineState | Literal["all"], Empty] = "open"
 
 
 class DifferencesQuery(CursorQuery):
     state: DifferenceState = "open"
-    verdict: Annotated[DifferenceClass | None, Field(alias="class"), _Empty] = None
+    verdict: Annotated[DifferenceClass | None, Field(alias="class"), Empty] = None
 
 
 class AuditQuery(CursorQuery):
-    order: Annotated[Id | None, _Empty] = None
+    order: Annotated[Id | None, Empty] = None
 
 
 class OrderQuery(_Query):
     """`done` is what was just begun, for the word about it."""
 
-    done: Annotated[Literal["redeliver", "republish", "retry", "skip"] | None, _Empty] = None
+    done: Annotated[Literal["redeliver", "republish", "retry", "skip"] | None, Empty] = None
 
 
 class QuarantinedQuery(_Query):
-    done: Annotated[Literal["retried", "discarded"] | None, _Empty] = None
+    done: Annotated[Literal["retried", "discarded"] | None, Empty] = None
 
 
 class ReplayQuery(_Query):
@@ -93,7 +86,7 @@ class ReplayQuery(_Query):
 
     mode: Mode
     how: How = DEFAULT_WISH.how
-    nonce: Annotated[Annotated[str, AfterValidator(_nonce)] | None, _Empty] = None
+    nonce: Annotated[Annotated[str, AfterValidator(checked_nonce)] | None, Empty] = None
     include: Annotated[list[Include], Field(max_length=len(Include))] = []
 
     @property
@@ -106,7 +99,7 @@ class NewReplayQuery(_Query):
 
     mode: BulkMode | None = None
     orders: Annotated[str, Field(max_length=MAX_ADDRESS_ORDERS_LENGTH)] = ""
-    status: Annotated[Status | None, _Empty] = None
+    status: Annotated[Status | None, Empty] = None
     parked: _Flag = False
 
 

@@ -11,7 +11,6 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -23,9 +22,8 @@ MAX_COOKIE_LENGTH: Final = 1024
 _SALT: Final = b"order-cashback-integration console"
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """Somebody who is signed in. `name` is what they say it is."""
+class Session(msgspec.Struct, array_like=True, frozen=True):
+    """Somebody who is signed in, as the cookie says it. `name` is what they say it is."""
 
     access: Access
     name: str
@@ -38,14 +36,7 @@ class Session:
         return self.access is Access.ACT
 
 
-class _Claims(msgspec.Struct, array_like=True):
-    access: Access
-    name: str
-    nonce: str
-    expires_at: int
-
-
-_decode_claims: Final = msgspec.json.Decoder(_Claims).decode
+_decode: Final = msgspec.json.Decoder(Session).decode
 
 
 class Sessions:
@@ -67,8 +58,7 @@ class Sessions:
 
     def write(self, session: Session) -> str:
         """The cookie's value."""
-        claims = _Claims(session.access, session.name, session.nonce, session.expires_at)
-        said = msgspec.json.encode(claims)
+        said = msgspec.json.encode(session)
         return f"{_text(said)}.{_text(self._mac(session.access, b'session', said))}"
 
     def read(self, cookie: str | None) -> Session | None:
@@ -78,13 +68,13 @@ class Sessions:
         said, _, mac = cookie.partition(".")
         try:
             octets = _octets(said)
-            claims = _decode_claims(octets)
-            expected = self._mac(claims.access, b"session", octets)
-            if not hmac.compare_digest(_octets(mac), expected) or claims.expires_at <= self._clock():
+            session = _decode(octets)
+            expected = self._mac(session.access, b"session", octets)
+            if not hmac.compare_digest(_octets(mac), expected) or session.expires_at <= self._clock():
                 return None
         except (binascii.Error, ValueError, KeyError, msgspec.DecodeError):
             return None
-        return Session(claims.access, claims.name, claims.nonce, claims.expires_at)
+        return session
 
     def form_token(self, session: Session) -> str:
         """For the forms of one session; another site's page can't know it."""

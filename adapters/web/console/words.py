@@ -7,7 +7,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from adapters.postgres.console import MAX_COUNTED
-from domain.instants import NANOSECONDS_PER_SECOND, parse_instant
+from domain.instants import NANOSECONDS_PER_SECOND, format_instant, parse_instant
 
 NOTHING: Final = "–"
 _STEPS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -51,11 +51,10 @@ def moment(value: datetime | str | int | None) -> Markup:
     """To the second; all the digits show when one points at it."""
     if value is None:
         return Markup("–")
-    seconds, nanoseconds = divmod(nanoseconds_of(value), NANOSECONDS_PER_SECOND)
-    shown = datetime.fromtimestamp(seconds, UTC)
-    exact = f"{shown:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
-    machine = f"{shown:%Y-%m-%dT%H:%M:%S}.{nanoseconds // 1_000_000:03d}Z"
-    return Markup('<time datetime="{}" title="{}">{:%Y-%m-%d %H:%M:%S}</time>').format(machine, exact, shown)
+    exact = format_instant(nanoseconds_of(value))
+    return Markup('<time datetime="{}Z" title="{}">{} {}</time>').format(
+        exact[:23], exact, exact[:10], exact[11:19]
+    )
 
 
 def age(value: datetime | str | int | None, now: datetime) -> str:
