@@ -53,6 +53,9 @@ def orders(  # noqa: PLR0913 - each is an option of the command
         bool, typer.Option("--doubtful", help="That a person must look at: late, conflict, uncertain order.")
     ] = False,
     parked: Annotated[bool, typer.Option("--parked", help="Whose calls stand still.")] = False,
+    mismatch: Annotated[
+        bool, typer.Option("--mismatch", help="With an open difference from the third party's books.")
+    ] = False,
     limit: Limit = DEFAULT_LIMIT,
     after: After = None,
     as_json: Json = False,
@@ -61,7 +64,7 @@ def orders(  # noqa: PLR0913 - each is an option of the command
     from adapters.command_line.lists import Wish, run_orders
     from adapters.postgres.queries import OrderFilter
 
-    wanted = OrderFilter(status, buyer, doubtful or None, held or None)
+    wanted = OrderFilter(status, buyer, doubtful or None, held or None, mismatch or None)
     if transaction is not None and (parked or after is not None or wanted != OrderFilter()):
         raise BadSetting("--transaction goes with no other choice of orders, and with no --after")
     wish = Wish(limit, after, as_json)

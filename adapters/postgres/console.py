@@ -12,7 +12,7 @@ import msgspec
 from psycopg.types.json import Jsonb
 
 from adapters.postgres.pool import Connection, Database
-from adapters.postgres.queries import DeliveryState, OrderFilter, order_row
+from adapters.postgres.queries import DeliveryState, OrderFilter, narrowed, order_row
 from adapters.postgres.sql import statements
 from domain.exact_json import dumps, loads
 from domain.identifiers import MAX_ORDER_ID, order_id_of, stream_id
@@ -35,13 +35,7 @@ MAX_FOUND: Final = 50
 EVENTS_PER_STEP: Final = 5000
 
 _SQL: Final = statements("console")
-_CONDITIONS: Final = {
-    "status": "status = %(status)s",
-    "buyer": "buyer_id = %(buyer)s",
-    "doubtful": "doubts <> '{}'",
-    "held": "held > 0",
-}
-_PARKED: Final = "order_id IN (SELECT order_id FROM delivery WHERE parked_at IS NOT NULL)"
+_PARKED: Final = " AND order_id IN (SELECT order_id FROM delivery WHERE parked_at IS NOT NULL)"
 
 
 class Still(msgspec.Struct, frozen=True):
@@ -108,16 +102,14 @@ class PostgresConsole:
         self, wanted: OrderFilter, *, parked: bool, start: int | None, upwards: bool, limit: int
     ) -> list[ListedOrder]:
         """From the order id `start`, included, greatest first; `upwards` those from `start` on, smallest first."""
-        given = {name: value for name, value in wanted._asdict().items() if value}
-        conditions = [_CONDITIONS[name] for name in given] + ([_PARKED] if parked else [])
         statement = (
-            _SQL["orders_page"]
+            narrowed(_SQL["orders_page"], wanted._asdict())
+            .replace("/* parked */", _PARKED if parked else "")
             .replace("/* place */", ">=" if upwards else "<=")
-            .replace("/* conditions */", "".join(f" AND {each}" for each in conditions))
             .replace("/* direction */", "ASC" if upwards else "DESC")
         )
         edge = 0 if upwards else MAX_ORDER_ID
-        parameters = given | {"start": edge if start is None else start, "limit": limit}
+        parameters = wanted._asdict() | {"start": edge if start is None else start, "limit": limit}
         async with self._database.connection() as connection:
             return [_listed(row) async for row in await connection.execute(statement, parameters)]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -37,6 +37,8 @@ _CONDITIONS: Final = {
     ("doubtful", False): "doubts = '{}'",
     ("held", True): "held > 0",
     ("held", False): "held = 0",
+    ("mismatch", True): "mismatched.order_id IS NOT NULL",
+    ("mismatch", False): "mismatched.order_id IS NULL",
     ("state", True): "state = %(state)s",
 }
 
@@ -52,6 +54,8 @@ class OrderFilter(NamedTuple):
     buyer: str | None = None
     doubtful: bool | None = None
     held: bool | None = None
+    mismatch: bool | None = None
+    """An open difference from the third party's books, in status or amount."""
 
 
 class DeliveryRow(NamedTuple):
@@ -218,13 +222,19 @@ class PostgresQueries:
     async def _page(
         self, name: str, wanted: dict[str, Any], start: int | None, limit: int
     ) -> list[tuple[Any, ...]]:
-        """The conditions are part of the text, so that each combination gets the plan that suits it."""
-        given = {key: value for key, value in wanted.items() if value is not None}
-        conditions = "".join(f" AND {_CONDITIONS[key, value is not False]}" for key, value in given.items())
-        parameters = {**given, "start": MAX_ORDER_ID if start is None else start, "limit": limit}
+        statement = narrowed(_SQL[name], wanted).replace("/* place */", "<=")
+        parameters = {**wanted, "start": MAX_ORDER_ID if start is None else start, "limit": limit}
         async with self._database.connection() as connection:
-            cursor = await connection.execute(_SQL[name].replace("/* conditions */", conditions), parameters)
-            return await cursor.fetchall()
+            return await (await connection.execute(statement, parameters)).fetchall()
+
+
+def narrowed(statement: str, wanted: Mapping[str, Any]) -> str:
+    """A list of what is wanted, by the fields that aren't None. The conditions are part of the text, so that each
+    combination gets the plan that suits it."""
+    given = {name: value for name, value in wanted.items() if value is not None}
+    conditions = "".join(f" AND {_CONDITIONS[name, value is not False]}" for name, value in given.items())
+    mismatched = _SQL["mismatched"] if "mismatch" in given else ""
+    return statement.replace("/* mismatched */", mismatched).replace("/* conditions */", conditions)
 
 
 async def order_record(connection: Connection, order_id: int) -> OrderRecord | None:

@@ -63,6 +63,7 @@ class _EmptyIsAbsent:
 
 Empty: Final = _EmptyIsAbsent()
 NEXT: Final = "`next` of the page before"
+MISMATCH: Final = "an open difference from the third party's books: missing there, or in amount or state"
 
 
 def like_cursor(kind: str) -> WithJsonSchema:
@@ -117,6 +118,7 @@ class OrdersQuery(PageQuery):
     buyer: Annotated[Text | None, Empty] = None
     doubtful: Annotated[bool | None, Empty] = None
     held: Annotated[bool | None, Empty] = None
+    mismatch: Annotated[bool | None, Empty, Field(description=MISMATCH)] = None
 
 
 class ParkedQuery(PageQuery):

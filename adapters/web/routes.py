@@ -40,7 +40,7 @@ def orders_router(queries: Queries, replays: Replays) -> APIRouter:
     @router.get("", response_model=OrdersPage, responses=read_problems())
     async def list_orders(query: Annotated[OrdersQuery, Query()]) -> ExactJson:
         """A page of orders, greatest order ids first."""
-        wanted = OrderFilter(query.status, query.buyer, query.doubtful, query.held)
+        wanted = OrderFilter(query.status, query.buyer, query.doubtful, query.held, query.mismatch)
         rows = await queries.orders(wanted, read_cursor("orders", query.cursor), query.limit + 1)
         page, last = cut_page(rows, query.limit)
         return ExactJson(

@@ -168,7 +168,7 @@ class TestReading:
         expect(page.locator("#standing")).to_contain_text("Parked")
         expect(page.locator("#standing")).to_contain_text("Refused")
 
-    def test_filters_choose_orders(self, open_page: OpenPage) -> None:
+    def test_filters_choose_orders(self, open_page: OpenPage, world: World) -> None:
         """Each of them alone, and two together."""
         page = open_page("/orders")
 
@@ -188,6 +188,10 @@ class TestReading:
         assert shown(parked=True) == [str(PARKED)]
         assert shown(State="COMPLETED") == [str(STORY)]
         assert shown(State="COMPLETED", parked=True) == []
+        world.sql("INSERT INTO reconciliation (order_id, class) VALUES (%s, 'amount')", STORY)
+        assert shown(mismatch=True) == [str(STORY)]
+        assert shown(mismatch=True, held=True) == []
+        world.sql("DELETE FROM reconciliation WHERE order_id = %s", STORY)
 
     def test_pages_are_turned_by_keyboard(self, open_page: OpenPage) -> None:
         """To the last page and back to the first, then row by row, and into an order."""

@@ -153,6 +153,7 @@ class TestRefusals:
             "limit=201",
             "limit=many",
             "doubtful=perhaps",
+            "mismatch=amount",
             "stauts=PENDING",
             "buyer=%00",
             "buyer=" + "x" * 257,
@@ -166,7 +167,9 @@ class TestRefusals:
         """A misspelled parameter is not ignored; a cursor works for its own list only."""
         is_problem(api.get(f"/api/orders?{query}"), 400)
 
-    @pytest.mark.parametrize("query", ["?limit=1", "?limit=200", "?status=&buyer=&cursor=&doubtful=&held="])
+    @pytest.mark.parametrize(
+        "query", ["?limit=1", "?limit=200", "?status=&buyer=&cursor=&doubtful=&held=&mismatch="]
+    )
     def test_limits_and_empty_parameters_are_accepted(self, api: Api, query: str) -> None:
         assert api.get(f"/api/orders{query}").json() == {"orders": [], "next": None}
 
@@ -307,7 +310,7 @@ class TestOrders:
         assert '"transactionDate":"2025-02-28T13:36:06.026732837Z"' in detail.text
 
     def test_filters_choose_and_combine(self, database_url: str, api: Api) -> None:
-        """By status, buyer, doubt and held messages."""
+        """By status, buyer, doubt, held messages, and open differences from the third party's books."""
         tell(
             database_url,
             record_of(Kind.CREATED, order_id=1, offset=1),
@@ -331,6 +334,19 @@ class TestOrders:
         assert ids(held="true") == [3]
         assert ids(held="false", limit="2") == [4, 2]
         assert ids(status="CANCELLED") == []
+        sql(
+            database_url,
+            "INSERT INTO reconciliation (order_id, class, closed_at)"
+            " VALUES (1, 'amount', NULL), (2, 'state', now()),"
+            " (2, 'missing_there', NULL), (3, 'in_flight', NULL), (4, 'unknown', NULL),"
+            " (99, 'missing_here', NULL)",
+        )
+        assert ids(mismatch="true") == [2, 1]
+        assert ids(mismatch="false") == [4, 3]
+        assert ids(mismatch="true", buyer="77", status="COMPLETED", held="false") == [2]
+        assert ids(mismatch="false", limit="1") == [4]
+        following = api.get("/api/orders?mismatch=true&limit=1").json()["next"]
+        assert ids(mismatch="true", cursor=following) == [1]
         (held,) = api.get("/api/orders?held=true").json()["orders"]
         assert held == {
             "orderId": 3,

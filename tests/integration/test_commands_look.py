@@ -105,6 +105,7 @@ def test_the_json_is_what_the_api_answers(told: str, run: Run) -> None:
             ("/api/orders?status=PENDING&limit=1", "orders --status PENDING --limit 1"),
             ("/api/orders?held=true", "orders --held"),
             ("/api/orders?buyer=1234", "orders --buyer 1234"),
+            ("/api/orders?mismatch=true", "orders --mismatch"),
             ("/api/parked", "parked"),
             ("/api/quarantine?state=open", "quarantine --state open"),
             ("/api/quarantine/1", "quarantine 1"),
@@ -118,6 +119,8 @@ def test_the_json_is_what_the_api_answers(told: str, run: Run) -> None:
             answer = api.get(path)
             assert answer.status_code == 200, path
             assert loads(run(*arguments.split(), "--json")) == loads(answer.content), arguments
+    mismatched = json.loads(run("orders", "--mismatch", "--json"))["orders"]
+    assert [each["orderId"] for each in mismatched] == [DELIVERED]
     first = json.loads(run("orders", "--limit", "2", "--json"))
     second = json.loads(run("orders", "--limit", "2", "--after", first["next"], "--json"))
     assert [each["orderId"] for page in (first, second) for each in page["orders"]] == [PARKED, DELIVERED, HELD]

@@ -4,15 +4,18 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from decimal import Decimal
-from typing import Final, TypeVar
+from html import unescape
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 
 from adapters.postgres.console import SILENT_SECONDS, PostgresConsole
 from adapters.postgres.pool import Database
-from adapters.postgres.queries import OrderFilter
+from adapters.postgres.queries import OrderFilter, narrowed
+from adapters.postgres.sql import statements
 from adapters.web.console.attempts import MAX_FAILURES_PER_ADDRESS, WINDOW_SECONDS
 from adapters.web.console.gate import COOKIE, MAX_FORM_BYTES
 from domain.lifecycle import Status
@@ -51,6 +54,10 @@ PAGES: Final = [
     "/docs",
 ]
 
+MANY: Final = 100_000
+MAX_ROWS_READ: Final = 300
+"""For a page of 51, from all tables together."""
+
 T = TypeVar("T")
 
 
@@ -75,6 +82,21 @@ def form_token(page: httpx.Response) -> str:
 def form_of(page: httpx.Response) -> dict[str, str]:
     """What a page's form carries unseen."""
     return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.text))
+
+
+def rows_read(plan: dict[str, Any]) -> int:
+    """From tables, by a plan and all its parts."""
+    own = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0) if plan.get("Relation Name") else 0
+    return round(own * plan["Actual Loops"]) + sum(rows_read(each) for each in plan.get("Plans", []))
+
+
+def put_orders(database_url: str, number: int) -> None:
+    """Into the list alone: there is nothing to tell of them."""
+    sql(
+        database_url,
+        "INSERT INTO orders (order_id, version, status, held, rejected, superseded, doubts, recorded_at_ns)"
+        f" SELECT n, 1, 'PENDING', 0, 0, 0, '{{}}', n FROM generate_series(1, {number}) AS n",
+    )
 
 
 def ask(database_url: str, question: Callable[[PostgresConsole], Awaitable[T]]) -> T:
@@ -261,6 +283,33 @@ class TestPages:
             ("compare_cancel", "Ada", "asked for"),
         ]
 
+    def test_the_list_of_mismatches_goes_on_page_by_page(self, api: Api, database_url: str) -> None:
+        """With every order once, forth and back."""
+        put_orders(database_url, 120)
+        sql(
+            database_url,
+            "INSERT INTO reconciliation (order_id, class) SELECT n, 'state' FROM generate_series(2, 120, 2) AS n",
+        )
+        sign_in(api)
+
+        def page(address: str, way: str) -> tuple[list[int], str | None]:
+            """Its orders, and the address of the page that lies this way."""
+            shown = api.get(address).text
+            assert re.search(r'name="mismatch" value="1" checked', shown)
+            ids = [
+                int(each) for each in re.findall(r'data-label="Order"><a class="mono" href="/orders/(\d+)"', shown)
+            ]
+            link = re.search(rf'rel="{way}" href="([^"]+)"', shown)
+            return ids, unescape(link[1]) if link else None
+
+        first, older = page("/orders?mismatch=1", "next")
+        assert older is not None
+        second, none = page(older, "next")
+        assert (first + second, none) == (list(range(120, 0, -2)), None)
+        _, newer = page(older, "prev")
+        assert newer is not None
+        assert page(newer, "next") == (first, older)
+
     def test_an_asset_may_be_kept_and_a_page_may_not(self, api: Api) -> None:
         """An asset's address changes with it; what isn't there is told as such."""
         asset = api.get("/static/console.css")
@@ -288,6 +337,33 @@ class TestQueries:
             return [[each.row.order_id for each in page] for page in pages]
 
         assert ask(database_url, walk) == [[7, 6, 5], [4, 3, 2], [5, 6, 7], [5, 2], [5], []]
+
+    @pytest.mark.parametrize(("mismatch", "differing"), [(True, "n"), (False, "10 * n")])
+    def test_a_page_of_mismatches_is_not_sought_among_all_orders(
+        self, database_url: str, differing: str, *, mismatch: bool
+    ) -> None:
+        """Few rows are read, wherever the page begins, and however far from there the orders that differ are."""
+        put_orders(database_url, MANY)
+        among = f"generate_series(1, {MANY // 10}) AS n"
+        sql(database_url, f"INSERT INTO reconciliation (order_id, class) SELECT {differing}, 'amount' FROM {among}")
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute("VACUUM (ANALYZE) orders, reconciliation")
+            for file, place, direction, start in (
+                ("queries", "<=", "DESC", MANY),
+                ("queries", "<=", "DESC", MANY // 20),
+                ("console", "<=", "DESC", MANY),
+                ("console", "<=", "DESC", MANY // 20),
+                ("console", ">=", "ASC", MANY // 20),
+            ):
+                statement = (
+                    narrowed(statements(file)["orders_page"], {"mismatch": mismatch})
+                    .replace("/* place */", place)
+                    .replace("/* direction */", direction)
+                )
+                explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
+                [(plans,)] = connection.execute(explained, {"start": start, "limit": 51}).fetchall()
+                assert plans[0]["Plan"]["Actual Rows"] == 51
+                assert rows_read(plans[0]["Plan"]) < MAX_ROWS_READ, (file, place, start)
 
     def test_transactions_lead_to_their_orders(self, database_url: str) -> None:
         """To several, if several have it; reading on twice finds nothing new, and nothing twice."""

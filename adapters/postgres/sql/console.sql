@@ -9,7 +9,7 @@ SELECT o.order_id, o.version, o.status, o.buyer_id, o.store_no, o.cashback, o.he
             WHEN d.lease_token IS NOT NULL THEN 'in_flight'
             ELSE 'retrying' END
 FROM (
-    SELECT * FROM orders WHERE order_id /* place */ %(start)s /* conditions */
+    SELECT * FROM orders /* mismatched */ WHERE order_id /* place */ %(start)s /* conditions */ /* parked */
     ORDER BY order_id /* direction */ LIMIT %(limit)s
 ) AS o
 LEFT JOIN delivery AS d USING (order_id)

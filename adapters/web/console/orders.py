@@ -61,7 +61,8 @@ def orders_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
 
     @router.get("/orders")
     async def list_orders(request: Request, query: Annotated[OrdersQuery, Query()]) -> Response:
-        wanted = OrderFilter(query.status, query.buyer, query.doubtful or None, query.held or None)
+        flags = (flag or None for flag in (query.doubtful, query.held, query.mismatch))
+        wanted = OrderFilter(query.status, query.buyer or None, *flags)
         upwards = query.above is not None
         start = query.above if upwards else query.below
         rows = await parts.console.orders(

@@ -46,6 +46,7 @@ class OrdersQuery(_Query):
     held: _Flag = False
     doubtful: _Flag = False
     parked: _Flag = False
+    mismatch: _Flag = False
     below: Annotated[Id | None, Empty] = None
     above: Annotated[Id | None, Empty] = None
 
