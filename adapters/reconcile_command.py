@@ -96,6 +96,7 @@ async def _reconcile(settings: Settings, wish: Wish, report: _Report) -> None:
         third_party_client(settings, concurrency=LOOKUPS_AT_ONCE) as client,
     ):
         books = PostgresReconciliation(database)
+        await books.forget()
         reconciler = Reconciler(books, client, report, per_second=wish.lookups_per_second)
         comparing = asyncio.create_task(_compare_all(books, reconciler, wish, report))
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -45,6 +45,7 @@ class PostgresComparisons:
 
     async def start(self, orders: Collection[int] | None, rate_per_second: float, asked: Asked) -> UUID:
         """Without `orders`: of all. Raises AlreadyComparing."""
+        await self._books.forget()
         total = await self.count() if orders is None else len(set(orders))
         new = {
             "id": uuid4(),

@@ -19,7 +19,7 @@ from adapters.comparing import (
     step_of,
 )
 from adapters.operators import Asked, Operator, Role, Via
-from adapters.postgres.comparisons import PostgresComparisons, PostgresComparisonWork
+from adapters.postgres.comparisons import KEPT_COMPARISONS, PostgresComparisons, PostgresComparisonWork
 from adapters.postgres.pool import Database
 from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.reconciling import Reconciler, Tally
@@ -159,6 +159,28 @@ def test_one_of_a_kind_runs_at_a_time(told: str) -> None:
     assert ask(told, start) == ["running", "running", "cancelled"]
     asked = "SELECT action FROM operator_action ORDER BY id"
     assert [action for (action,) in sql(told, asked)] == ["compare", "compare", "compare_cancel", "compare"]
+
+
+def test_a_new_one_makes_the_oldest_be_forgotten(database_url: str) -> None:
+    """And differences that were closed long ago. One that runs is not, nor is a difference that is open."""
+    add = (
+        "INSERT INTO comparison (id, orders, state, total, per_second, operator, reason)"
+        " SELECT gen_random_uuid(), '{1}', state, 1, 1, 'Ada', 'why' FROM unnest(%s::text[]) AS state"
+    )
+    sql(database_url, add, ["done"])
+    sql(database_url, add.replace("'{1}'", "NULL"), ["running"])
+    sql(database_url, add, ["done"] * KEPT_COMPARISONS)
+    sql(
+        database_url,
+        "INSERT INTO reconciliation (order_id, class, closed_at)"
+        " SELECT order_id, class, now() - days * interval '1 day'"
+        " FROM (VALUES (1, 'amount', 91), (2, 'amount', 89), (3, 'in_flight', 2), (4, 'amount', NULL))"
+        " AS given (order_id, class, days)",
+    )
+    ask(database_url, lambda database: PostgresComparisons(database).start([1], FAST, ASKED))
+    kept = sql(database_url, "SELECT state FROM comparison ORDER BY number")
+    assert kept == [("running",), *[("done",)] * KEPT_COMPARISONS, ("running",)]
+    assert sql(database_url, "SELECT order_id FROM reconciliation ORDER BY 1") == [(2,), (4,)]
 
 
 def test_another_goes_on_where_the_first_has_died(told: str, third_party: FakeThirdParty) -> None:

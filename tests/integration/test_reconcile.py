@@ -375,7 +375,13 @@ def test_the_command_shows_what_differs_and_says_so_with_its_exit_code(database_
             return done.returncode, done.stdout + done.stderr.splitlines()[-1]
 
         deliver(database_url, _over(books))
+        long_ago = "now() - interval '91 days'"
+        sql(
+            database_url,
+            f"INSERT INTO reconciliation (order_id, class, closed_at) VALUES (1, 'amount', {long_ago})",
+        )
         code, said = reconcile()
+        assert sql(database_url, "SELECT * FROM reconciliation") == []
         assert (code, "30 orders compared: 30 agrees" in said) == (0, True), said
         assert "30 completed, owed 180; 30 credits in the ledger, 180" in said
 
