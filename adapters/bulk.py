@@ -24,6 +24,8 @@ TOKEN_MINUTES: Final = 15
 """How long a preview can be started."""
 KEPT_PREVIEW_HOURS: Final = 24
 """A preview that nobody has started is forgotten so long after its token has expired."""
+KEPT_ENDED: Final = 1000
+"""Of those that are over, so many; the earlier ones are forgotten."""
 MIN_RATE_PER_SECOND: Final = 0.1
 MAX_RATE_PER_SECOND: Final = 1000.0
 DEFAULT_RATE_PER_SECOND: Final = 50.0
@@ -156,7 +158,9 @@ class TooManyOrders(BulkRefused):
 class UnknownBulkReplay(BulkRefused):
     def __init__(self, replay_id: UUID | str | None = None) -> None:
         super().__init__(
-            "no preview has this token" if replay_id is None else f"there is no bulk replay {replay_id}"
+            "no preview has this token"
+            if replay_id is None
+            else f"there is no bulk replay {replay_id}, or not any more"
         )
 
 

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from psycopg.types.json import Jsonb
 
 from adapters.bulk import (
+    KEPT_ENDED,
     KEPT_PREVIEW_HOURS,
     MAX_ORDERS,
     MAX_REDELIVERED_ORDERS,
@@ -68,6 +69,7 @@ class PostgresBulk:
         replay_id, token = uuid4(), secrets.token_urlsafe(16)
         async with self._database.connection() as connection:
             await connection.execute(_SQL["forget_previews"], (KEPT_PREVIEW_HOURS,))
+            await connection.execute(_SQL["forget_ended"], (KEPT_ENDED,))
         async with self._database.transaction() as connection:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             orders, cashback, by_status, largest = await selected(connection, selection, limit)

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from adapters.bulk import (
+    KEPT_ENDED,
     MAX_ORDERS,
     BulkMode,
     BulkReplay,
@@ -120,6 +121,29 @@ class TestSelection:
         sql(orders, "UPDATE bulk_replay SET expires_at = now() - interval '23 h' WHERE id = %s", recent)
         new = previewed(orders, Selection(frozenset({1}))).replay.id
         assert [each.id for each in asked(orders, lambda bulk: bulk.page(None, 10))] == [new, recent]
+
+    def test_of_those_that_are_over_the_last_ones_are_kept(self, orders: str) -> None:
+        """And whichever isn't over, or still has orders under way, however old. The records of its orders stay."""
+        states = ["done", "running", "previewed", "cancelled", "done", "cancelled", "failed"]
+        states += ["done"] * KEPT_ENDED
+        ids = [uuid4() for _ in states]
+        sql(
+            orders,
+            "INSERT INTO bulk_replay (id, mode, state, selection, reason, rate_per_second, orders, total, cashback,"
+            " token_digest, expires_at, lease_until) SELECT id, 'republish', state, '{}', 'why', 1, '{1}', 1, 0,"
+            " uuid_send(id), now(), CASE place WHEN 4 THEN now() + interval '1 h' WHEN 5 THEN now() END"
+            " FROM unnest(%s::uuid[], %s::text[]) WITH ORDINALITY AS given (id, state, place) ORDER BY place",
+            ids,
+            states,
+        )
+        of_an_order = "INSERT INTO replay (id, order_id, mode, reason, items) VALUES (%s, 1, 'republish', 'why', 1)"
+        sql(orders, of_an_order, ids[0])
+        previewed(orders, Selection(frozenset({1})))
+        kept = {each for (each,) in sql(orders, "SELECT id FROM bulk_replay")}
+        assert [place for place, each in enumerate(ids) if each not in kept] == [0, 4, 5, 6]
+        with pytest.raises(UnknownBulkReplay, match="or not any more"):
+            get(orders, ids[0])
+        assert sql(orders, "SELECT id FROM replay") == [(ids[0],)]
 
 
 class TestStart:

@@ -310,6 +310,19 @@ class TestPages:
         assert newer is not None
         assert page(newer, "next") == (first, older)
 
+    def test_a_deed_is_kept_for_longer_than_the_replay_that_it_began(self, api: Api, database_url: str) -> None:
+        """Its link leads to a page that says so."""
+        sql(
+            database_url,
+            "INSERT INTO operator_action (operator, via, action, reason, bulk_id)"
+            " VALUES ('Ada', 'api', 'bulk_start', 'a year ago', gen_random_uuid())",
+        )
+        sign_in(api)
+        link = re.search(r'href="(/replays/[^"]+)">many orders', api.get("/audit").text)
+        assert link is not None
+        shown = api.get(link[1])
+        assert (shown.status_code, "or not any more" in shown.text) == (404, True)
+
     def test_an_asset_may_be_kept_and_a_page_may_not(self, api: Api) -> None:
         """An asset's address changes with it; what isn't there is told as such."""
         asset = api.get("/static/console.css")

@@ -95,6 +95,7 @@ SCENES: Final[Mapping[str, Scene]] = {
     "docs/runbooks/messages-lost.md": a_lost_topic,
     "docs/runbooks/redeliver.md": lost_orders,
     "docs/runbooks/republish.md": lost_orders,
+    "docs/runbooks/storage.md": nothing,
     "docs/runbooks/tokens.md": two_roles,
 }
 SETTINGS: Final[Mapping[str, dict[str, object]]] = {

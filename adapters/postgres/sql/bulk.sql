@@ -2,6 +2,15 @@
 -- Those that nobody has started.
 DELETE FROM bulk_replay WHERE state = 'previewed' AND expires_at < now() - make_interval(hours => %s)
 
+-- name: forget_ended
+-- All but the last so many of those that are over. One that was cancelled is over when its last orders are through.
+DELETE FROM bulk_replay
+WHERE state IN ('done', 'cancelled', 'failed') AND (lease_until IS NULL OR lease_until < clock_timestamp())
+    AND number <= (
+        SELECT number FROM bulk_replay WHERE state IN ('done', 'cancelled', 'failed')
+        ORDER BY number DESC OFFSET %s LIMIT 1
+    )
+
 -- name: select_orders
 -- The orders that are meant, one more than the limit at most: all ids, the money, how many of each status, and the ids
 -- of those with the most cashback.
