@@ -86,8 +86,10 @@ def form_of(page: httpx.Response) -> dict[str, str]:
 
 def rows_read(plan: dict[str, Any]) -> int:
     """From tables, by a plan and all its parts."""
-    own = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0) if plan.get("Relation Name") else 0
-    return round(own * plan["Actual Loops"]) + sum(rows_read(each) for each in plan.get("Plans", []))
+    parts = sum(rows_read(each) for each in plan.get("Plans", []))
+    if "Relation Name" in plan:
+        parts += round((plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)) * plan["Actual Loops"])
+    return parts
 
 
 def put_orders(database_url: str, number: int) -> None:
