@@ -9,10 +9,10 @@ from domain.errors import BadInstant
 NANOSECONDS_PER_SECOND = 1_000_000_000
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MAX_TEXT_LENGTH = 64
-_KEPT_DAYS = 1024  # messages are of few days
+_KEPT_MINUTES = 4096  # messages are of few days, and come in the order of time
 _MAX_INSTANT_NS = 2**63 - 1  # what 64 bits hold: the years 1678 to 2261, whole
 _RFC_3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))",
+    r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))",
     re.ASCII,
 )
 
@@ -26,14 +26,13 @@ def parse_instant(text: str) -> int:
     found = _RFC_3339.fullmatch(text) if len(text) <= _MAX_TEXT_LENGTH else None
     if found is None:
         raise BadInstant(text[:_MAX_TEXT_LENGTH], "not an RFC 3339 date-time with at most nine fractional digits")
-    day, hour, minute, second, fraction, sign, offset_hours, offset_minutes = found.groups()
+    minute, second, fraction, sign, offset_hours, offset_minutes = found.groups()
     try:
-        days = _days(day)
+        seconds = _seconds(minute) + int(second)
     except ValueError as error:
-        raise BadInstant(text, "no such day") from error
-    if int(hour) > 23 or int(minute) > 59 or int(second) > 60:  # noqa: PLR2004 - the clock's own limits
+        raise BadInstant(text, str(error)) from error
+    if int(second) > 60:  # noqa: PLR2004 - the clock's own limit
         raise BadInstant(text, "no such time of day")
-    seconds = ((days * 24 + int(hour)) * 60 + int(minute)) * 60 + int(second)
     if sign is not None:
         if int(offset_hours) > 23 or int(offset_minutes) > 59:  # noqa: PLR2004 - the clock's own limits
             raise BadInstant(text, "no such offset from UTC")
@@ -45,10 +44,17 @@ def parse_instant(text: str) -> int:
     return instant_ns
 
 
-@lru_cache(maxsize=_KEPT_DAYS)
-def _days(day: str) -> int:
-    """Since 1970-01-01. Raises ValueError."""
-    return date.fromisoformat(day).toordinal() - _EPOCH_DAY
+@lru_cache(maxsize=_KEPT_MINUTES)
+def _seconds(minute: str) -> int:
+    """From 1970-01-01T00:00 to this minute. Raises ValueError with the reason if there is none."""
+    hours, minutes = int(minute[11:13]), int(minute[14:])
+    try:
+        days = date.fromisoformat(minute[:10]).toordinal() - _EPOCH_DAY
+    except ValueError as error:
+        raise ValueError("no such day") from error
+    if hours > 23 or minutes > 59:  # noqa: PLR2004 - the clock's own limits
+        raise ValueError("no such time of day")
+    return ((days * 24 + hours) * 60 + minutes) * 60
 
 
 def format_instant(instant_ns: int) -> str:

@@ -59,5 +59,5 @@ def read(value: bytes) -> tuple[Any, bool]:
 
 def digest(kind: Kind, happened_at_ns: int, payload: dict[str, Any]) -> str:
     """Equal for equal content, whatever the order of the members and the spelling of numbers and date."""
-    content = [kind.value, happened_at_ns, payload | {"transactionDate": None}]
+    content = [kind, happened_at_ns, payload | {"transactionDate": None}]
     return blake2b(_encoder.encode(content), digest_size=16).hexdigest()

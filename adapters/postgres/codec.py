@@ -31,12 +31,8 @@ class EventMapper(Mapper[UUID]):
         assert isinstance(domain_event, OrderEvent)
         message = domain_event.message
         record = replace(domain_event, **_NOT_IN_RECORD, message=replace(message, **_NO_BODY))
-        return StoredEvent(
-            originator_id=domain_event.originator_id,
-            originator_version=domain_event.originator_version,
-            topic=domain_event.TOPIC,
-            state=b"%s\n%s" % (_encoder.encode(record), message.body),
-        )
+        state = b"%s\n%s" % (_encoder.encode(record), message.body)
+        return StoredEvent(domain_event.originator_id, domain_event.originator_version, domain_event.TOPIC, state)
 
     def to_domain_event(self, stored_event: StoredEvent) -> OrderEvent:
         try:
