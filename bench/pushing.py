@@ -21,11 +21,12 @@ MOST_CALLS_PER_SECOND: Final = 1_500
 """What is reckoned with for the size of a measurement; no limit."""
 DEADLINE_SECONDS: Final = 120.0
 
-_LAST_ATTEMPT: Final = "SELECT /* bench */ coalesce(max(id), 0) FROM attempt"
-_DELIVERED: Final = (
+LAST_ATTEMPT: Final = "SELECT /* bench */ coalesce(max(id), 0) FROM attempt"
+DELIVERED: Final = (
     "SELECT /* bench */ count(*), extract(epoch FROM max(started_at + duration_ms * interval '1 millisecond')"
     " - min(started_at))::float8 FROM attempt WHERE id > %s AND outcome = 'delivered'"
 )
+"""How many calls after that attempt, and the seconds from the first begun to the last ended."""
 
 
 def orders_for(seconds: float, latency_ms: float, concurrency: int) -> int:
@@ -50,12 +51,12 @@ class Pushing:
         The events are appended while the processes stand ready, so the projection that feeds them is in it.
         """
         expected = sum(map(len, queues_of([event for event in events if healthy(event.message.order_id)])))
-        last = self.one(_LAST_ATTEMPT)[0]
+        last = self.one(LAST_ATTEMPT)[0]
         append(self.database_url, events)
         found: list[Any] = [0, 0.0]
 
         def done() -> bool:
-            found[:] = self.one(_DELIVERED, last)
+            found[:] = self.one(DELIVERED, last)
             return bool(found[0] >= expected)
 
         wait_until(done, f"{expected} calls", DEADLINE_SECONDS, *self._children, self.party.app.child)

@@ -7,7 +7,7 @@ from bench import messages
 from bench.arithmetic import Figure
 from bench.laboratory import PARTITIONS, Laboratory
 from bench.processes import App, wait_until
-from bench.pushing import Pushing, pushing
+from bench.pushing import DELIVERED, LAST_ATTEMPT, Pushing, pushing
 from bench.reading import FullTopic, read_once
 from bench.stores import events_of
 
@@ -23,10 +23,6 @@ ABOUT: Final = (
     f" intake has nothing to do. Latency {LATENCY_MS} ms."
 )
 PATH: Final = Figure("whole-path", "the whole path", "the slower of intake and push alone", "calls/s", 0.7, 0.9)
-_SPAN: Final = (
-    "SELECT /* bench */ count(*), extract(epoch FROM max(started_at + duration_ms * interval '1 millisecond')"
-    " - min(started_at))::float8 FROM attempt WHERE id > %s AND outcome = 'delivered'"
-)
 
 
 def run(lab: Laboratory) -> None:
@@ -43,7 +39,7 @@ def run(lab: Laboratory) -> None:
 
 def _whole(lab: Laboratory, parts: Pushing, topic: str) -> float:
     sent = messages.lifecycles_of(lab.scale.path_orders)
-    last = parts.one("SELECT /* bench */ coalesce(max(id), 0) FROM attempt")[0]
+    last = parts.one(LAST_ATTEMPT)[0]
     before = _ended(parts)
     messages.publish(lab.bootstrap, topic, sent)
     wait_until(
@@ -53,8 +49,8 @@ def _whole(lab: Laboratory, parts: Pushing, topic: str) -> float:
         parts.party.app.child,
     )
     expected = len(sent)
-    wait_until(lambda: parts.one(_SPAN, last)[0] >= expected, "all calls are in the record", DEADLINE_SECONDS)
-    calls, seconds = parts.one(_SPAN, last)
+    wait_until(lambda: parts.one(DELIVERED, last)[0] >= expected, "all calls are in the record", DEADLINE_SECONDS)
+    calls, seconds = parts.one(DELIVERED, last)
     return float(calls / seconds)
 
 

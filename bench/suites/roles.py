@@ -10,6 +10,7 @@ from bench import messages
 from bench.arithmetic import Figure
 from bench.laboratory import PARTITIONS, Laboratory
 from bench.processes import App, third_party, wait_until
+from bench.pushing import DELIVERED
 
 NAME: Final = "roles"
 TITLE: Final = "Roles in processes of their own"
@@ -22,10 +23,6 @@ ABOUT: Final = (
 )
 FIGURE: Final = Figure("roles", "a process for each role", "all roles in one process", "calls/s")
 _APART: Final = ("intake", "push", "api")
-_SPAN: Final = (
-    "SELECT count(*), extract(epoch FROM max(started_at + duration_ms * interval '1 millisecond')"
-    " - min(started_at))::float8 FROM attempt WHERE outcome = 'delivered'"
-)
 
 
 def run(lab: Laboratory) -> None:
@@ -50,7 +47,7 @@ def _rate(lab: Laboratory, processes: tuple[str, ...]) -> float:
 
         def done() -> bool:
             nonlocal found
-            found = connection.execute(_SPAN).fetchone() or found
+            found = connection.execute(DELIVERED, (0,)).fetchone() or found
             return bool(found[0] >= len(sent))
 
         wait_until(done, f"{len(sent)} calls", DEADLINE_SECONDS, *(app.child for app in apps), party.app.child)
