@@ -35,8 +35,8 @@ _INDEXES: Final = (
     "SELECT /* bench */ indexrelid::regclass::text, pg_relation_size(indexrelid) FROM pg_index"
     " WHERE indrelid = %(table)s::regclass ORDER BY 1"
 )
-_ROWS: Final = (
-    "SELECT /* bench */ n_tup_ins, n_tup_upd, n_tup_hot_upd, autovacuum_count FROM pg_stat_user_tables"
+_UPDATES: Final = (
+    "SELECT /* bench */ n_tup_upd, n_tup_hot_upd, autovacuum_count FROM pg_stat_user_tables"
     " WHERE relname = %(table)s"
 )
 _SPACE: Final = (
@@ -133,7 +133,7 @@ def _part(lab: Laboratory, connection: Connection, deliveries: Deliveries, until
 
 
 def _row(connection: Connection, table: str, sizes: tuple[int, int], calls: int) -> list[str]:
-    _, updated, in_place, vacuumed = _query(connection, _ROWS, table)
+    updated, in_place, vacuumed = _query(connection, _UPDATES, table)
     live, dead, dead_percent, free_percent = _query(connection, _SPACE, table)
     return [
         table,
