@@ -14,8 +14,7 @@ from sandbox.broker import EmbeddedBroker, create_topic
 from sandbox.lifecycles import OrderMessage, lifecycles, outcome
 from sandbox.ports import LOOPBACK, free_port
 from sandbox.postgres import EmbeddedPostgres
-from sandbox.processes import PartError
-from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+from tests.integration.waiting import DEADLINE_SECONDS, gone, wait_until
 from tests.support.messages import NOON_NS
 from tests.support.processes import App, Apps, quick_group
 from tests.support.running_intake import new_group
@@ -127,16 +126,8 @@ def stop(database: EmbeddedPostgres) -> None:
 
 def crash(database: EmbeddedPostgres) -> None:
     os.kill(database.pid, SIGKILL)
-    wait_until(lambda: has_ended(database), "the end of the database")
+    wait_until(lambda: gone(database.pid), "the end of the database")
     database.stop()
-
-
-def has_ended(database: EmbeddedPostgres) -> bool:
-    try:
-        database.check()
-    except PartError:
-        return True
-    return False
 
 
 def test_a_broker_that_comes_back_without_its_topics_is_read_from_their_beginning_once_that_is_accepted(

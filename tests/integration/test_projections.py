@@ -24,8 +24,7 @@ from projections.orders import row_of
 from projections.runner import Projection
 from projections.third_party import intended_calls
 from sandbox.postgres import EmbeddedPostgres
-from sandbox.processes import PartError
-from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+from tests.integration.waiting import DEADLINE_SECONDS, gone, wait_until
 from tests.support.event_store import (
     append,
     calls_projection,
@@ -402,7 +401,7 @@ def test_a_crash_of_postgresql_sets_rows_and_position_back_together(tmp_path: Pa
             assert calls.step() == len(events)
             before = _effects(url)
             os.kill(server.pid, signal.SIGKILL)
-            wait_until(lambda: _has_ended(server), "the end of the server")
+            wait_until(lambda: gone(server.pid), "the end of the server")
         server.stop()
         url = server.start()
         assert position(url, third_party.NAME) == (len(events) if _effects(url) else 0)
@@ -413,11 +412,3 @@ def test_a_crash_of_postgresql_sets_rows_and_position_back_together(tmp_path: Pa
 
 def _effects(url: str) -> list[tuple[Any, ...]]:
     return sql(url, "SELECT order_id, version, kind, body FROM effect ORDER BY order_id, version")
-
-
-def _has_ended(server: EmbeddedPostgres) -> bool:
-    try:
-        server.check()
-    except PartError:
-        return True
-    return False
