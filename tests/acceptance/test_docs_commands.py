@@ -101,7 +101,7 @@ def test_the_commands_of_a_page_do_what_it_says(
     if not commands:
         return
     stage = Stage(tmp_path, database_url, broker.bootstrap, topic(2), third_party, SETTINGS.get(page, {}).copy())
-    stage.forget_calls()
+    third_party.reset()
     try:
         shell = stage.open_shell(environment_of(page, stage))
         SCENES.get(page, an_order)(stage)

@@ -303,7 +303,7 @@ def test_a_difference_is_found_and_mended(open_page: OpenPage, world: World, loo
     """The third party has lost its books. A comparison shows the order that is missing there; its calls, sent
     again, bring it back; the next comparison agrees and the difference is closed."""
     _completed(world, LOST)
-    world.lose_their_books()
+    world.sandbox.reset()
     page = open_page(f"/orders/{LOST}")
 
     def compare() -> None:

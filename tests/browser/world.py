@@ -94,10 +94,6 @@ class World:
         answer = httpx.get(url, trust_env=False, timeout=DEADLINE_SECONDS)
         return None if answer.status_code == 404 else dict(loads(answer.raise_for_status().content))
 
-    def lose_their_books(self) -> None:
-        """The third party forgets every order, call and key."""
-        httpx.delete(f"{self.sandbox.url}/_sandbox", trust_env=False, timeout=DEADLINE_SECONDS).raise_for_status()
-
     def stands(self, order_id: int, *settled: int) -> bool:
         """Whether just these versions of its calls are settled, and nothing is due."""
         calls = self.sql("SELECT version, settled_at IS NOT NULL FROM effect WHERE order_id = %s", order_id)

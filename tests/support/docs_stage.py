@@ -21,7 +21,7 @@ from domain.instants import format_instant
 from domain.messages import Kind
 from sandbox.ports import LOOPBACK, free_port
 from sandbox.postgres import installation
-from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+from tests.integration.waiting import wait_until
 from tests.support.documents import ROOT
 from tests.support.messages import NOON_NS, ORDER_ID, SECOND_NS
 from tests.support.processes import App, Apps, quick_group
@@ -165,11 +165,6 @@ class Stage:
             self._asked = self.database_url
         cursor = self._connection.execute(statement)
         return cursor.fetchall() if cursor.description else []
-
-    def forget_calls(self) -> None:
-        httpx.delete(
-            f"{self.third_party.url}/_sandbox", trust_env=False, timeout=DEADLINE_SECONDS
-        ).raise_for_status()
 
     def _events(self) -> int:
         return int(self.sql("SELECT count(*) FROM stored_events")[0][0])

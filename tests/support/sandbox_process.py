@@ -26,6 +26,11 @@ class Sandbox:
         answer = httpx.put(f"{self.url}/_sandbox/faults", json=faults, trust_env=False, timeout=DEADLINE_SECONDS)
         answer.raise_for_status()
 
+    def reset(self) -> None:
+        """Empty books, no faults."""
+        answer = httpx.delete(f"{self.url}/_sandbox", trust_env=False, timeout=DEADLINE_SECONDS)
+        answer.raise_for_status()
+
     @property
     def calls(self) -> list[dict[str, Any]]:
         return list(self.show("calls")["calls"])
