@@ -24,7 +24,7 @@ from tests.support.clusters import Cluster
 from tests.support.messages import NOON_NS
 from tests.support.processes import App, Apps, quick_group
 from tests.support.running_intake import new_group
-from tests.support.sandbox_process import Sandbox, undelivered
+from tests.support.sandbox_process import start_sandbox, undelivered
 from tests.support.stored import messages_read, orders_stored
 from tests.support.streams import outgoing, publish
 
@@ -45,7 +45,7 @@ class Scene:
         self.apps = apps
         self.topic = topic
         self.database_url = database_url
-        self.sandbox = Sandbox(apps.start("third-party", "--port", "0"))
+        self.sandbox = start_sandbox(apps)
         self._kafka = kafka
 
     def start(self) -> list[App]:

@@ -18,7 +18,7 @@ from tests.integration.waiting import DEADLINE_SECONDS, gone, wait_until
 from tests.support.messages import NOON_NS
 from tests.support.processes import App, Apps, quick_group
 from tests.support.running_intake import new_group
-from tests.support.sandbox_process import Sandbox, undelivered
+from tests.support.sandbox_process import Sandbox, start_sandbox, undelivered
 from tests.support.stored import messages_read, stored
 from tests.support.streams import outgoing, publish
 
@@ -98,7 +98,7 @@ def test_a_database_that_goes_away_twice_costs_nothing_but_time(
         intake_batch_size=20,
         probes_port=probes,
     )
-    books = Sandbox(apps.start("third-party", "--port", "0"))
+    books = start_sandbox(apps)
     service = apps.start("serve", "--only", "intake,push", third_party_url=books.url)
     load.publish_more()
     service.wait_until(lambda: books.show("totals")["calls"] > 0, "the first calls")

@@ -143,7 +143,7 @@ def test_a_database_that_is_restarted_costs_no_attempt(tmp_path: Path) -> None:
     try:
         migrate(url)
         append(url, streams(range(1, orders + 1), LIFECYCLE))
-        sandbox = Sandbox(apps.start("third-party", "--port", "0"))
+        sandbox = start_sandbox(apps)
         sandbox.faults(latencyMs=20)
         push = start_push(apps, sandbox)
         for calls in (100, 250):
@@ -200,7 +200,7 @@ def test_a_call_that_hangs_does_not_keep_a_process_from_stopping(
 
 def test_a_wrong_token_holds_everything_and_costs_nothing(apps: Apps, database_url: str) -> None:
     """It's said loudly; with the right one all goes on."""
-    sandbox = Sandbox(apps.start("third-party", "--port", "0", third_party_token="right"))
+    sandbox = start_sandbox(apps, third_party_token="right")
     append(database_url, streams(range(1, 21), LIFECYCLE))
     push = start_push(apps, sandbox, third_party_token="wrong", push_max_attempts=1)
     held = f"{REFUSED}; breaker open"

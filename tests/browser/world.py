@@ -22,7 +22,7 @@ from tests.support.event_store import sql
 from tests.support.messages import payload_of, product, value_of
 from tests.support.processes import App, Apps, quick_group
 from tests.support.running_intake import new_group
-from tests.support.sandbox_process import Sandbox
+from tests.support.sandbox_process import Sandbox, start_sandbox
 from tests.support.streams import publish
 
 TOKEN: Final = "operators-only"
@@ -134,7 +134,7 @@ def playing(folder: Path, database_url: str, bootstrap: str) -> Iterator[World]:
         "log_format": "json",
     }
     with Apps(folder, settings) as apps:
-        sandbox = Sandbox(apps.start("third-party", "--port", "0"))
+        sandbox = start_sandbox(apps)
         service = apps.start("serve", third_party_url=sandbox.url)
         service.wait_for("listening")
         url = next(line["url"] for line in service.log if line["event"] == "listening")

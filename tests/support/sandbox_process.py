@@ -44,8 +44,8 @@ class Sandbox:
         return any(call["outcome"] == "in_progress" for call in self.calls)
 
 
-def start_sandbox(apps: Apps) -> Sandbox:
-    return Sandbox(apps.start("third-party", "--port", "0"))
+def start_sandbox(apps: Apps, **settings: object) -> Sandbox:
+    return Sandbox(apps.start("third-party", "--port", "0", **settings))
 
 
 def start_push(apps: Apps, sandbox: Sandbox, **settings: object) -> App:
