@@ -25,7 +25,6 @@ text { font-family: system-ui, "Segoe UI", "DejaVu Sans", sans-serif; font-size:
 .wait { fill: var(--wait); stroke: var(--wait-line); }
 .faint { fill: none; stroke: var(--line); stroke-dasharray: 5 4; }
 .arrow { fill: none; stroke: var(--soft); stroke-width: 1.4; marker-end: url(#head); }
-.arrow.bad { stroke: var(--bad-line); }
 .lifeline { stroke: var(--line); stroke-dasharray: 3 4; }
 #head path { fill: var(--soft); }
 """
@@ -62,10 +61,10 @@ class Picture:
             name, baseline = f' class="{kind}"' if kind else "", top + number * LINE_HEIGHT
             self.parts.append(f'<text{name} x="{x}" y="{baseline:g}" text-anchor="{anchor}">{escape(line)}</text>')
 
-    def arrow(self, *points: Point, words: str = "", at: Point | None = None, tone: str = "") -> None:
+    def arrow(self, *points: Point, words: str = "", at: Point | None = None) -> None:
         """Along the points; the words stand above the middle of the first stretch unless `at` says where."""
         path = "M" + " L".join(f"{x},{y}" for x, y in points)
-        self.parts.append(f'<path class="arrow{f" {tone}" if tone else ""}" d="{path}"/>')
+        self.parts.append(f'<path class="arrow" d="{path}"/>')
         (x1, y1), (x2, y2) = points[:2]
         place = at or ((x1 + x2) // 2, (y1 + y2) // 2 - 10)
         self.words(*place, words, "small")
