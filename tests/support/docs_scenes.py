@@ -1,17 +1,15 @@
 """What the commands of our pages find, page by page, and what happens behind the reader's back between them."""
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from domain.messages import Kind
 from sandbox.broker import create_topic
+from tests.integration.waiting import wait_until
 from tests.support.docs_stage import Stage, valid_value
 from tests.support.event_store import sql
 from tests.support.messages import ORDER_ID
 
-WAIT_SECONDS: Final = 60.0
-POLL_INTERVAL_SECONDS: Final = 0.2
 SECOND_ORDER_ID: Final = ORDER_ID + 2
 BACKUP: Final = "docs/runbooks/backup.md"
 FOUR_TOPICS: Final = "docs/runbooks/four-topics-to-one.md"
@@ -154,10 +152,7 @@ def called_all(stage: Stage) -> None:
 
 
 def wait_for(stage: Stage, question: str, count: int) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while stage.sql(question)[0][0] != count:
-        assert time.monotonic() < deadline, f"{question}: {stage.sql(question)}, not {count}"
-        time.sleep(POLL_INTERVAL_SECONDS)
+    wait_until(lambda: stage.sql(question) == [(count,)], f"{count} as the answer to {question!r}")
 
 
 class Meanwhile(NamedTuple):
