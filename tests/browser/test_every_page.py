@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 BACKGROUND = "getComputedStyle(document.documentElement).backgroundColor"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def places(world: World) -> Iterator[dict[str, str]]:
     """Every kind of page by its name, with something on it."""
     wish = {"mode": "republish", "select": {"orders": [STORY]}, "reason": "the buyer called"}
