@@ -17,6 +17,7 @@ from rich.progress import TextColumn
 from adapters import bulk_running, bulk_showing
 from adapters.bulk import MAX_ORDERS, BulkMode, BulkReplay, BulkState, Preview, Selection, UnknownBulkReplay
 from adapters.command_line import lists, output
+from adapters.command_line.asking import ask_database
 from adapters.command_line.exits import INTERRUPTED
 from adapters.operators import command_line_operator
 from adapters.postgres.bulk import PostgresBulk
@@ -111,7 +112,7 @@ def _is_order_id(word: str) -> bool:
 
 def run_replay_many(settings: Settings, wish: Wish) -> int:
     """Shows what would be done, and does it once somebody has said yes. Answers the exit code."""
-    preview = asyncio.run(_preview(settings, wish))
+    preview = _preview(settings, wish)
     if wish.as_json and wish.dry_run:
         output.print_json(preview_view(preview))
         return 0
@@ -129,11 +130,13 @@ def run_replay_many(settings: Settings, wish: Wish) -> int:
     return run_preview(settings, preview.token, as_json=wish.as_json)
 
 
-async def _preview(settings: Settings, wish: Wish) -> Preview:
-    async with Database(settings.database_url.get_secret_value()) as database:
+def _preview(settings: Settings, wish: Wish) -> Preview:
+    async def ask(database: Database) -> Preview:
         return await bulk_replays(settings, database).preview(
             wish.mode, wish.selection, wish.rate_per_second, wish.reason, wish.redelivery
         )
+
+    return ask_database(settings.database_url.get_secret_value(), ask)
 
 
 def run_preview(settings: Settings, token: str, *, as_json: bool) -> int:
@@ -210,20 +213,14 @@ def run_replays(url: str, wish: lists.Wish) -> int:
 
 def run_replay_show(url: str, replay_id: UUID, *, as_json: bool) -> int:
     """Raises UnknownBulkReplay."""
-
-    async def ask() -> BulkReplay:
-        async with Database(url) as database:
-            return await PostgresBulk(database).get(replay_id)
-
-    return _show(asyncio.run(ask()), as_json=as_json)
+    return _show(ask_database(url, lambda database: PostgresBulk(database).get(replay_id)), as_json=as_json)
 
 
 def run_cancel(settings: Settings, replay_id: UUID, *, as_json: bool) -> int:
-    async def cancel() -> BulkReplay:
-        async with Database(settings.database_url.get_secret_value()) as database:
-            return await PostgresBulk(database).cancel(replay_id, by=command_line_operator())
+    async def cancel(database: Database) -> BulkReplay:
+        return await PostgresBulk(database).cancel(replay_id, by=command_line_operator())
 
-    return _show(asyncio.run(cancel()), as_json=as_json)
+    return _show(ask_database(settings.database_url.get_secret_value(), cancel), as_json=as_json)
 
 
 def _show(replay: BulkReplay, *, as_json: bool) -> int:

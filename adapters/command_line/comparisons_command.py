@@ -1,11 +1,11 @@
 """The command `comparisons`: those that were asked for in the console, as far as they have come."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from adapters.command_line import lists
+from adapters.command_line.asking import ask_database
 from adapters.command_line.output import facts, moment, print_json, say, table
 from adapters.comparing import Comparison, ComparisonState, Found
 from adapters.operators import Asked, command_line_operator
@@ -71,11 +71,7 @@ async def _get(comparisons: PostgresComparisons, comparison_id: UUID) -> Compari
 
 
 def _run(url: str, ask: Callable[[PostgresComparisons], Awaitable[T]]) -> T:
-    async def asked() -> T:
-        async with Database(url) as database:
-            return await ask(PostgresComparisons(database))
-
-    return asyncio.run(asked())
+    return ask_database(url, lambda database: ask(PostgresComparisons(database)))
 
 
 def _show(comparison: Comparison, *, as_json: bool) -> int:

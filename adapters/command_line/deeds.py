@@ -1,12 +1,12 @@
 """The commands that do something to one order or one message: what the endpoints do, in a process of its own."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from adapters.command_line import output, reports
+from adapters.command_line.asking import ask_database
 from adapters.mending import quarantining
 from adapters.operators import Asked, command_line_operator
 from adapters.postgres.parking import PostgresParking
@@ -129,9 +129,6 @@ def _asked(reason: str) -> Asked:
 
 
 def _run(settings: Settings, ask: Callable[[Database], Awaitable[dict[str, Any]]], show: Show | None) -> int:
-    async def asked() -> dict[str, Any]:
-        async with Database(settings.database_url.get_secret_value()) as database:
-            return await ask(database)
-
-    (show or output.print_json)(asyncio.run(asked()))
+    report = ask_database(settings.database_url.get_secret_value(), ask)
+    (show or output.print_json)(report)
     return 0

@@ -3,7 +3,6 @@
 The questions, the members of the JSON and the places where pages begin are those of the API.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -11,6 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 from starlette.exceptions import HTTPException
 
 from adapters.command_line import output
+from adapters.command_line.asking import ask_database
 from adapters.command_line.searching import orders_of_transaction
 from adapters.postgres.actions import ActionRow, PostgresActions
 from adapters.postgres.console import ListedOrder, PostgresConsole
@@ -61,12 +61,8 @@ def run_list(url: str, listing: Listing[Row], ask: Ask[Row], wish: Wish) -> int:
         raise BadSetting(
             f"--after is {(wish.after or '')[:50]!r}: must be the `next` of a page of this list"
         ) from None
-
-    async def asked() -> list[Row]:
-        async with Database(url) as database:
-            return await ask(database, start, wish.limit + 1)
-
-    page, last = cut_page(asyncio.run(asked()), wish.limit)
+    rows = ask_database(url, lambda database: ask(database, start, wish.limit + 1))
+    page, last = cut_page(rows, wish.limit)
     following = write_cursor(listing.kind, listing.following(last)) if last is not None else None
     if wish.as_json:
         output.print_json({listing.name: [listing.view(row) for row in page], "next": following})

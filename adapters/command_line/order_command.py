@@ -1,23 +1,16 @@
 """The command `order`: all about one order, as the API shows it."""
 
-import asyncio
-
 from adapters.command_line import output
+from adapters.command_line.asking import ask_database
 from adapters.command_line.order_text import show_order
-from adapters.postgres.pool import Database
-from adapters.postgres.queries import OrderRecord, PostgresQueries
+from adapters.postgres.queries import PostgresQueries
 from adapters.refusals import UnknownOrder
 from adapters.web.order_view import order_view
 
 
 def run_order(url: str, order_id: int, *, as_json: bool) -> int:
     """Answers the exit code. Raises UnknownOrder."""
-
-    async def ask() -> OrderRecord | None:
-        async with Database(url) as database:
-            return await PostgresQueries(database).order(order_id)
-
-    record = asyncio.run(ask())
+    record = ask_database(url, lambda database: PostgresQueries(database).order(order_id))
     if record is None:
         raise UnknownOrder(order_id)
     view = order_view(record)

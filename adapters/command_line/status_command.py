@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from adapters.command_line.asking import ask_database
 from adapters.command_line.output import facts, moment, print_json, say, table
 from adapters.postgres.console import (
     KEPT_SECONDS,
@@ -38,7 +39,7 @@ class Seen:
 
 def run_status(url: str, *, as_json: bool) -> int:
     """Answers the exit code: 0, whatever stands still."""
-    seen = asyncio.run(_look(url))
+    seen = ask_database(url, _look)
     if as_json:
         print_json(_as_json(seen))
     else:
@@ -46,11 +47,10 @@ def run_status(url: str, *, as_json: bool) -> int:
     return 0
 
 
-async def _look(url: str) -> Seen:
+async def _look(database: Database) -> Seen:
     """With a sample of our own if nobody has just taken one: no process with the API need run."""
-    async with Database(url) as database:
-        console = PostgresConsole(database)
-        samples, processes = await _samples(console), await console.processes()
+    console = PostgresConsole(database)
+    samples, processes = await _samples(console), await console.processes()
     now = datetime.now(UTC)
     return Seen(samples[-1].taken_at, samples[-1].numbers, _rates(samples), overview(samples, processes, now))
 
