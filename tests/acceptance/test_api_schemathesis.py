@@ -10,12 +10,12 @@ from statistics import median
 from typing import Final
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from adapters.bulk import Selection
 from domain.messages import Kind
 from tests.conftest import MakeTopic
+from tests.support import local_http
 from tests.support.bulk import previewed, started
 from tests.support.clusters import Cluster
 from tests.support.messages import record, record_of
@@ -79,7 +79,7 @@ def test_a_kept_connection_is_as_quick_as_a_new_one(service: App) -> None:
 def test_every_endpoint_does_what_the_description_says(service: App, tmp_path: Path) -> None:
     """All checks that there are, by examples, limits, chance, and by following one answer into the next request."""
     url = url_of(service)
-    served = httpx.get(f"{url}/api/openapi.json", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False)
+    served = local_http.get(f"{url}/api/openapi.json", headers={"Authorization": f"Bearer {TOKEN}"})
     description = tmp_path / "openapi.json"
     description.write_bytes(served.content)
     asked = subprocess.run(

@@ -6,7 +6,6 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
-import httpx
 import pytest
 
 from adapters.postgres.migrate import migrate
@@ -14,7 +13,8 @@ from sandbox.broker import EmbeddedBroker, create_topic
 from sandbox.lifecycles import OrderMessage, lifecycles, outcome
 from sandbox.ports import LOOPBACK, free_port
 from sandbox.postgres import EmbeddedPostgres
-from tests.integration.waiting import DEADLINE_SECONDS, gone, wait_until
+from tests.integration.waiting import gone, wait_until
+from tests.support import local_http
 from tests.support.messages import NOON_NS
 from tests.support.processes import App, Apps, quick_group
 from tests.support.running_intake import new_group
@@ -59,7 +59,7 @@ def start_apps(tmp_path: Path) -> Iterator[Callable[..., Apps]]:
 
 def state_of(port: int) -> tuple[int, dict[str, str]]:
     """The status of the readiness probe, and what each part does."""
-    answer = httpx.get(f"http://{LOOPBACK}:{port}/readyz", trust_env=False, timeout=DEADLINE_SECONDS)
+    answer = local_http.get(f"http://{LOOPBACK}:{port}/readyz")
     return answer.status_code, answer.json()["parts"]
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import psycopg
 import pytest
 
@@ -14,7 +13,7 @@ from domain.exact_json import loads
 from sandbox.broker import EmbeddedBroker
 from sandbox.ports import LOOPBACK, free_port
 from tests.integration.third_party_server import ThirdParty, serving
-from tests.integration.waiting import DEADLINE_SECONDS
+from tests.support import local_http
 from tests.support.processes import Apps, quick_group
 from tests.support.running_intake import new_group
 from tests.support.streams import plain_stream, publish
@@ -150,8 +149,8 @@ def test_nothing_that_a_process_writes_shows_a_secret_or_a_buyer(
     service.wait_for("order parked", order_id=2)
     service.wait_until(lambda: third_party.show("totals")["orders"] == 1, "the credit")
     service.wait_for("audit round over", in_flight=1)
-    metrics = httpx.get(f"http://{LOOPBACK}:{port}/metrics", trust_env=False, timeout=DEADLINE_SECONDS).text
-    readiness = httpx.get(f"http://{LOOPBACK}:{port}/readyz", trust_env=False, timeout=DEADLINE_SECONDS).text
+    metrics = local_http.get(f"http://{LOOPBACK}:{port}/metrics").text
+    readiness = local_http.get(f"http://{LOOPBACK}:{port}/readyz").text
     assert service.terminate() == 0
 
     stranger = apps.start("serve", "--only", "intake,push", **settings | {"third_party_token": "wr0ng"})

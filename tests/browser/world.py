@@ -17,7 +17,8 @@ from domain.exact_json import loads
 from domain.instants import NANOSECONDS_PER_SECOND, format_instant
 from domain.messages import Kind
 from sandbox.broker import create_topic
-from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+from tests.integration.waiting import wait_until
+from tests.support import local_http
 from tests.support.event_store import sql
 from tests.support.messages import payload_of, product, value_of
 from tests.support.processes import App, Apps, quick_group
@@ -91,7 +92,7 @@ class World:
     def there(self, order_id: int) -> dict[str, Any] | None:
         """How the order stands in the third party's books; None if it isn't there."""
         url = f"{self.sandbox.url}/v1/cashbacks/{order_id}"
-        answer = httpx.get(url, trust_env=False, timeout=DEADLINE_SECONDS)
+        answer = local_http.get(url)
         return None if answer.status_code == 404 else dict(loads(answer.raise_for_status().content))
 
     def stands(self, order_id: int, *settled: int) -> bool:
@@ -109,8 +110,7 @@ class World:
 
     def api(self, method: str, path: str, **more: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        url = f"{self.url}{path}"
-        return httpx.request(method, url, headers=headers, timeout=DEADLINE_SECONDS, trust_env=False, **more)
+        return local_http.request(method, f"{self.url}{path}", headers=headers, **more)
 
 
 @contextmanager

@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from adapters.kafka.publisher import Outgoing
 from sandbox.lifecycles import lifecycles, outcome
+from tests.support import local_http
 from tests.support.clusters import Cluster
 from tests.support.messages import NOON_NS
 from tests.support.processes import App, Apps, quick_group
@@ -151,5 +151,5 @@ def test_lag_and_positions_are_there_to_see(
 
 def _gauge(url: str, name: str) -> list[float]:
     """Its values, whatever the labels."""
-    text = httpx.get(f"{url}/metrics", trust_env=False).raise_for_status().text
+    text = local_http.get(f"{url}/metrics").raise_for_status().text
     return [float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(f"{name}{{")]

@@ -16,6 +16,7 @@ from domain.messages import Kind
 from sandbox.ports import free_port
 from sandbox.postgres import EmbeddedPostgres
 from tests.integration.waiting import wait_until
+from tests.support import local_http
 from tests.support.messages import ORDER_ID, SECOND_NS, product, record, record_of
 from tests.support.running_api import (
     Api,
@@ -95,8 +96,8 @@ class TestProbes:
             return create_probes_app(health=FakeHealth(), metrics_text=metrics_text)
 
         with serving(make) as url:
-            assert httpx.get(f"{url}/livez", trust_env=False).status_code == 200
-            is_problem(httpx.get(f"{url}/api/orders", trust_env=False), 404)
+            assert local_http.get(f"{url}/livez").status_code == 200
+            is_problem(local_http.get(f"{url}/api/orders"), 404)
 
 
 class TestToken:
@@ -270,7 +271,7 @@ class TestRefusals:
             )
 
         with serving(make) as url, capture_logs() as logs:
-            refused = httpx.get(f"{url}/api/orders?buyer=1234", trust_env=False)
+            refused = local_http.get(f"{url}/api/orders?buyer=1234")
         is_problem(refused, 500)
         assert "1234" not in refused.text
         (line,) = [entry for entry in logs if entry["log_level"] == "error"]

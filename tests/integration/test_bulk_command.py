@@ -7,12 +7,12 @@ from pathlib import Path
 from signal import SIGINT
 from typing import Any
 
-import httpx
 import pytest
 
 from domain.messages import Kind
 from sandbox.broker import EmbeddedBroker
 from tests.integration.test_replays import read
+from tests.support import local_http
 from tests.support.messages import record_of
 from tests.support.processes import Apps
 from tests.support.running_api import sql, tell
@@ -101,7 +101,7 @@ def test_the_service_does_what_was_started_and_leaves_the_rest_behind_when_it_st
     settings |= {"api_port": 0, "log_format": "json"}
 
     def post(url: str, path: str, body: object) -> Any:
-        return httpx.post(f"{url}{path}", json=body, trust_env=False, timeout=30).json()
+        return local_http.request("POST", f"{url}{path}", json=body).json()
 
     with Apps(tmp_path, settings) as apps:
         first = apps.start("serve", "--only", "api")

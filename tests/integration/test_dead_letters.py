@@ -9,7 +9,6 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
 from confluent_kafka import Producer
@@ -23,6 +22,7 @@ from domain.messages import Kind
 from domain.ports import Batch, Quarantined
 from sandbox.ports import LOOPBACK, free_port
 from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+from tests.support import local_http
 from tests.support.clusters import Cluster
 from tests.support.dead_letters import (
     DeadLetterReader,
@@ -132,7 +132,7 @@ def test_intake_goes_on_without_the_topic_and_the_copies_come_when_it_is_there(
     }
     with Apps(tmp_path, settings) as apps:
         app = apps.start("serve", "--only", "intake")
-        probe = partial(httpx.get, f"http://{LOOPBACK}:{settings['probes_port']}/readyz", trust_env=False)
+        probe = partial(local_http.get, f"http://{LOOPBACK}:{settings['probes_port']}/readyz")
         app.wait_for("state", part="dead letters", state="waiting for the topic")
         app.wait_until(lambda: len(quarantine_ids(database_url)) == 3, "intake has stored all")
         app.wait_until(lambda: probe().status_code == 200, "the process is ready")
@@ -142,7 +142,7 @@ def test_intake_goes_on_without_the_topic_and_the_copies_come_when_it_is_there(
         with DeadLetterReader(apache_kafka.bootstrap, dead_letters, 3) as reader:
             reader.wait_for(3)
         app.wait_for("state", part="dead letters", state=COPYING)
-        exposition = httpx.get(f"http://{LOOPBACK}:{settings['probes_port']}/metrics", trust_env=False).text
+        exposition = local_http.get(f"http://{LOOPBACK}:{settings['probes_port']}/metrics").text
         assert 'cashback_dead_letters_total{outcome="copied"} 3.0' in exposition
         assert app.count("state", part="dead letters", state="waiting for the topic") == 1
         assert app.terminate() == 0

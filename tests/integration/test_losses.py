@@ -26,7 +26,8 @@ from sandbox.apache_kafka import ApacheKafka, missing
 from sandbox.broker import create_topic
 from sandbox.lifecycles import OrderMessage, lifecycles, outcome
 from sandbox.ports import LOOPBACK, free_port
-from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+from tests.integration.waiting import wait_until
+from tests.support import local_http
 from tests.support.clusters import must_not_be_missing
 from tests.support.messages import NOON_NS
 from tests.support.processes import App, Apps, quick_group
@@ -197,7 +198,7 @@ class Scene:
         return {loss: int(float(_value(lines, f'{name}{{error="{loss}"}}'))) for loss in Loss}
 
     def _get(self, what: str) -> httpx.Response:
-        return httpx.get(f"http://{LOOPBACK}:{self._probes}/{what}", trust_env=False, timeout=DEADLINE_SECONDS)
+        return local_http.get(f"http://{LOOPBACK}:{self._probes}/{what}")
 
 
 def _value(lines: Iterable[str], series: str) -> str:

@@ -16,6 +16,7 @@ from sandbox.broker import EmbeddedBroker
 from sandbox.ports import LOOPBACK, free_port
 from tests.integration.third_party_server import ThirdParty, serving
 from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+from tests.support import local_http
 from tests.support.collector import collecting
 from tests.support.processes import REPOSITORY, Apps, quick_group
 from tests.support.promql import missing, series_of
@@ -127,7 +128,7 @@ def stored(lines: Sequence[Mapping[str, Any]]) -> int:
 
 def scraped(port: int) -> str:
     try:
-        return httpx.get(f"http://{LOOPBACK}:{port}/metrics", trust_env=False, timeout=DEADLINE_SECONDS).text
+        return local_http.get(f"http://{LOOPBACK}:{port}/metrics").text
     except httpx.TransportError:
         return ""
 

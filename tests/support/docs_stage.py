@@ -22,6 +22,7 @@ from domain.messages import Kind
 from sandbox.ports import LOOPBACK, free_port
 from sandbox.postgres import installation
 from tests.integration.waiting import wait_until
+from tests.support import local_http
 from tests.support.documents import ROOT
 from tests.support.messages import NOON_NS, ORDER_ID, SECOND_NS
 from tests.support.processes import App, Apps, quick_group
@@ -106,7 +107,7 @@ class Stage:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"http://{LOOPBACK}:{self.api_port}/livez", trust_env=False).is_success
+            return local_http.get(f"http://{LOOPBACK}:{self.api_port}/livez").is_success
         except httpx.TransportError:
             return False
 

@@ -3,10 +3,8 @@
 from collections import Counter
 from typing import Any
 
-import httpx
-
 from domain.exact_json import loads
-from tests.integration.waiting import DEADLINE_SECONDS
+from tests.support import local_http
 from tests.support.event_store import sql
 from tests.support.processes import App, Apps
 
@@ -19,17 +17,15 @@ class Sandbox:
         self.url = next(line["url"] for line in app.log if line["event"] == "listening")
 
     def show(self, what: str) -> Any:
-        answer = httpx.get(f"{self.url}/_sandbox/{what}", trust_env=False, timeout=DEADLINE_SECONDS)
+        answer = local_http.get(f"{self.url}/_sandbox/{what}")
         return loads(answer.raise_for_status().content)
 
     def faults(self, **faults: Any) -> None:
-        answer = httpx.put(f"{self.url}/_sandbox/faults", json=faults, trust_env=False, timeout=DEADLINE_SECONDS)
-        answer.raise_for_status()
+        local_http.request("PUT", f"{self.url}/_sandbox/faults", json=faults).raise_for_status()
 
     def reset(self) -> None:
         """Empty books, no faults."""
-        answer = httpx.delete(f"{self.url}/_sandbox", trust_env=False, timeout=DEADLINE_SECONDS)
-        answer.raise_for_status()
+        local_http.request("DELETE", f"{self.url}/_sandbox").raise_for_status()
 
     @property
     def calls(self) -> list[dict[str, Any]]:
