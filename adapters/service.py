@@ -50,7 +50,6 @@ from adapters.third_party.configured import third_party_client
 from adapters.threads import take_turns_quickly
 from adapters.tracing.starting import start_tracing
 from adapters.watching import CONNECTION_SECONDS, Preparer, ProcessState, Teller
-from adapters.web.app import create_app, create_probes_app
 from domain.errors import CashbackError
 from projections import orders, third_party
 from projections.breaker import BreakerState
@@ -219,6 +218,8 @@ class Service:
         return parts
 
     async def _web_app(self, stack: AsyncExitStack) -> Any:
+        from adapters.web.app import create_app, create_probes_app  # noqa: PLC0415 - nobody else loads FastAPI
+
         if Role.API not in self._roles:
             return create_probes_app(health=self.health, metrics_text=self.metrics.exposition)
         database = await stack.enter_async_context(Database(self._database_url))

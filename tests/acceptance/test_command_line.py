@@ -74,12 +74,20 @@ def test_without_a_command_the_commands_are_listed(tmp_path: Path) -> None:
 
 def test_looking_at_an_order_loads_neither_a_server_nor_a_client(tmp_path: Path) -> None:
     """It would make people wait; and the help needs still less."""
-    loaded = "import sys; import {}; print(*sys.modules)"
     heavy = {"fastapi", "uvicorn", "aiohttp", "httpx", "confluent_kafka", "sandbox"}
-    for module, more in (("adapters.command_line.order_command", set()), ("app", {"rich", "eventsourcing"})):
-        argv = [sys.executable, "-c", loaded.format(module)]
-        done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-        assert set(done.stdout.split()) & (heavy | more) == set()
+    assert loaded_with("adapters.command_line.order_command") & heavy == set()
+    assert loaded_with("app") & (heavy | {"rich", "eventsourcing"}) == set()
+
+
+def test_a_process_that_serves_no_http_does_not_load_what_does() -> None:
+    """It takes a quarter of the time until it's at work, and memory for as long as it lives."""
+    assert loaded_with("adapters.service") & {"fastapi", "jinja2"} == set()
+
+
+def loaded_with(module: str) -> set[str]:
+    argv = [sys.executable, "-c", f"import sys; import {module}; print(*sys.modules)"]
+    done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
 
 
 # Mistakes in typing: exit code 2.
