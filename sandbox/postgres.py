@@ -271,12 +271,16 @@ def create_database(url: str, name: str) -> str:
     """Make the database unless it is there, through any URL of the same server; returns its URL."""
     with psycopg.connect(url, autocommit=True) as connection, suppress(psycopg.errors.DuplicateDatabase):
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return url_of(url, name)
+
+
+def url_of(url: str, name: str) -> str:
+    """Of a database, through any URL of the same server."""
     return urlsplit(url)._replace(path=f"/{quote(name, safe='')}").geturl()
 
 
 def drop_database(url: str) -> None:
     """Drop the database that the URL names, if it exists, and cut its connections."""
-    parts = urlsplit(url)
-    with psycopg.connect(parts._replace(path=f"/{MAINTENANCE_DATABASE}").geturl(), autocommit=True) as connection:
-        name = sql.Identifier(unquote(parts.path.removeprefix("/")))
+    with psycopg.connect(url_of(url, MAINTENANCE_DATABASE), autocommit=True) as connection:
+        name = sql.Identifier(unquote(urlsplit(url).path.removeprefix("/")))
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))

@@ -13,7 +13,7 @@ from psycopg import sql
 from adapters.postgres.migrate import migrate
 from sandbox.apache_kafka import ApacheKafka
 from sandbox.broker import EmbeddedBroker, create_topic
-from sandbox.postgres import EmbeddedPostgres, create_database, drop_database
+from sandbox.postgres import EmbeddedPostgres, create_database, drop_database, url_of
 from tests.support.clusters import Choice, Cluster, apache_kafka_lacks, given_cluster, must_not_be_missing
 
 # A slow machine is no error: no example has a deadline, and slow generation is let pass.
@@ -47,16 +47,21 @@ def _template(postgres_server: str) -> Iterator[str]:
     drop_database(url)
 
 
+@pytest.fixture(scope="session")
+def _maintenance(postgres_server: str) -> Iterator[psycopg.Connection]:
+    """Makes and drops the databases of all tests: to connect for each took a third of the time of that."""
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        yield connection
+
+
 @pytest.fixture
-def database_url(postgres_server: str, _template: str) -> Iterator[str]:
+def database_url(postgres_server: str, _template: str, _maintenance: psycopg.Connection) -> Iterator[str]:
     """A migrated database of the test's own: a copy of the template, dropped at the end."""
     name = f"cashback_test_{secrets.token_hex(4)}"
-    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(_template))
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(statement)
-    url = create_database(postgres_server, name)  # is there already: this only makes the URL
-    yield url
-    drop_database(url)
+    names = (sql.Identifier(name), sql.Identifier(_template))
+    _maintenance.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
+    yield url_of(postgres_server, name)
+    _maintenance.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(names[0]))
 
 
 @pytest.fixture(scope="session")
