@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from projections.delivery import DeliveryPolicy
 from projections.ports import AttemptKind, Call, Outcome
@@ -129,7 +130,8 @@ def deliver(
             await each.stop()
         return world
 
-    return run(main)
+    with capture_logs():  # hundreds of lines a run: to draw them would take longer than much of what is shown
+        return run(main)
 
 
 def assert_every_call_took_effect_once_in_order(world: World) -> None:
