@@ -15,6 +15,7 @@ from domain.exact_json import dumps, loads
 from sandbox.books import Books
 from sandbox.third_party import serve
 from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+from tests.support import local_http
 
 ORDER = 24323523
 DATE = "2025-02-28T13:36:06.026732837Z"
@@ -26,7 +27,7 @@ class ThirdParty:
     def __init__(self, port: int, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.port = port
         self._loop = loop
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE_SECONDS)
+        self.client = local_http.client(f"http://127.0.0.1:{port}")
 
     def call(
         self, what: str, *, key: str | None = None, order_id: int = ORDER, amount: str = "6", **options: Any

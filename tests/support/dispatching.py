@@ -87,10 +87,10 @@ class World:
         )
         return Running(dispatcher, drain_seconds)
 
-    async def until(self, condition: Callable[[], bool]) -> None:
+    async def until(self, condition: Callable[[], bool], *, every_seconds: float = 0.05) -> None:
         async with asyncio.timeout(LONG_SECONDS):
             while not condition():  # noqa: ASYNC110 - it's virtual time that is polled
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(every_seconds)
 
     async def deliver_all(self) -> None:
         """With one dispatcher, until nothing waits any more."""

@@ -12,5 +12,9 @@ def request(method: str, url: str, **more: Any) -> httpx.Response:
     return httpx.request(method, url, timeout=DEADLINE_SECONDS, trust_env=False, verify=False, **more)
 
 
+def client(base_url: str) -> httpx.Client:
+    return httpx.Client(base_url=base_url, timeout=DEADLINE_SECONDS, trust_env=False, verify=False)
+
+
 def get(url: str, **more: Any) -> httpx.Response:
     return request("GET", url, **more)

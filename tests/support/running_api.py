@@ -37,6 +37,7 @@ from projections.delivery import DeliveryPolicy, Dispatcher
 from projections.ports import Answer, Attempt, Call, Claim, Lookup, Outcome, ThirdParty
 from projections.retrying import RetryPolicy
 from projections.runner import Projection
+from tests.support import local_http
 from tests.support.messages import NOW_NS, TOPIC
 
 DEADLINE_SECONDS: Final = 60.0
@@ -208,7 +209,7 @@ def running_api(
             comparisons=PostgresComparisons(database),
         )
 
-    with serving(make) as url, httpx.Client(base_url=url, timeout=DEADLINE_SECONDS, trust_env=False) as client:
+    with serving(make) as url, local_http.client(url) as client:
         if token is not None:
             client.headers["Authorization"] = f"Bearer {token}"
         yield Api(client, health)

@@ -125,7 +125,7 @@ def deliver(
             world.ledger.add(of_order.pop(0))
             await asyncio.sleep(weather.dice.choice((0, 0, 0.1, 5)))
         await asyncio.gather(*tasks)
-        await world.until(lambda: world.ledger.is_settled)
+        await world.until(lambda: world.ledger.is_settled, every_seconds=1.0)
         for each in running:
             await each.stop()
         return world
