@@ -36,7 +36,7 @@ _begun = time.monotonic()
 
 
 def main() -> int:
-    """The exit code: 1 if a suite failed, or a figure has got worse."""
+    """The exit code: 1 if a suite failed, or a figure has got worse or is missed."""
     options = _parser().parse_args()
     configure_logs("error")
     collect_rarely()  # as the service does, and the next; both serve the references just as well
@@ -67,11 +67,14 @@ def main() -> int:
             smoke, more_failed = _measure(SMOKE, suites, "embedded", ROUNDS_TO_RECORD)
             failed += more_failed
             _record(smoke, SMOKE)
+    missed = _missed(chapters, scale) if scale is SMOKE and not options.only else []
     for name in worse:
         _say(f"got worse: {name}")
+    for name in missed:
+        _say(f"recorded, and not measured any more: {name}")
     for name in failed:
         _say(f"failed: {name}")
-    return 1 if worse or failed else 0
+    return 1 if worse or missed or failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -146,6 +149,12 @@ def _worse(chapters: Chapters, scale: Scale) -> list[str]:
         for each in chapter.measured
         if has_got_worse(each.figure, ratios(each.pairs).median, recorded)
     ]
+
+
+def _missed(chapters: Chapters, scale: Scale) -> list[str]:
+    """What was recorded, and isn't measured any more. (At other scales what is measured depends on the options.)"""
+    measured = {each.figure.name for chapter in chapters.values() for each in chapter.measured}
+    return sorted(load_recorded(RECORDED).get(scale.name, {}).keys() - measured)
 
 
 def _record(chapters: Chapters, scale: Scale) -> None:

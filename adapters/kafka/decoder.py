@@ -169,7 +169,7 @@ def _message(  # noqa: PLR0913, PLR0917 - all that a message is made from
 ) -> Message:
     cashbacks = facts.cashbacks
     replay = headers.get("cashback-replay")
-    # In the order of the fields: their names, one by one, would take a twelfth of the time of all of reading.
+    # In the order of the fields: their names, one by one, would take a microsecond more, of nearly twenty for all.
     return Message(
         kind,
         facts.order_id,
