@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from adapters.kafka.wire import ITEMS, MAX_REASON_LENGTH, MAX_TEXT_LENGTH, Facts
+from adapters.structs import make_ready
 from domain.identifiers import MAX_ORDER_ID
 from domain.messages import Kind
 from domain.money import item_cashback
@@ -53,6 +54,7 @@ class _End(_Payload, rename="camel", gc=False):
     reason: Annotated[str, Meta(max_length=MAX_REASON_LENGTH)] | None = None
 
 
+make_ready(_Terms, _End)
 _NUMBERS: Final = (Decimal,)  # they are there already: a text isn't taken for one
 
 

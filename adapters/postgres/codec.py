@@ -12,6 +12,7 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, MapperDeserialisationError, StoredEvent
 from msgspec.structs import replace
 
+from adapters.structs import make_ready
 from domain.events import OrderEvent, type_of_topic
 
 # In columns of their own, or beside the record.
@@ -19,6 +20,7 @@ _NOT_IN_RECORD: Final = {"originator_id": msgspec.UNSET, "originator_version": m
 _NO_BODY: Final = {"body": msgspec.UNSET}
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder()
+make_ready(*type_of_topic.values())
 
 
 class EventMapper(Mapper[UUID]):
