@@ -7,11 +7,13 @@ from uuid import UUID
 from domain.events import (
     CashbackCancelled,
     CashbackCompleted,
+    CashbackCorrected,
     CashbackCreated,
     CashbackUpdated,
     OrderEvent,
 )
 from domain.identifiers import idempotency_key
+from domain.messages import Message
 
 
 class EffectKind(StrEnum):
@@ -21,19 +23,23 @@ class EffectKind(StrEnum):
     UPDATE = "update"
     CANCEL = "cancel"
     COMPLETE = "complete"
+    CORRECT = "correct"
+    """Another amount for an order that was completed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One intended call. Its key depends on nothing but the event."""
+    """One intended call."""
 
     kind: EffectKind
     originator_id: UUID
     originator_version: int
+    """Of the event that asks for it."""
+    message: Message
 
     @property
     def key(self) -> UUID:
-        return idempotency_key(self.originator_id, self.originator_version)
+        return idempotency_key(self.originator_id, self.kind, self.message)
 
 
 def effect_of(event: OrderEvent) -> Effect | None:
@@ -47,6 +53,8 @@ def effect_of(event: OrderEvent) -> Effect | None:
             kind = EffectKind.CANCEL
         case CashbackCompleted():
             kind = EffectKind.COMPLETE
+        case CashbackCorrected():
+            kind = EffectKind.CORRECT
         case _:
             return None
-    return Effect(kind, event.originator_id, event.originator_version)
+    return Effect(kind, event.originator_id, event.originator_version, event.message)

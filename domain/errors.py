@@ -20,3 +20,11 @@ class BadInstant(CashbackError, ValueError):
 
 class BadAmount(CashbackError, ValueError):
     """A number can't be money or a quantity: too many digits to be exact."""
+
+
+class UnknownCurrency(CashbackError, ValueError):
+    """ISO 4217 has no such code for money that is paid with."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"{code!r} is no currency code of ISO 4217")
+        self.code = code

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from domain.identifiers import order_id_of
 from domain.messages import Message
 
 
@@ -30,6 +31,8 @@ class Refusal(StrEnum):
     CREATED_TWICE = "created_twice"
     AFTER_END = "after_end"
     """An update that happened after the order had ended."""
+    BUYER_CHANGED = "buyer_changed"
+    """An update in the name of another buyer."""
     LATE = "late"
     """An update that happened before the order ended, and arrived after: money may be wrong."""
     ENDED_TWICE = "ended_twice"
@@ -47,11 +50,20 @@ class Doubt(StrEnum):
     LATE = "late"
     CONFLICT = "conflict"
     UNCERTAIN_ORDER = "uncertain_order"
-    """Messages on different partitions, too close in time for the publishers' clocks to be trusted."""
+    """Messages whose order can't be told: on different partitions and too close in time for the publishers' clocks
+    to be trusted, or with dates that contradict the order in which they were published."""
+    AFTER_END = "after_end"
+    """A message that would have changed the order came after its end, and was refused."""
+    CREATED_TWICE = "created_twice"
+    """A second CREATED with another amount or another buyer."""
+    BUYER_CHANGED = "buyer_changed"
+    NEGATIVE_CASHBACK = "negative_cashback"
+    IMPLAUSIBLE_AMOUNT = "implausible_amount"
+    """More than an order may earn, or a price far from what the discount says: a publisher's mistake, maybe."""
 
 
 class OrderEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A decision about one message."""
+    """A fact of an order's stream."""
 
     TOPIC: ClassVar[str]
 
@@ -59,16 +71,40 @@ class OrderEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     originator_version: int
     """1, 2, 3 … in the order's stream."""
     recorded_at_ns: int
-    """When we decided: nanoseconds since 1970, UTC."""
+    """When it was decided: nanoseconds since 1970, UTC."""
+
+    @property
+    def order_id(self) -> int:
+        return order_id_of(self.originator_id)
+
+
+class MessageEvent(OrderEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A decision about one message."""
+
     message: Message
     effective_at_ns: int
     """When the message counts as having happened: its own date, moved forward as little as its lane demands."""
     held_version: int | None = None
     """The version of the event that held this message, if it had been held."""
     doubt: Doubt | None = None
+    further_doubts: tuple[Doubt, ...] = ()
+    """Those beside the first."""
+    at_stake: Decimal | None = None
+    """The money that the doubt is about: what would be owed if the other reading were right, minus what is."""
+
+    @property
+    def doubts(self) -> tuple[Doubt, ...]:
+        return () if self.doubt is None else (self.doubt, *self.further_doubts)
 
 
-class Accepted(OrderEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class OperatorEvent(OrderEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A decision that a person took about an order."""
+
+    decided_by: str
+    reason: str
+
+
+class Accepted(MessageEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Base of the decisions that the third party must hear of."""
 
     stated_at_ns: int
@@ -95,31 +131,67 @@ class CashbackCompleted(Accepted, frozen=True, kw_only=True, omit_defaults=True,
     """What the buyer is owed: the amount of the last accepted CREATED or UPDATED."""
 
 
-class MessageHeld(OrderEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class CashbackCorrected(Accepted, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A message after the completion changes what the buyer is owed."""
+
+    TOPIC: ClassVar[str] = "cashback-corrected"
+    cashback: Decimal
+    """The whole amount that is right now, after all messages in their right order."""
+
+
+class CorrectionNotNeeded(MessageEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A message after the end that leaves what the buyer is owed as it is. It counts for what comes later."""
+
+    TOPIC: ClassVar[str] = "correction-not-needed"
+
+
+class MessageHeld(MessageEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Kept until what must come before it has come."""
 
     TOPIC: ClassVar[str] = "message-held"
     waits_for: WaitsFor
 
 
-class UpdateSuperseded(OrderEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class UpdateSuperseded(MessageEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An update that a later one, accepted already, has made pointless."""
 
     TOPIC: ClassVar[str] = "update-superseded"
     superseded_by_version: int
 
 
-class MessageRejected(OrderEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class MessageRejected(MessageEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     TOPIC: ClassVar[str] = "message-rejected"
     refusal: Refusal
     against_version: int | None = None
     """The event that the message contradicts, where there is one."""
 
 
-class RepeatSeenElsewhere(OrderEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class RepeatSeenElsewhere(MessageEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A copy of a known message on another partition: its true place among the others is not certain any more."""
 
     TOPIC: ClassVar[str] = "repeat-seen-elsewhere"
+
+
+class DoubtSettled(OperatorEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What was in doubt stays as it is; what the doubt held back goes on."""
+
+    TOPIC: ClassVar[str] = "doubt-settled"
+    settled: tuple[tuple[Doubt, int], ...]
+    """The doubts, each with the version of the event that raised it."""
+
+
+class GapAccepted(OperatorEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Numbers of the publisher's sequence that will never come: what waited behind them goes on."""
+
+    TOPIC: ClassVar[str] = "gap-accepted"
+    first: int
+    last: int
+
+
+class CreateGivenUp(OperatorEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The CREATED will never come: what waits for it is closed, unpaid. Should it come after all, it counts."""
+
+    TOPIC: ClassVar[str] = "create-given-up"
 
 
 type_of_topic: dict[str, type[OrderEvent]] = {
@@ -129,10 +201,15 @@ type_of_topic: dict[str, type[OrderEvent]] = {
         CashbackUpdated,
         CashbackCancelled,
         CashbackCompleted,
+        CashbackCorrected,
+        CorrectionNotNeeded,
         MessageHeld,
         UpdateSuperseded,
         MessageRejected,
         RepeatSeenElsewhere,
+        DoubtSettled,
+        GapAccepted,
+        CreateGivenUp,
     )
 }
 """Every event class by the name under which it is stored."""

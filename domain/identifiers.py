@@ -3,6 +3,8 @@
 from functools import lru_cache
 from uuid import UUID, uuid5
 
+from domain.messages import Message
+
 MAX_ORDER_ID = 2**63 - 1
 
 # A UUID of version 8 (RFC 9562, section 5.8) with the order id in its low bits: streams of orders created one
@@ -27,6 +29,21 @@ def order_id_of(originator_id: UUID) -> int:
     return (value >> 64) << _LOW_BITS | value & ((1 << _LOW_BITS) - 1)
 
 
-def idempotency_key(originator_id: UUID, originator_version: int) -> UUID:
-    """The key of the call that a stored event asks for: the same on every attempt, in every process, for ever."""
+def idempotency_key(originator_id: UUID, call: str, message: Message) -> UUID:
+    """The key of the call of this kind that follows from a message (contract.md, section 2).
+
+    It depends on the order, the kind of call and what the message says, so that every store that is filled from the
+    topic finds the same one, in whatever order the messages arrive. Two facts with the same content (A, then B, then
+    A again) differ by their number, or by the publisher's own identity where there is no number.
+    """
+    what = f"{call}/{message.digest}"
+    if message.sequence is not None:
+        what += f"/sequence/{message.sequence}"
+    elif message.names_itself:
+        what += f"/id/{message.identity}"
+    return uuid5(originator_id, what)
+
+
+def idempotency_key_by_version(originator_id: UUID, originator_version: int) -> UUID:
+    """The key that calls had in ledgers written before version 0.2."""
     return uuid5(originator_id, str(originator_version))

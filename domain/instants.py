@@ -7,6 +7,7 @@ from functools import lru_cache
 from domain.errors import BadInstant
 
 NANOSECONDS_PER_SECOND = 1_000_000_000
+NANOSECONDS_PER_MILLISECOND = 1_000_000
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _MAX_TEXT_LENGTH = 64
 _KEPT_MINUTES = 4096  # messages are of few days, and come in the order of time

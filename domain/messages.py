@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from domain.instants import NANOSECONDS_PER_MILLISECOND
+
 
 class Kind(StrEnum):
     """The four steps of the lifecycle."""
@@ -41,6 +43,17 @@ class Place(msgspec.Struct, frozen=True, gc=False):
 
     lane: str
     offset: int
+
+
+class Origin(msgspec.Struct, frozen=True, gc=False):
+    """Where a message that we publish again was first received."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
+    timestamp_ms: int | None = None
+    """Kafka's own timestamp of that record."""
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -79,16 +92,39 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     is_negative: bool = False
     """True if an item would take money from the buyer."""
     replay: str | None = None
-    """The replay that sent this copy: such a copy says nothing about the place that its message had."""
+    """The replay that sent this copy: without an `origin` it says nothing about the place that its message had."""
+    origin: Origin | None = None
+    """What a copy that we published again says about the place of its message."""
+    key: str | None = None
+    """The record's key as received, one character a byte, unless it was the order id in decimal."""
+    is_implausible: bool = False
+    """True if an item's `finalTotalPrice` is far from its `discountedPrice × quantity`."""
 
     @property
     def place(self) -> Place | None:
-        """None for a replayed copy without a sequence: where the first copy stood is not known."""
+        """None for a replayed copy that tells neither a sequence nor its origin."""
         if self.sequence is not None:
             return Place(SEQUENCE_LANE, self.sequence)
+        origin = self.origin
+        if origin is not None:
+            return Place(f"{origin.topic}@{origin.topic_id}/{origin.partition}", origin.offset)
         if self.replay is not None:
             return None
         return Place(f"{self.topic}@{self.topic_id}/{self.partition}", self.offset)
+
+    @property
+    def witness_ns(self) -> int | None:
+        """When Kafka got it: a third witness beside the date and the lane. None where nobody can tell."""
+        if self.origin is not None:
+            timestamp_ms = self.origin.timestamp_ms
+        else:
+            timestamp_ms = None if self.replay is not None else self.timestamp_ms
+        return timestamp_ms * NANOSECONDS_PER_MILLISECOND if timestamp_ms and timestamp_ms > 0 else None
+
+    @property
+    def names_itself(self) -> bool:
+        """True if the publisher gave it an identity of its own."""
+        return self.identity != self.digest
 
     @property
     def fact(self) -> tuple[Kind, str, int]:
