@@ -19,7 +19,7 @@ from adapters.postgres.queries import NO_EDIT, Edit, PostgresQueries, Quarantine
 from adapters.postgres.store import OrderApplication
 from adapters.refusals import NotOpen, StillUnreadable, UnknownQuarantined
 from domain.decision import DEFAULT_POLICY, Policy, decide
-from domain.events import OrderEvent
+from domain.events import MessageEvent
 from domain.messages import Message
 from domain.ports import Partition, StaleOrder, StoreUnavailable
 
@@ -33,7 +33,7 @@ class QuarantineReport:
     dry_run: bool
     state_after: str
     message: Message | None = None
-    events: Sequence[OrderEvent] = ()
+    events: Sequence[MessageEvent] = ()
 
     def as_json(self) -> dict[str, Any]:
         """For `domain.exact_json.dumps`. A message without decisions was known already."""
@@ -129,7 +129,7 @@ class Quarantining:
             raise StillUnreadable(row.id, found.reason, found.detail)
         return found
 
-    def _decide(self, kept: QuarantinedMessage, message: Message) -> Sequence[OrderEvent]:
+    def _decide(self, kept: QuarantinedMessage, message: Message) -> Sequence[MessageEvent]:
         """As intake would have done."""
         order = self._store.load([message.order_id])[message.order_id]
         events = decide(order, message, now_ns=self._clock_ns(), policy=self._policy)

@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
+from uuid import uuid4
 
 import psycopg
 
@@ -131,6 +132,6 @@ def _moved(call: IntendedCall, shift: int) -> IntendedCall:
     return IntendedCall(
         order_id,
         call.version,
-        Effect(call.effect.kind, stream_id(order_id), call.version),
+        Effect(call.effect.kind, stream_id(order_id), call.version, uuid4()),
         call.body.replace(b"%d" % call.order_id, b"%d" % order_id),
     )

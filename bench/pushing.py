@@ -50,7 +50,7 @@ class Pushing:
 
         The events are appended while the processes stand ready, so the projection that feeds them is in it.
         """
-        expected = sum(map(len, queues_of([event for event in events if healthy(event.message.order_id)])))
+        expected = sum(map(len, queues_of([event for event in events if healthy(event.order_id)])))
         last = self.one(LAST_ATTEMPT)[0]
         append(self.database_url, events)
         found: list[Any] = [0, 0.0]

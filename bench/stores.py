@@ -38,7 +38,7 @@ class _Collector:
         assert not batch.quarantined, batch.quarantined[0].detail
         self.events += batch.events
         for event in batch.events:
-            order_id = event.message.order_id
+            order_id = event.order_id
             order = fold(self._orders.get(order_id) or Order(order_id), [event])
             assert order is not None
             self._orders[order_id] = order

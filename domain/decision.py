@@ -1,26 +1,36 @@
 """`decide`: what a message means for an order. Pure; the table of transitions is in `lifecycle.py`.
 
-The rules for the order of messages (design.md, "What came before what"):
+The rules for the order of messages (docs/adr/0002, "What came before what"):
 
-- Within a lane (a partition, or the publisher's `sequence`) the greater offset was published later: certain.
-- Between lanes the effective times decide. If they are closer than the publishers' clocks can be trusted, the
-  order is marked with a doubt, so that a person sees it. It is never silently wrong.
-- A stamped message waits until all smaller numbers have come.
+- Within a lane (a partition, or the publisher's `sequence`) the greater offset was published later: certain, unless
+  the dates of messages without a number contradict it by more than clocks differ.
+- Between lanes the effective times decide. If they are closer than the publishers' clocks can be trusted, or one of
+  them is far from when Kafka got the message, the order is marked with a doubt, so that a person sees it. It is
+  never silently wrong.
+- A stamped message waits until all smaller numbers have come, or a person has given them up.
 - A repeat changes nothing. A message that contradicts an earlier one is rejected, and both stay in the stream.
+- A refusal that would have changed what is owed, or the order's state, leaves a doubt with the money at stake.
+
+What a person decides about an order is in `intervention.py`.
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, assert_never
+
+from msgspec.structs import replace
 
 from domain.events import (
     CashbackCancelled,
     CashbackCompleted,
+    CashbackCorrected,
     CashbackCreated,
     CashbackUpdated,
+    CorrectionNotNeeded,
     Doubt,
+    MessageEvent,
     MessageHeld,
     MessageRejected,
-    OrderEvent,
     Refusal,
     RepeatSeenElsewhere,
     UpdateSuperseded,
@@ -28,17 +38,35 @@ from domain.events import (
 )
 from domain.instants import NANOSECONDS_PER_SECOND
 from domain.lifecycle import TRANSITIONS, Step
-from domain.messages import Kind, Message, Place
+from domain.messages import SEQUENCE_LANE, Kind, Message
 from domain.money import ZERO
-from domain.order import Cancelled, Completed, Held, NotCreated, Order, Pending, Sighting, Standing, Terms, evolve
+from domain.order import (
+    Cancelled,
+    Completed,
+    Held,
+    NotCreated,
+    Order,
+    Pending,
+    Sighting,
+    Standing,
+    Terms,
+    amount_owed,
+    evolve,
+    order_key,
+    standing_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the shop can tell us about its publishers."""
+    """What the shop can tell us about its publishers, and about the third party."""
 
     clock_tolerance_ns: int = 60 * NANOSECONDS_PER_SECOND
-    """The clocks of any two publishers differ by less than this."""
+    """The clocks of any two publishers, and of Kafka, differ by less than this."""
+    max_order_cashback: Decimal | None = None
+    """An order that would earn more is doubtful."""
+    corrections: bool = False
+    """The third party takes another amount for an order that was completed: then an end is final for no message."""
 
 
 DEFAULT_POLICY = Policy()
@@ -46,7 +74,7 @@ DEFAULT_POLICY = Policy()
 
 def decide(
     order: Order, message: Message, *, now_ns: int, policy: Policy = DEFAULT_POLICY
-) -> tuple[OrderEvent, ...]:
+) -> tuple[MessageEvent, ...]:
     """The events that follow from a message, none if it's a repeat. The first event is about the message itself;
     the others are about messages that were held and now have their turn."""
     return handle(order, message, now_ns=now_ns, policy=policy)[0]
@@ -54,10 +82,10 @@ def decide(
 
 def handle(
     order: Order, message: Message, *, now_ns: int, policy: Policy = DEFAULT_POLICY
-) -> tuple[tuple[OrderEvent, ...], Order]:
+) -> tuple[tuple[MessageEvent, ...], Order]:
     """What `decide` says, and the order after it, so that nobody evolves it twice."""
     seen = order.sighting_of(message)
-    decision = _Decision(order, now_ns, policy)
+    decision = Decision(order, now_ns, policy)
     if seen is None or _brings_a_new_number(order, message, seen):
         decision.receive(message)
     elif message.kind is not Kind.CREATED and message.sequence is None and seen.sequence is None:
@@ -68,7 +96,7 @@ def handle(
 
 
 def _brings_a_new_number(order: Order, message: Message, seen: Sighting) -> bool:
-    """True if a known message comes again under a number of its own, which nothing else can fill."""
+    """True if a message known without a number comes again with one of its own, which nothing else can fill."""
     return (
         message.sequence is not None
         and message.sequence > order.last_sequence
@@ -77,34 +105,55 @@ def _brings_a_new_number(order: Order, message: Message, seen: Sighting) -> bool
     )
 
 
-class _Decision:
+class Decision:
     """The events decided so far, and the order after them."""
 
     def __init__(self, order: Order, now_ns: int, policy: Policy) -> None:
         self.order = order
-        self.events: list[OrderEvent] = []
+        self.events: list[MessageEvent] = []
         self._now_ns = now_ns
         self._policy = policy
 
-    def record(
+    def record(  # noqa: PLR0913 - one argument for each thing that a decision says
         self,
-        event_type: type[OrderEvent],
+        event_type: type[MessageEvent],
         message: Message,
         effective_at_ns: int,
         held: Held | None = None,
+        *,
+        doubts: tuple[Doubt, ...] = (),
+        at_stake: Decimal | None = None,
         **fields: Any,
     ) -> None:
-        event = event_type(
-            originator_id=self.order.id,
-            originator_version=self.order.version + 1,
-            recorded_at_ns=self._now_ns,
-            message=message,
-            effective_at_ns=effective_at_ns,
-            held_version=held.version if held else None,
-            **fields,
+        """Of several doubts the first is the one that people see first."""
+        self.add(
+            event_type(
+                originator_id=self.order.id,
+                originator_version=self.order.version + 1,
+                recorded_at_ns=self._now_ns,
+                message=message,
+                effective_at_ns=effective_at_ns,
+                held_version=held.version if held else None,
+                doubt=doubts[0] if doubts else None,
+                further_doubts=doubts[1:],
+                at_stake=at_stake if doubts else None,
+                **fields,
+            )
         )
+
+    def add(self, event: MessageEvent) -> None:
+        after = evolve(self.order, event)
+        if (
+            after.is_repeat_doubted
+            and not self.order.is_repeat_doubted
+            and Doubt.UNCERTAIN_ORDER not in event.doubts
+        ):
+            # Whoever reads the events alone must find every doubt in them.
+            doubts = (*event.doubts, Doubt.UNCERTAIN_ORDER)
+            event = replace(event, doubt=doubts[0], further_doubts=doubts[1:])
+            after = evolve(self.order, event)
         self.events.append(event)
-        self.order = evolve(self.order, event)
+        self.order = after
 
     def receive(self, message: Message) -> None:
         """A message that is new to the order; then everything that waited for it."""
@@ -112,6 +161,10 @@ class _Decision:
             self.record(MessageHeld, message, message.happened_at_ns, waits_for=WaitsFor.SEQUENCE)
             return
         self._take_number(message, None)
+        self.release()
+
+    def release(self) -> None:
+        """The held messages whose turn has come."""
         while (held := self._next_released()) is not None:
             match held.waits_for:
                 case WaitsFor.SEQUENCE:
@@ -124,12 +177,12 @@ class _Decision:
     def _take_number(self, message: Message, held: Held | None) -> None:
         """All smaller numbers have come: the message gets its turn, unless its number is gone."""
         effective_at_ns = self.order.effective_time(message)
-        if message.sequence is not None and message.sequence <= self.order.last_sequence:
+        if message.sequence is not None and self.order.is_number_taken(message.sequence):
             self._reject(message, effective_at_ns, held, Refusal.SEQUENCE_TAKEN, Doubt.CONFLICT)
         elif self._is_conflict(message):
             self._reject(message, effective_at_ns, held, Refusal.CONFLICT, Doubt.CONFLICT)
         elif message.is_negative:
-            self._reject(message, effective_at_ns, held, Refusal.NEGATIVE_CASHBACK, None)
+            self._reject(message, effective_at_ns, held, Refusal.NEGATIVE_CASHBACK, Doubt.NEGATIVE_CASHBACK)
         else:
             self._apply(message, effective_at_ns, held)
 
@@ -139,74 +192,178 @@ class _Decision:
 
     def _apply(self, message: Message, effective_at_ns: int, held: Held | None) -> None:
         """The table of transitions, for a message whose turn has come."""
-        candidate = Standing(message.kind, message.place, effective_at_ns, message.digest, 0)
+        candidate = standing_of(message, effective_at_ns, 0)
         step = TRANSITIONS[self.order.status][message.kind]
         match step, self.order.stage:
             case Step.CREATE, NotCreated():
-                self._accept(CashbackCreated, message, candidate, held, cashback=message.cashback or ZERO)
+                self._accept(CashbackCreated, message, candidate, held, (), cashback=message.cashback or ZERO)
+            case Step.HOLD, NotCreated():
+                self.record(MessageHeld, message, effective_at_ns, held, waits_for=WaitsFor.CREATE)
+            case Step.REFUSE_SECOND_CREATE, Pending(terms) | Completed(terms) | Cancelled(terms):
+                self._refuse_create(message, candidate, held, terms)
+            case (
+                (Step.UPDATE | Step.REFUSE_UPDATE_AFTER_END),
+                Pending(terms) | Completed(terms) | Cancelled(terms),
+            ) if _is_other(message.buyer_id, terms.buyer_id):
+                refusal, doubt = Refusal.BUYER_CHANGED, Doubt.BUYER_CHANGED
+                self._reject(message, effective_at_ns, held, refusal, doubt, terms.update or terms.created)
             case Step.UPDATE, Pending(terms):
                 self._update(message, candidate, held, terms)
             case Step.END, Pending(terms):
                 self._end(message, candidate, held, terms)
-            case Step.HOLD, NotCreated():
-                self.record(MessageHeld, message, effective_at_ns, held, waits_for=WaitsFor.CREATE)
-            case Step.REFUSE_SECOND_CREATE, Pending(terms) | Completed(terms) | Cancelled(terms):
-                doubt = None if self._is_surely_after(candidate, terms.created) else Doubt.UNCERTAIN_ORDER
-                self._reject(message, effective_at_ns, held, Refusal.CREATED_TWICE, doubt, terms.created)
+            case ((Step.REFUSE_UPDATE_AFTER_END | Step.REFUSE_SECOND_END), Completed(terms=terms, end=end)) if (
+                self._policy.corrections
+            ):
+                self._correct(message, candidate, held, terms)
+            case ((Step.REFUSE_UPDATE_AFTER_END | Step.REFUSE_SECOND_END), Cancelled(end=end)) if (
+                self._policy.corrections and not amount_owed([*self.order.history(), candidate])
+            ):
+                self.record(CorrectionNotNeeded, message, effective_at_ns, held)
             case Step.REFUSE_UPDATE_AFTER_END, Completed(end=end) | Cancelled(end=end):
                 self._refuse_update(message, candidate, held, end)
             case Step.REFUSE_SECOND_END, Completed(end=end) | Cancelled(end=end):
-                harmless = message.kind is end.kind or self._is_surely_after(candidate, end)
-                doubt = None if harmless else Doubt.UNCERTAIN_ORDER
-                self._reject(message, effective_at_ns, held, Refusal.ENDED_TWICE, doubt, end)
+                self._refuse_end(message, candidate, held, end)
             case _:
                 raise AssertionError(f"no rule for {step} in {self.order.status}")
 
     def _update(self, message: Message, candidate: Standing, held: Held | None, terms: Terms) -> None:
         last = terms.update
-        doubt = Doubt.UNCERTAIN_ORDER if last and not self._is_certain(candidate, last) else None
-        if last is None or _comes_after(candidate, last):
-            self._accept(CashbackUpdated, message, candidate, held, doubt=doubt, cashback=message.cashback or ZERO)
+        uncertain = () if last is None or self._is_certain(candidate, last) else (Doubt.UNCERTAIN_ORDER,)
+        earned = message.cashback or ZERO
+        if last is None or comes_after(candidate, last):
+            self._accept(
+                CashbackUpdated,
+                message,
+                candidate,
+                held,
+                uncertain,
+                at_stake=terms.cashback - earned,
+                cashback=earned,
+            )
         else:
             self.record(
                 UpdateSuperseded,
                 message,
                 candidate.effective_at_ns,
                 held,
-                doubt=doubt,
+                doubts=uncertain,
+                at_stake=earned - terms.cashback,
                 superseded_by_version=last.version,
             )
 
     def _end(self, message: Message, candidate: Standing, held: Held | None, terms: Terms) -> None:
-        """An update that surely happened after the end, and came before it, has been paid for by mistake."""
+        """An update that happened after the end, and came before it, has been paid for by mistake.
+
+        Where the third party takes corrections an update counts after the end as before it.
+        """
         update = terms.update
-        doubt = Doubt.UNCERTAIN_ORDER if update and self._is_surely_after(update, candidate) else None
+        doubts: tuple[Doubt, ...] = ()
+        without_update = terms.cashback
+        if update is not None and not self._policy.corrections and self._may_be_after(update, candidate):
+            doubts = (Doubt.UNCERTAIN_ORDER,)
+            history = [each for each in self.order.history() if each.version != update.version]
+            without_update = amount_owed([*history, candidate])
+        if _is_other(message.buyer_id, terms.buyer_id):
+            doubts = (*doubts, Doubt.BUYER_CHANGED)
+        at_stake = without_update - terms.cashback
         if message.kind is Kind.COMPLETED:
-            self._accept(CashbackCompleted, message, candidate, held, doubt=doubt, cashback=terms.cashback)
+            self._accept(
+                CashbackCompleted, message, candidate, held, doubts, at_stake=at_stake, cashback=terms.cashback
+            )
         else:
-            self._accept(CashbackCancelled, message, candidate, held, doubt=doubt)
+            self._accept(CashbackCancelled, message, candidate, held, doubts, at_stake=ZERO)
+
+    def _may_be_after(self, update: Standing, end: Standing) -> bool:
+        """True if an update that came before the end is dated after it by more than clocks differ."""
+        if _same_lane(update, end):
+            return not self._is_certain(update, end)
+        return update.effective_at_ns - end.effective_at_ns > self._policy.clock_tolerance_ns
+
+    def _correct(self, message: Message, candidate: Standing, held: Held | None, terms: Terms) -> None:
+        """After a completion the amount is the one that all messages give in their right order."""
+        history = self.order.history()
+        owed = amount_owed([*history, candidate])
+        rivals = [
+            each
+            for each in history
+            if (each.kind.is_end and message.kind.is_end and each.kind is not message.kind)
+            or (each.kind is Kind.UPDATED and message.kind is Kind.UPDATED and each.cashback != candidate.cashback)
+        ]
+        uncertain = any(not self._is_certain(candidate, each) for each in rivals)
+        doubts = (Doubt.UNCERTAIN_ORDER,) if uncertain else ()
+        if message.kind.is_end and _is_other(message.buyer_id, terms.buyer_id):
+            doubts = (*doubts, Doubt.BUYER_CHANGED)
+        if owed != terms.cashback:
+            self._accept(
+                CashbackCorrected,
+                message,
+                candidate,
+                held,
+                doubts,
+                at_stake=terms.cashback - owed,
+                cashback=owed,
+            )
+            return
+        other = self._owed_if(message) - owed
+        self.record(CorrectionNotNeeded, message, candidate.effective_at_ns, held, doubts=doubts, at_stake=other)
+
+    def _refuse_create(self, message: Message, candidate: Standing, held: Held | None, terms: Terms) -> None:
+        """The same again is harmless; another amount or another buyer isn't."""
+        doubt = None if self._is_surely_after(candidate, terms.created) else Doubt.UNCERTAIN_ORDER
+        differs = candidate.cashback != terms.created.cashback
+        if doubt is None and (differs or _is_other(message.buyer_id, terms.buyer_id)):
+            doubt = Doubt.CREATED_TWICE
+        self._reject(message, candidate.effective_at_ns, held, Refusal.CREATED_TWICE, doubt, terms.created)
 
     def _refuse_update(self, message: Message, candidate: Standing, held: Held | None, end: Standing) -> None:
         if self._is_surely_after(candidate, end):
-            refusal, doubt = Refusal.AFTER_END, None
-        elif candidate.effective_at_ns > end.effective_at_ns:
+            refusal = Refusal.AFTER_END
+            doubt = Doubt.AFTER_END if self._owed_if(message) != self._owed_now() else None
+        elif comes_after(candidate, end):
             refusal, doubt = Refusal.AFTER_END, Doubt.UNCERTAIN_ORDER
         else:
             refusal, doubt = Refusal.LATE, Doubt.LATE
         self._reject(message, candidate.effective_at_ns, held, refusal, doubt, end)
 
-    def _accept(
+    def _refuse_end(self, message: Message, candidate: Standing, held: Held | None, end: Standing) -> None:
+        doubt = None
+        if message.kind is not end.kind:
+            doubt = Doubt.AFTER_END if self._is_surely_after(candidate, end) else Doubt.UNCERTAIN_ORDER
+        self._reject(message, candidate.effective_at_ns, held, Refusal.ENDED_TWICE, doubt, end)
+
+    def _accept(  # noqa: PLR0913 - one argument for each thing that the third party may hear of
         self,
-        event_type: type[OrderEvent],
+        event_type: type[MessageEvent],
         message: Message,
         candidate: Standing,
         held: Held | None,
+        doubts: tuple[Doubt, ...],
+        *,
+        at_stake: Decimal | None = None,
         **fields: Any,
     ) -> None:
+        if self._is_implausible(message):
+            doubts = (*doubts, Doubt.IMPLAUSIBLE_AMOUNT)
+            if at_stake is None:
+                at_stake = -(message.cashback or ZERO)
         stated_at_ns = message.happened_at_ns
         if self.order.stated_at_ns is not None:
             stated_at_ns = max(stated_at_ns, self.order.stated_at_ns)
-        self.record(event_type, message, candidate.effective_at_ns, held, stated_at_ns=stated_at_ns, **fields)
+        self.record(
+            event_type,
+            message,
+            candidate.effective_at_ns,
+            held,
+            doubts=doubts,
+            at_stake=at_stake,
+            stated_at_ns=stated_at_ns,
+            **fields,
+        )
+
+    def _is_implausible(self, message: Message) -> bool:
+        limit = self._policy.max_order_cashback
+        is_too_much = limit is not None and message.cashback is not None and message.cashback > limit
+        return message.is_implausible or is_too_much
 
     def _reject(  # noqa: PLR0913, PLR0917 - one argument for each thing that the evidence consists of
         self,
@@ -222,18 +379,53 @@ class _Decision:
             message,
             effective_at_ns,
             held,
+            doubts=() if doubt is None else (doubt,),
+            at_stake=self._owed_if(message) - self._owed_now(),
             refusal=refusal,
-            doubt=doubt,
             against_version=against.version if against else None,
         )
 
+    def _owed_now(self) -> Decimal:
+        """What the buyer gets as the order stands, once it's completed."""
+        match self.order.stage:
+            case Pending(terms) | Completed(terms):
+                return terms.cashback
+            case _:
+                return ZERO
+
+    def _owed_if(self, message: Message) -> Decimal:
+        """What the buyer would get if the message counted as the last one."""
+        terms = self.order.terms
+        match message.kind:
+            case Kind.CREATED | Kind.UPDATED:
+                return ZERO if isinstance(self.order.stage, Cancelled) else max(message.cashback or ZERO, ZERO)
+            case Kind.COMPLETED:
+                return terms.cashback if terms else ZERO
+            case Kind.CANCELLED:
+                return ZERO
+            case _:
+                assert_never(message.kind)
+
     def _is_certain(self, one: Standing, other: Standing) -> bool:
         """True if the order of the two is beyond doubt."""
+        tolerance_ns = self._policy.clock_tolerance_ns
+        if one.place is not None and other.place is not None and one.place.lane == other.place.lane:
+            earlier, later = (one, other) if one.place.offset < other.place.offset else (other, one)
+            is_numbered = one.place.lane == SEQUENCE_LANE
+            return is_numbered or earlier.happened_at_ns - later.happened_at_ns <= tolerance_ns
         distance_ns = abs(one.effective_at_ns - other.effective_at_ns)
-        return _same_lane(one, other) or distance_ns > self._policy.clock_tolerance_ns
+        return distance_ns > tolerance_ns and self._is_trusted(one) and self._is_trusted(other)
+
+    def _is_trusted(self, standing: Standing) -> bool:
+        """False if the time that the message counts with is further from when Kafka got it than clocks differ."""
+        witness_ns, tolerance_ns = standing.witness_ns, self._policy.clock_tolerance_ns
+        return witness_ns is None or (
+            abs(standing.happened_at_ns - witness_ns) <= tolerance_ns
+            and abs(standing.effective_at_ns - witness_ns) <= tolerance_ns
+        )
 
     def _is_surely_after(self, later: Standing, earlier: Standing) -> bool:
-        return self._is_certain(later, earlier) and _comes_after(later, earlier)
+        return self._is_certain(later, earlier) and comes_after(later, earlier)
 
     def _next_released(self) -> Held | None:
         """The held message whose turn it is now, if there is one."""
@@ -250,7 +442,7 @@ class _Decision:
 
     def _first_to_apply(self, waiting: list[Held]) -> Held:
         """In the order in which they happened; but an update goes before the end unless it surely came after."""
-        standings = [(_standing_of(held), held) for held in waiting]
+        standings = [(standing_of(held.message, held.effective_at_ns, held.version), held) for held in waiting]
         first, first_held = min(standings, key=lambda pair: order_key(pair[0]))
         if not first.kind.is_end:
             return first_held
@@ -260,27 +452,16 @@ class _Decision:
         return min(updates, key=lambda pair: order_key(pair[0]))[1] if updates else first_held
 
 
-def _standing_of(held: Held) -> Standing:
-    message = held.message
-    return Standing(message.kind, message.place, held.effective_at_ns, message.digest, held.version)
+def _is_other(buyer_id: str | None, agreed: str | None) -> bool:
+    return buyer_id is not None and agreed is not None and buyer_id != agreed
 
 
 def _same_lane(one: Standing, other: Standing) -> bool:
     return one.place is not None and other.place is not None and one.place.lane == other.place.lane
 
 
-_NOWHERE = Place("", 0)
-_RANK = {Kind.CREATED: 0, Kind.UPDATED: 1, Kind.CANCELLED: 2, Kind.COMPLETED: 2}
-
-
-def order_key(standing: Standing) -> tuple[int, int, str, int, str]:
-    """Sorts messages in the order in which they happened.
-
-    Total, and never against the order of a lane: along a lane the effective time grows strictly.
-    """
-    place = standing.place or _NOWHERE
-    return (standing.effective_at_ns, _RANK[standing.kind], place.lane, place.offset, standing.digest)
-
-
-def _comes_after(one: Standing, other: Standing) -> bool:
+def comes_after(one: Standing, other: Standing) -> bool:
+    """Whether a message happened after another one, as far as can be told."""
+    if one.place is not None and other.place is not None and one.place.lane == other.place.lane:
+        return one.place.offset > other.place.offset
     return order_key(one) > order_key(other)

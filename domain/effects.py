@@ -13,7 +13,6 @@ from domain.events import (
     OrderEvent,
 )
 from domain.identifiers import idempotency_key
-from domain.messages import Message
 
 
 class EffectKind(StrEnum):
@@ -35,11 +34,8 @@ class Effect:
     originator_id: UUID
     originator_version: int
     """Of the event that asks for it."""
-    message: Message
-
-    @property
-    def key(self) -> UUID:
-        return idempotency_key(self.originator_id, self.kind, self.message)
+    key: UUID
+    """The same for every attempt, and in every store: it follows from the message."""
 
 
 def effect_of(event: OrderEvent) -> Effect | None:
@@ -57,4 +53,5 @@ def effect_of(event: OrderEvent) -> Effect | None:
             kind = EffectKind.CORRECT
         case _:
             return None
-    return Effect(kind, event.originator_id, event.originator_version, event.message)
+    key = idempotency_key(event.originator_id, kind, event.message)
+    return Effect(kind, event.originator_id, event.originator_version, key)

@@ -32,9 +32,9 @@ def order_id_of(originator_id: UUID) -> int:
 def idempotency_key(originator_id: UUID, call: str, message: Message) -> UUID:
     """The key of the call of this kind that follows from a message (contract.md, section 2).
 
-    It depends on the order, the kind of call and what the message says, so that every store that is filled from the
-    topic finds the same one, in whatever order the messages arrive. Two facts with the same content (A, then B, then
-    A again) differ by their number, or by the publisher's own identity where there is no number.
+    It depends on the order, the kind of call and what the message says, so that every store that is filled from
+    the topic finds the same one, in whatever order the messages arrive. Two facts with the same content (A, then B,
+    then A again) differ by their number, or by the publisher's own identity where there is no number.
     """
     what = f"{call}/{message.digest}"
     if message.sequence is not None:

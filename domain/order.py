@@ -15,9 +15,15 @@ from domain.events import (
     Accepted,
     CashbackCancelled,
     CashbackCompleted,
+    CashbackCorrected,
     CashbackCreated,
     CashbackUpdated,
+    CorrectionNotNeeded,
+    CreateGivenUp,
     Doubt,
+    DoubtSettled,
+    GapAccepted,
+    MessageEvent,
     MessageHeld,
     MessageRejected,
     OrderEvent,
@@ -29,6 +35,7 @@ from domain.events import (
 from domain.identifiers import stream_id
 from domain.lifecycle import Status
 from domain.messages import Kind, Message, Place
+from domain.money import ZERO
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
@@ -40,6 +47,38 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     digest: str
     version: int
     """Of the event that decided about it; 0 before there is one."""
+    happened_at_ns: int
+    """Its own date."""
+    witness_ns: int | None = None
+    """When Kafka got it, where that is known."""
+    cashback: Decimal | None = None
+    """What a CREATED or UPDATED earns."""
+
+
+def standing_of(message: Message, effective_at_ns: int, version: int) -> Standing:
+    return Standing(
+        message.kind,
+        message.place,
+        effective_at_ns,
+        message.digest,
+        version,
+        message.happened_at_ns,
+        message.witness_ns,
+        message.cashback,
+    )
+
+
+_RANK = {Kind.CREATED: 0, Kind.UPDATED: 1, Kind.CANCELLED: 2, Kind.COMPLETED: 2}
+_NOWHERE = Place("", 0)
+
+
+def order_key(standing: Standing) -> tuple[int, int, str, int, str]:
+    """Sorts messages in the order in which they happened.
+
+    Total, and never against the order of a lane: along a lane the effective time grows strictly.
+    """
+    place = standing.place or _NOWHERE
+    return (standing.effective_at_ns, _RANK[standing.kind], place.lane, place.offset, standing.digest)
 
 
 class Terms(msgspec.Struct, frozen=True, gc=False):
@@ -51,6 +90,7 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
     update: Standing | None
     """The last accepted update."""
     cashback: Decimal
+    """What the third party was told last, or will be."""
 
 
 class NotCreated(msgspec.Struct, frozen=True, gc=False):
@@ -85,18 +125,39 @@ class Held(msgspec.Struct, frozen=True, gc=False):
     waits_for: WaitsFor
     version: int
     since_ns: int
+    is_closed: bool = False
+    """A person has given up what it waits for. Should that come after all, the message still has its turn."""
+
+
+class OpenDoubt(msgspec.Struct, frozen=True, gc=False):
+    """A doubt that nobody has settled."""
+
+    doubt: Doubt
+    version: int
+    """Of the event that raised it."""
+    since_ns: int
+    at_stake: Decimal | None
 
 
 class Sighting(msgspec.Struct, frozen=True, gc=False):
     """A message that the order has received, once or more."""
 
-    digest: str
+    standing: Standing
+    """As decided last."""
     fact: tuple[Kind, str, int]
     sequence: int | None
     lanes: tuple[str | None, ...]
     """Where it was seen, the first place first."""
     identities: tuple[str, ...]
     """The names that it came under and that were new to the order."""
+    names_itself: bool
+    """The publisher gave it an identity of its own."""
+    counts: bool
+    """It is a part of the order's history: neither refused nor still waiting."""
+
+    @property
+    def digest(self) -> str:
+        return self.standing.digest
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -108,10 +169,12 @@ class Order(msgspec.Struct, frozen=True):
     held: tuple[Held, ...] = ()
     sightings: tuple[Sighting, ...] = ()
     """Every message ever recorded, the first one first: few, so that to look through them beats tables."""
-    lane_ends: Mapping[str, int] = msgspec.field(default_factory=dict)
-    """The effective time, in nanoseconds, of the last message in each lane: it only grows."""
+    lane_ends: Mapping[str, tuple[int, int]] = msgspec.field(default_factory=dict)
+    """The greatest offset in each lane whose message had its turn, and its effective time, in nanoseconds."""
     last_sequence: int = 0
     """The number of the last message whose turn has come. Unstamped messages count until stamps begin."""
+    accepted_gaps: tuple[tuple[int, int], ...] = ()
+    """Numbers, first and last, that a person has given up."""
     is_stamped: bool = False
     stated_at_ns: int | None = None
     """The greatest date that the third party was given."""
@@ -121,8 +184,12 @@ class Order(msgspec.Struct, frozen=True):
     superseded: int = 0
     recorded_at_ns: int = 0
     """When the last event was recorded."""
+    began_at_ns: int = 0
+    """When the first one was."""
     is_repeated_elsewhere: bool = False
-    event_doubts: frozenset[Doubt] = frozenset()
+    is_repeat_doubted: bool = False
+    """The doubt that follows from a repeat elsewhere has been raised."""
+    open_doubts: tuple[OpenDoubt, ...] = ()
 
     @property
     def id(self) -> UUID:
@@ -138,59 +205,117 @@ class Order(msgspec.Struct, frozen=True):
 
     @property
     def doubts(self) -> frozenset[Doubt]:
-        """Why a person should look at the order; empty if its state is certain."""
-        order_matters = self.updates_seen > 1 or (self.updates_seen == 1 and self.ends_seen > 0)
-        if self.is_repeated_elsewhere and order_matters:
-            return self.event_doubts | {Doubt.UNCERTAIN_ORDER}
-        return self.event_doubts
+        """Why a person should look at the order; empty if its state is certain, or a person has settled it."""
+        return frozenset([each.doubt for each in self.open_doubts])
+
+    @property
+    def waiting(self) -> tuple[Held, ...]:
+        """The held messages that nobody has given up."""
+        return tuple([held for held in self.held if not held.is_closed])
 
     def sighting_of(self, message: Message) -> Sighting | None:
-        """None if no message with this content was recorded before."""
+        """None if the message is new to the order.
+
+        The same content under two numbers, or under two identities of the publisher's own, is two messages. A copy
+        that lacks what the other one has counts as the same.
+        """
+        similar = None
         for seen in self.sightings:
             if seen.digest == message.digest:
-                return seen
-        return None
+                if seen.sequence is None and message.sequence is None:
+                    if message.identity in seen.identities:
+                        return seen
+                    is_other = seen.names_itself and message.names_itself
+                else:
+                    if seen.sequence == message.sequence:
+                        return seen
+                    is_other = seen.sequence is not None and message.sequence is not None
+                if not is_other and similar is None:
+                    similar = seen
+        return similar
 
     def is_contradicted(self, message: Message) -> bool:
-        """True if the first message about the same fact, or with the same identity, had other content."""
-        fact = message.fact
-        for seen in self.sightings:
+        """True if the first message about the same fact, or with the same identity, had other content.
+
+        Messages with different numbers are different facts, whatever else they share.
+        """
+        fact, sequence = message.fact, message.sequence
+        comparable = [
+            seen
+            for seen in self.sightings
+            if sequence is None or seen.sequence is None or seen.sequence == sequence
+        ]
+        for seen in comparable:
             if seen.fact == fact:
                 if seen.digest != message.digest:
                     return True
                 break
-        for seen in self.sightings:
+        for seen in comparable:
             if message.identity in seen.identities:
                 return seen.digest != message.digest
         return False
 
+    def is_number_taken(self, sequence: int) -> bool:
+        """True if the number is gone: its message has come, or would have had to before others that counted."""
+        return sequence <= self.last_sequence and not (
+            any(first <= sequence <= last for first, last in self.accepted_gaps)
+            and all(seen.sequence != sequence for seen in self.sightings)
+        )
+
     def effective_time(self, message: Message) -> int:
         """When the message counts as having happened, in nanoseconds since 1970.
 
-        Its own date, unless its lane has reached a later time already: publishers' clocks differ, the order
+        Its own date, unless a message before it in its lane has a later time: publishers' clocks differ, the order
         within a lane doesn't (a hybrid logical clock, one for each lane of the order).
         """
         place = message.place
         if place is None or place.lane not in self.lane_ends:
             return message.happened_at_ns
-        return max(message.happened_at_ns, self.lane_ends[place.lane] + 1)
+        offset, effective_at_ns = self.lane_ends[place.lane]
+        if place.offset < offset:
+            earlier = [each.effective_at_ns for each in self._lane(place.lane) if _offset(each) < place.offset]
+            if not earlier:
+                return message.happened_at_ns
+            effective_at_ns = max(earlier)
+        return max(message.happened_at_ns, effective_at_ns + 1)
+
+    def _lane(self, lane: str) -> list[Standing]:
+        """The messages in a lane that had their turn."""
+        waiting = {held.version for held in self.held if held.waits_for is WaitsFor.SEQUENCE}
+        return [
+            seen.standing
+            for seen in self.sightings
+            if seen.standing.place is not None
+            and seen.standing.place.lane == lane
+            and seen.standing.version not in waiting
+        ]
+
+    def history(self) -> list[Standing]:
+        """The messages that count, in the order in which they happened."""
+        return sorted([seen.standing for seen in self.sightings if seen.counts], key=order_key)
+
+
+def amount_owed(history: Iterable[Standing]) -> Decimal:
+    """What the buyer is owed after these messages, if an end isn't final: zero unless the last one completes."""
+    amount, is_completed = ZERO, False
+    for standing in sorted(history, key=lambda each: (each.kind is not Kind.CREATED, order_key(each))):
+        if standing.kind.is_end:
+            is_completed = standing.kind is Kind.COMPLETED
+        else:
+            amount = standing.cashback or ZERO
+    return amount if is_completed else ZERO
 
 
 def evolve(order: Order, event: OrderEvent) -> Order:
     """The order after one more event of its stream."""
+    if not isinstance(event, MessageEvent):
+        return _decided_by_a_person(order, event)
     message = event.message
-    place = message.place
-    standing = Standing(message.kind, place, event.effective_at_ns, message.digest, event.originator_version)
-    changes = _memory(order, event, place.lane if place else None)
+    standing = standing_of(message, event.effective_at_ns, event.originator_version)
+    changes = _memory(order, event, standing)
+    if isinstance(event, Accepted):
+        changes["stage"] = _stage_after(order, event, standing)
     match event:
-        case CashbackCreated():
-            changes["stage"] = Pending(Terms(standing, message.store_no, message.buyer_id, None, event.cashback))
-        case CashbackUpdated():
-            changes["stage"] = Pending(replace(_terms(order), update=standing, cashback=event.cashback))
-        case CashbackCompleted():
-            changes["stage"] = Completed(_terms(order), standing)
-        case CashbackCancelled():
-            changes["stage"] = Cancelled(_terms(order), standing)
         case MessageHeld():
             held = Held(
                 message, event.effective_at_ns, event.waits_for, event.originator_version, event.recorded_at_ns
@@ -202,16 +327,60 @@ def evolve(order: Order, event: OrderEvent) -> Order:
             changes["superseded"] = order.superseded + 1
         case RepeatSeenElsewhere():
             changes["is_repeated_elsewhere"] = True
+        case Accepted() | CorrectionNotNeeded():
+            pass
         case _:
             raise TypeError(f"no rule for {type(event).__name__}")
-    return replace(order, **changes)
+    after = replace(order, **changes)
+    if isinstance(event, CashbackCorrected | CorrectionNotNeeded) and message.kind is Kind.UPDATED:
+        after = _with_last_update(after, standing, message)
+    if after.is_repeated_elsewhere and not after.is_repeat_doubted and repeat_matters(after):
+        after = _with_doubt_of_repeat(after)
+    place = standing.place
+    if place is not None and place.offset < order.lane_ends.get(place.lane, (place.offset, 0))[0]:
+        return _pushed_on(after, standing, place)
+    return after
 
 
 def fold(order: Order | None, events: Iterable[OrderEvent]) -> Order | None:
     """The state after the events; None if there is neither a state nor an event."""
     for event in events:
-        order = evolve(order or Order(event.message.order_id), event)
+        order = evolve(order or Order(event.order_id), event)
     return order
+
+
+def _stage_after(order: Order, event: Accepted, standing: Standing) -> Stage:
+    message = event.message
+    match event:
+        case CashbackCreated():
+            return Pending(Terms(standing, message.store_no, message.buyer_id, None, event.cashback))
+        case CashbackUpdated():
+            return Pending(
+                replace(_terms(order), update=standing, cashback=event.cashback, store_no=message.store_no)
+            )
+        case CashbackCompleted():
+            return Completed(_terms(order), standing)
+        case CashbackCancelled():
+            return Cancelled(_terms(order), standing)
+        case CashbackCorrected():
+            assert isinstance(order.stage, Completed), "only what was completed is corrected"
+            return Completed(replace(order.stage.terms, cashback=event.cashback), order.stage.end)
+        case _:
+            raise TypeError(f"no rule for {type(event).__name__}")
+
+
+def _with_last_update(order: Order, standing: Standing, message: Message) -> Order:
+    """After an update that came after the end: its terms are in force if no other update happened later."""
+    updates = [each for each in order.history() if each.kind is Kind.UPDATED]
+    if isinstance(order.stage, NotCreated | Pending) or updates[-1] != standing:
+        return order
+    terms = replace(order.stage.terms, update=standing, store_no=message.store_no)
+    return replace(order, stage=replace(order.stage, terms=terms))
+
+
+def repeat_matters(order: Order) -> bool:
+    """True if the order of the messages decides what is owed, so that a copy elsewhere leaves it uncertain."""
+    return order.updates_seen > 1 or (order.updates_seen == 1 and order.ends_seen > 0)
 
 
 def _terms(order: Order) -> Terms:
@@ -219,18 +388,52 @@ def _terms(order: Order) -> Terms:
     return order.terms
 
 
-def _memory(order: Order, event: OrderEvent, lane: str | None) -> dict[str, Any]:
-    """What every event changes in the memory of the order."""
+def _decided_by_a_person(order: Order, event: OrderEvent) -> Order:
+    changes: dict[str, Any] = {"version": event.originator_version, "recorded_at_ns": event.recorded_at_ns}
+    match event:
+        case DoubtSettled():
+            settled = set(event.settled)
+            changes["open_doubts"] = tuple(
+                [each for each in order.open_doubts if (each.doubt, each.version) not in settled]
+            )
+        case GapAccepted():
+            gaps = (*order.accepted_gaps, (event.first, event.last))
+            changes["accepted_gaps"] = gaps
+            changes["last_sequence"] = _over_gaps(order.last_sequence, gaps)
+        case CreateGivenUp():
+            changes["held"] = tuple([replace(held, is_closed=True) for held in order.held])
+        case _:
+            raise TypeError(f"no rule for {type(event).__name__}")
+    return replace(order, **changes)
+
+
+def _with_doubt_of_repeat(order: Order) -> Order:
+    """Streams that were written before events told this doubt have it too."""
+    doubts = order.open_doubts
+    if not any(each.doubt is Doubt.UNCERTAIN_ORDER and each.version == order.version for each in doubts):
+        doubts = (*doubts, OpenDoubt(Doubt.UNCERTAIN_ORDER, order.version, order.recorded_at_ns, None))
+    return replace(order, open_doubts=doubts, is_repeat_doubted=True)
+
+
+def _memory(order: Order, event: MessageEvent, standing: Standing) -> dict[str, Any]:
+    """What every event about a message changes in the memory of the order."""
     message = event.message
+    lane = standing.place.lane if standing.place else None
     changes: dict[str, Any] = {
         "version": event.originator_version,
         "recorded_at_ns": event.recorded_at_ns,
-        "sightings": _sightings(order, message, lane),
+        "sightings": _sightings(order, event, standing, lane),
     }
+    if order.version == 0:
+        changes["began_at_ns"] = event.recorded_at_ns
     if event.held_version is not None:
-        changes["held"] = tuple(held for held in order.held if held.version != event.held_version)
+        changes["held"] = tuple([held for held in order.held if held.version != event.held_version])
     if event.doubt is not None:
-        changes["event_doubts"] = order.event_doubts | {event.doubt}
+        raised = [
+            OpenDoubt(doubt, event.originator_version, event.recorded_at_ns, event.at_stake)
+            for doubt in event.doubts
+        ]
+        changes["open_doubts"] = (*order.open_doubts, *raised)
     if isinstance(event, Accepted):
         changes["stated_at_ns"] = event.stated_at_ns
     if not isinstance(event, RepeatSeenElsewhere):
@@ -239,24 +442,31 @@ def _memory(order: Order, event: OrderEvent, lane: str | None) -> dict[str, Any]
         if event.held_version is None and message.kind.is_end:
             changes["ends_seen"] = order.ends_seen + 1
         if _had_its_turn(event):
-            _advance(order, event, lane, changes)
+            _advance(order, event, standing, changes)
     return changes
 
 
-def _sightings(order: Order, message: Message, lane: str | None) -> tuple[Sighting, ...]:
+def _sightings(order: Order, event: MessageEvent, standing: Standing, lane: str | None) -> tuple[Sighting, ...]:
     """The order's, with this one."""
+    message = event.message
+    counts = isinstance(event, Accepted | UpdateSuperseded | CorrectionNotNeeded)
     seen = order.sighting_of(message)
     if seen is None:
-        first = Sighting(message.digest, message.fact, message.sequence, (lane,), (message.identity,))
+        first = Sighting(
+            standing, message.fact, message.sequence, (lane,), (message.identity,), message.names_itself, counts
+        )
         return (*order.sightings, first)
+    before = seen
+    if event.held_version is not None:
+        seen = replace(seen, standing=standing, counts=counts)
     if lane not in seen.lanes:
         seen = replace(seen, lanes=(*seen.lanes, lane))
     if all(message.identity not in each.identities for each in order.sightings):
         seen = replace(seen, identities=(*seen.identities, message.identity))
-    return tuple([seen if each.digest == seen.digest else each for each in order.sightings])
+    return tuple([seen if each is before else each for each in order.sightings])
 
 
-def _had_its_turn(event: OrderEvent) -> bool:
+def _had_its_turn(event: MessageEvent) -> bool:
     """False if the event left the message's number to wait, or for another message."""
     match event:
         case Accepted():
@@ -267,13 +477,71 @@ def _had_its_turn(event: OrderEvent) -> bool:
             return True
 
 
-def _advance(order: Order, event: OrderEvent, lane: str | None, changes: dict[str, Any]) -> None:
+def _advance(order: Order, event: MessageEvent, standing: Standing, changes: dict[str, Any]) -> None:
     """Moves the order's clock in the message's lane, and its count of messages."""
-    if lane is not None and event.effective_at_ns > order.lane_ends.get(lane, event.effective_at_ns - 1):
-        changes["lane_ends"] = {**order.lane_ends, lane: event.effective_at_ns}
+    place = standing.place
+    if place is not None:
+        end = order.lane_ends.get(place.lane)
+        if end is None or place.offset > end[0]:
+            reached = (place.offset, standing.effective_at_ns)
+            changes["lane_ends"] = {**order.lane_ends, place.lane: reached}
     sequence = event.message.sequence
     if sequence is not None:
-        changes["last_sequence"] = max(order.last_sequence, sequence)
+        changes["last_sequence"] = _over_gaps(max(order.last_sequence, sequence), order.accepted_gaps)
         changes["is_stamped"] = True
     elif event.held_version is None and not order.is_stamped:
         changes["last_sequence"] = order.last_sequence + 1
+
+
+def _over_gaps(number: int, gaps: tuple[tuple[int, int], ...]) -> int:
+    """The last number reached, if those in the gaps will never come."""
+    if not gaps:
+        return number
+    for first, last in sorted(gaps):
+        if first <= number + 1:
+            number = max(number, last)
+    return number
+
+
+def _offset(standing: Standing) -> int:
+    assert standing.place is not None
+    return standing.place.offset
+
+
+def _pushed_on(order: Order, late: Standing, place: Place) -> Order:
+    """After a message that came later than others behind it in its lane: those count as later than it, as they
+    would if it had come first."""
+    times: dict[int, int] = {}
+    reached_ns = late.effective_at_ns
+    behind = sorted([each for each in order._lane(place.lane) if _offset(each) > place.offset], key=_offset)  # noqa: SLF001
+    for standing in behind:
+        if standing.effective_at_ns > reached_ns:
+            break
+        reached_ns += 1
+        times[standing.version] = reached_ns
+    if not times:
+        return order
+
+    def moved(standing: Standing) -> Standing:
+        at_ns = times.get(standing.version)
+        return standing if at_ns is None else replace(standing, effective_at_ns=at_ns)
+
+    stage = order.stage
+    if not isinstance(stage, NotCreated):
+        update = stage.terms.update
+        terms = replace(
+            stage.terms, created=moved(stage.terms.created), update=None if update is None else moved(update)
+        )
+        stage = replace(stage, terms=terms)
+        if isinstance(stage, Completed | Cancelled):
+            stage = replace(stage, end=moved(stage.end))
+    offset, effective_at_ns = order.lane_ends[place.lane]
+    return replace(
+        order,
+        stage=stage,
+        sightings=tuple([replace(seen, standing=moved(seen.standing)) for seen in order.sightings]),
+        held=tuple(
+            [replace(held, effective_at_ns=times.get(held.version, held.effective_at_ns)) for held in order.held]
+        ),
+        lane_ends={**order.lane_ends, place.lane: (offset, max(effective_at_ns, reached_ns))},
+    )

@@ -40,11 +40,11 @@ def row_of(order: Order) -> OrderRow:
         buyer_id=terms.buyer_id if terms else None,
         store_no=terms.store_no if terms else None,
         cashback=terms.cashback if terms else None,
-        held=len(order.held),
+        held=len(order.waiting),
         rejected=order.rejected,
         superseded=order.superseded,
         doubts=tuple(sorted(order.doubts)),
-        held_since_ns=min((held.since_ns for held in order.held), default=None),
+        held_since_ns=min((held.since_ns for held in order.waiting), default=None),
         recorded_at_ns=order.recorded_at_ns,
     )
 
@@ -60,7 +60,7 @@ class OrderRows:
         orders: dict[int, Order] = {}
         behind: set[int] = set()
         for each in recorded:
-            order_id = each.event.message.order_id
+            order_id = each.event.order_id
             order = orders.get(order_id) or Order(order_id)
             if each.event.originator_version == order.version + 1:
                 orders[order_id] = fold(order, [each.event]) or order

@@ -71,7 +71,7 @@ def fold_stream(stream: Sequence[Recorded]) -> Order:
 
 def differences_of_row(stream: Sequence[Recorded], row: OrderRow | None, position: int) -> Iterable[Difference]:
     """Compares the read model's row with the stream. A row may be ahead of the position, never behind it."""
-    order_id = stream[0].event.message.order_id
+    order_id = stream[0].event.order_id
     due = max((each.event.originator_version for each in stream if each.notification_id <= position), default=0)
     if row is None:
         if due:
@@ -93,7 +93,7 @@ def differences_of_calls(
     stream: Sequence[Recorded], calls: Mapping[int, LedgerCall], position: int
 ) -> Iterable[Difference]:
     """Compares the effect ledger's calls, by version, with those that the events ask for."""
-    order_id = stream[0].event.message.order_id
+    order_id = stream[0].event.order_id
     asked = {call.version: call for call in intended_calls(stream)}
     reached = {each.event.originator_version for each in stream if each.notification_id <= position}
     for version, call in asked.items():

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from domain.decision import order_key
 from domain.events import (
     CashbackCancelled,
     CashbackCompleted,
     CashbackUpdated,
+    MessageEvent,
     OrderEvent,
     RepeatSeenElsewhere,
     UpdateSuperseded,
 )
 from domain.messages import Message
-from domain.order import Standing
+from domain.order import order_key, standing_of
 
 REPLAY_HEADER: Final = "cashback-replay"
 """Names the replay that a republished message belongs to (contract.md, section 1)."""
@@ -79,7 +79,11 @@ def republications(events: Sequence[OrderEvent], topics: Sequence[str]) -> list[
     """
     verdicts = _verdicts(events)
     firsts = [
-        event for event in events if event.held_version is None and not isinstance(event, RepeatSeenElsewhere)
+        event
+        for event in events
+        if isinstance(event, MessageEvent)
+        and event.held_version is None
+        and not isinstance(event, RepeatSeenElsewhere)
     ]
     if all(event.message.sequence is not None for event in firsts):
         firsts.sort(key=lambda event: (event.message.sequence or 0, event.originator_version))
@@ -92,11 +96,13 @@ def republications(events: Sequence[OrderEvent], topics: Sequence[str]) -> list[
     ]
 
 
-def _verdicts(events: Sequence[OrderEvent]) -> dict[int, OrderEvent]:
+def _verdicts(events: Sequence[OrderEvent]) -> dict[int, MessageEvent]:
     """The last event about each message, by the version of the first one."""
     first_of: dict[int, int] = {}
-    verdicts: dict[int, OrderEvent] = {}
+    verdicts: dict[int, MessageEvent] = {}
     for event in events:
+        if not isinstance(event, MessageEvent):
+            continue
         version = event.originator_version
         first_of[version] = version if event.held_version is None else first_of[event.held_version]
         verdicts[first_of[version]] = event
@@ -106,7 +112,7 @@ def _verdicts(events: Sequence[OrderEvent]) -> dict[int, OrderEvent]:
 _SortKey = tuple[tuple[int, int, str, int, str], bool, tuple[int, int, str, int, str]]
 
 
-def _sort_key(verdict: OrderEvent, end: OrderEvent | None) -> _SortKey:
+def _sort_key(verdict: MessageEvent, end: MessageEvent | None) -> _SortKey:
     key = _key_of(verdict)
     if end is None:
         return key, False, key
@@ -115,10 +121,8 @@ def _sort_key(verdict: OrderEvent, end: OrderEvent | None) -> _SortKey:
     return min(key, end_key) if counted else key, verdict is end, key
 
 
-def _key_of(event: OrderEvent) -> tuple[int, int, str, int, str]:
-    message = event.message
-    version = event.originator_version
-    return order_key(Standing(message.kind, message.place, event.effective_at_ns, message.digest, version))
+def _key_of(event: MessageEvent) -> tuple[int, int, str, int, str]:
+    return order_key(standing_of(event.message, event.effective_at_ns, event.originator_version))
 
 
 def _topic(message: Message, topics: Collection[str]) -> str:

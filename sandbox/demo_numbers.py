@@ -16,6 +16,7 @@ from eventsourcing.persistence import StoredEvent
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.postgres.codec import EventMapper
+from domain.events import MessageEvent
 from domain.exact_json import InvalidJson, loads
 from domain.identifiers import stream_id
 from domain.ports import Partition
@@ -211,7 +212,13 @@ class Sampler:
         self.numbers.latency = Latency(
             len(events),
             _percentiles([answer - event.recorded_at_ns / NANOSECONDS_PER_MS for answer, event in pairs]),
-            _percentiles([answer - event.message.happened_at_ns / NANOSECONDS_PER_MS for answer, event in pairs]),
+            _percentiles(
+                [
+                    answer - event.message.happened_at_ns / NANOSECONDS_PER_MS
+                    for answer, event in pairs
+                    if isinstance(event, MessageEvent)
+                ]
+            ),
         )
 
     def _connected(self) -> psycopg.Connection[Any]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from adapters.web.wording import decision_of, rule_of
 from domain.effects import effect_of
-from domain.events import Doubt, OrderEvent, Refusal, WaitsFor, type_of_topic
+from domain.events import Doubt, MessageEvent, Refusal, WaitsFor, type_of_topic
 from domain.identifiers import stream_id
 from domain.lifecycle import TRANSITIONS, Status, Step
 from domain.messages import Kind
@@ -111,10 +111,12 @@ def _reasons(names: type[Enum], said: dict[Any, str]) -> str:
 
 
 def _said(topic: str, **fields: Any) -> str:
-    return rule_of(_event(type_of_topic[topic], **fields))
+    event_type = type_of_topic[topic]
+    assert issubclass(event_type, MessageEvent)
+    return rule_of(_event(event_type, **fields))
 
 
-def _event(event_type: type[OrderEvent], **fields: Any) -> OrderEvent:
+def _event(event_type: type[MessageEvent], **fields: Any) -> MessageEvent:
     said = message(Kind.UPDATED, sequence=3)
     known = {name: value for name, value in (_FIELDS | fields).items() if name in event_type.__struct_fields__}
     return event_type(

@@ -15,7 +15,7 @@ from adapters.command_line.output import counted, facts, moment, say, table
 from adapters.postgres.queries import OrderRecord
 from adapters.web.console.words import NOTHING, amount, took, words
 from adapters.web.models import Call, Delivery, OrderView, TimelineEvent
-from domain.money import item_cashback
+from domain.money import DEFAULT_TILL
 
 _ITEM_COLUMNS: Final = ("product", "quantity", "unit", "price", "to pay", "cashback")
 
@@ -80,16 +80,20 @@ def _calls(delivery: Delivery) -> str:
 
 def _item(item: dict[str, Any]) -> Sequence[object]:
     price, quantity, to_pay = (Decimal(item[name]) for name in ("originalPrice", "quantity", "finalTotalPrice"))
-    cashback = item_cashback(price, quantity, to_pay)
+    cashback = DEFAULT_TILL.item_cashback(price, quantity, to_pay)
     product = item.get("externalProductId"), f"{quantity:f}", item.get("unit")
     return *product, amount(price), amount(to_pay), amount(cashback)
 
 
 def _show_event(event: TimelineEvent) -> None:
     message = event["message"]
-    doubt = "" if event["doubt"] is None else f" [{words(event['doubt'])}]"
+    doubt = "".join(f" [{words(each)}]" for each in event["doubts"])
     worth = "" if event["cashback"] is None else f", cashback {amount(event['cashback'])}"
-    say(f"  {event['version']}  {message['type']} {event['decision']}: {event['rule']}{worth}{doubt}")
+    what = "" if message is None else f"{message['type']} "
+    say(f"  {event['version']}  {what}{event['decision']}: {event['rule']}{worth}{doubt}")
+    if message is None:
+        say(f"     recorded {event['recordedAt']}", "dim")
+        return
     place = f"{message['topic']}/{message['partition']}@{message['offset']}"
     sequence = "" if message["sequence"] is None else f", sequence {message['sequence']}"
     replay = "" if message["replay"] is None else f", of replay {message['replay']}"

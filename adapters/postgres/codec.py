@@ -1,5 +1,7 @@
 """The form in which an event is stored: a line of JSON about the decision, then the message's body as received.
 
+A person's decision is the line alone.
+
 The body is not part of the JSON: it is neither parsed nor escaped to store or to fold a stream, and it comes out
 again byte for byte.
 """
@@ -13,7 +15,7 @@ from eventsourcing.persistence import JSONTranscoder, Mapper, MapperDeserialisat
 from msgspec.structs import replace
 
 from adapters.structs import make_ready
-from domain.events import OrderEvent, type_of_topic
+from domain.events import MessageEvent, OrderEvent, type_of_topic
 
 # In columns of their own, or beside the record.
 _NOT_IN_RECORD: Final = {"originator_id": msgspec.UNSET, "originator_version": msgspec.UNSET}
@@ -31,9 +33,12 @@ class EventMapper(Mapper[UUID]):
 
     def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> StoredEvent:
         assert isinstance(domain_event, OrderEvent)
-        message = domain_event.message
-        record = replace(domain_event, **_NOT_IN_RECORD, message=replace(message, **_NO_BODY))
-        state = b"%s\n%s" % (_encoder.encode(record), message.body)
+        if isinstance(domain_event, MessageEvent):
+            message = domain_event.message
+            record = replace(domain_event, **_NOT_IN_RECORD, message=replace(message, **_NO_BODY))
+            state = b"%s\n%s" % (_encoder.encode(record), message.body)
+        else:
+            state = _encoder.encode(replace(domain_event, **_NOT_IN_RECORD))
         return StoredEvent(domain_event.originator_id, domain_event.originator_version, domain_event.TOPIC, state)
 
     def to_domain_event(self, stored_event: StoredEvent) -> OrderEvent:
@@ -41,7 +46,8 @@ class EventMapper(Mapper[UUID]):
             event_type = type_of_topic[stored_event.topic]
             record, _, body = stored_event.state.partition(b"\n")
             fields: dict[str, Any] = _decoder.decode(record)
-            fields["message"]["body"] = body
+            if "message" in fields:
+                fields["message"]["body"] = body
             fields["originator_id"] = stored_event.originator_id
             fields["originator_version"] = stored_event.originator_version
             return msgspec.convert(fields, event_type)

@@ -71,7 +71,7 @@ def rebuild(database_url: str, order_ids: Sequence[int], progress: Progress, *, 
         positions = _positions(connection)
         rows_met, ledger_met = 0, 0
         for page in _pages(connection, order_ids, progress):
-            ids = [stream[0].event.message.order_id for stream in page]
+            ids = [stream[0].event.order_id for stream in page]
             rows = _rows(connection, ids) if check else {}
             calls = _calls(connection, ids) if check else {}
             rows_met += len(rows)

@@ -127,7 +127,7 @@ class Message(TypedDict):
 
 
 class TimelineEvent(TypedDict):
-    """A decision about one message, and the call that follows from it."""
+    """A decision about one message, with the call that follows from it, or what a person decided."""
 
     version: int
     recordedAt: Nanoseconds
@@ -135,10 +135,14 @@ class TimelineEvent(TypedDict):
     decision: DecisionName
     rule: str
     doubt: Doubt | None
+    doubts: list[Doubt]
+    atStake: Amount | None
     heldVersion: int | None
     otherVersion: int | None
     cashback: Amount | None
-    message: Message
+    message: Message | None
+    decidedBy: str | None
+    reason: str | None
     call: Call | None
 
 

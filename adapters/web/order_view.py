@@ -11,9 +11,12 @@ from adapters.web.wording import decision_of, rule_of
 from domain.effects import effect_of
 from domain.events import (
     CashbackCompleted,
+    CashbackCorrected,
     CashbackCreated,
     CashbackUpdated,
+    MessageEvent,
     MessageRejected,
+    OperatorEvent,
     OrderEvent,
     UpdateSuperseded,
 )
@@ -43,7 +46,7 @@ def order_view(record: OrderRecord) -> OrderView:
         "cashbackAmount": terms.cashback if terms else None,
         "items": _items_in_force(order, record.events),
         "doubts": sorted(order.doubts),
-        "held": len(order.held),
+        "held": len(order.waiting),
         "rejected": order.rejected,
         "superseded": order.superseded,
         "version": order.version,
@@ -70,6 +73,7 @@ def _items_in_force(order: Order, events: Sequence[OrderEvent]) -> list[dict[str
         return []
     standing = order.terms.update or order.terms.created
     (event,) = (event for event in events if event.originator_version == standing.version)
+    assert isinstance(event, MessageEvent)
     return [loads(bytes(item)) for item in product_items(event.message)]
 
 
@@ -107,13 +111,17 @@ def _timeline(events: Sequence[OrderEvent], record: OrderRecord) -> list[Timelin
             "event": event.TOPIC,
             "decision": decision_of(event),
             "rule": rule_of(event),
-            "doubt": event.doubt,
-            "heldVersion": event.held_version,
+            "doubt": event.doubt if isinstance(event, MessageEvent) else None,
+            "doubts": list(event.doubts) if isinstance(event, MessageEvent) else [],
+            "atStake": event.at_stake if isinstance(event, MessageEvent) else None,
+            "heldVersion": event.held_version if isinstance(event, MessageEvent) else None,
             "otherVersion": _other_version(event),
             "cashback": event.cashback
-            if isinstance(event, CashbackCreated | CashbackUpdated | CashbackCompleted)
+            if isinstance(event, CashbackCreated | CashbackUpdated | CashbackCompleted | CashbackCorrected)
             else None,
-            "message": _message(event),
+            "message": _message(event) if isinstance(event, MessageEvent) else None,
+            "decidedBy": event.decided_by if isinstance(event, OperatorEvent) else None,
+            "reason": event.reason if isinstance(event, OperatorEvent) else None,
             "call": _call(event, calls.get(event.originator_version), attempts[event.originator_version]),
         }
         for event in events
@@ -131,7 +139,7 @@ def _other_version(event: OrderEvent) -> int | None:
             return None
 
 
-def _message(event: OrderEvent) -> Message:
+def _message(event: MessageEvent) -> Message:
     message = event.message
     return {
         "type": message.kind,
@@ -157,7 +165,7 @@ def _call(event: OrderEvent, row: CallRow | None, attempts: Sequence[AttemptRow]
     effect = effect_of(event)
     if effect is None:
         return None
-    method, path = path_of(effect.kind, event.message.order_id)
+    method, path = path_of(effect.kind, event.order_id)
     return {
         "kind": effect.kind,
         "method": method,

@@ -6,18 +6,28 @@ from domain.events import (
     Accepted,
     CashbackCancelled,
     CashbackCompleted,
+    CashbackCorrected,
     CashbackCreated,
     CashbackUpdated,
+    CorrectionNotNeeded,
+    CreateGivenUp,
+    DoubtSettled,
+    GapAccepted,
+    MessageEvent,
     MessageHeld,
     MessageRejected,
+    OperatorEvent,
     OrderEvent,
     Refusal,
     RepeatSeenElsewhere,
     UpdateSuperseded,
     WaitsFor,
 )
+from domain.intervention import format_numbers
 
-DecisionName = Literal["accepted", "held", "superseded", "rejected", "repeat elsewhere"]
+DecisionName = Literal[
+    "accepted", "counted", "held", "superseded", "rejected", "repeat elsewhere", "settled", "released", "closed"
+]
 
 _REFUSALS: Final = {
     Refusal.CREATED_TWICE: "the order was created before",
@@ -27,6 +37,15 @@ _REFUSALS: Final = {
     Refusal.CONFLICT: "the same message came before with other content: the first one stands",
     Refusal.SEQUENCE_TAKEN: "another message of the order has this sequence, or a greater one",
     Refusal.NEGATIVE_CASHBACK: "an item would take money from the buyer",
+    Refusal.BUYER_CHANGED: "it names another buyer than the order has",
+}
+
+_ACCEPTED: Final[dict[type[Accepted], str]] = {
+    CashbackCreated: "the first CREATED of the order",
+    CashbackUpdated: "it happened after all that was accepted before: its items count now",
+    CashbackCancelled: "the order was open: nothing is earned",
+    CashbackCompleted: "the order was open: the cashback is owed",
+    CashbackCorrected: "it came after the completion: all messages in their right order give another amount",
 }
 
 
@@ -42,6 +61,14 @@ def decision_of(event: OrderEvent) -> DecisionName:
             return "rejected"
         case RepeatSeenElsewhere():
             return "repeat elsewhere"
+        case CorrectionNotNeeded():
+            return "counted"
+        case DoubtSettled():
+            return "settled"
+        case GapAccepted():
+            return "released"
+        case CreateGivenUp():
+            return "closed"
         case _:
             raise TypeError(f"no word for {type(event).__name__}")
 
@@ -49,29 +76,41 @@ def decision_of(event: OrderEvent) -> DecisionName:
 def rule_of(event: OrderEvent) -> str:
     """Why it was decided so."""
     rule = _rule_of(event)
-    return rule if event.held_version is None else f"{rule}; it had been held since version {event.held_version}"
+    if isinstance(event, MessageEvent) and event.held_version is not None:
+        return f"{rule}; it had been held since version {event.held_version}"
+    return rule
 
 
 def _rule_of(event: OrderEvent) -> str:
     match event:
-        case CashbackCreated():
-            return "the first CREATED of the order"
-        case CashbackUpdated():
-            return "it happened after all that was accepted before: its items count now"
-        case CashbackCancelled():
-            return "the order was open: nothing is earned"
-        case CashbackCompleted():
-            return "the order was open: the cashback is owed"
+        case Accepted():
+            return _ACCEPTED[type(event)]
+        case MessageRejected():
+            against = "" if event.against_version is None else f" (version {event.against_version})"
+            return _REFUSALS[event.refusal] + against
+        case OperatorEvent():
+            return f"{event.decided_by} {_rule_of_a_person(event)}: {event.reason}"
         case MessageHeld(waits_for=WaitsFor.CREATE):
             return "the order isn't created yet: it waits for the CREATED"
         case MessageHeld(waits_for=WaitsFor.SEQUENCE):
             return f"it waits for a message with a sequence below {event.message.sequence}"
         case UpdateSuperseded():
             return f"the update of version {event.superseded_by_version}, accepted already, happened later"
-        case MessageRejected():
-            against = "" if event.against_version is None else f" (version {event.against_version})"
-            return _REFUSALS[event.refusal] + against
         case RepeatSeenElsewhere():
             return "a copy of a known message on another partition: its true place isn't certain any more"
+        case CorrectionNotNeeded():
+            return "it came after the end, and leaves the amount as it is"
+        case _:
+            raise TypeError(f"no words for {type(event).__name__}")
+
+
+def _rule_of_a_person(event: OperatorEvent) -> str:
+    match event:
+        case DoubtSettled():
+            return "settled what was in doubt"
+        case GapAccepted():
+            return f"gave up the missing sequence {format_numbers((event.first, event.last))}"
+        case CreateGivenUp():
+            return "gave up the missing CREATED, so nothing is paid"
         case _:
             raise TypeError(f"no words for {type(event).__name__}")

@@ -64,7 +64,7 @@ def by_partition(events: Sequence[OrderEvent]) -> list[list[Call]]:
     calls = {(call.order_id, call.version): call for queue in queues_of(events) for call in queue}
     partitions: list[list[Call]] = [[] for _ in range(PARTITIONS)]
     for event in events:
-        order_id = event.message.order_id
+        order_id = event.order_id
         if (call := calls.get((order_id, event.originator_version))) is not None:
             partitions[partition_for(str(order_id).encode(), PARTITIONS)].append(call)
     return partitions

@@ -22,7 +22,7 @@ from adapters.web.order_view import order_view
 from adapters.web.requests import Id
 from domain.identifiers import MAX_ORDER_ID
 from domain.lifecycle import Status
-from domain.money import item_cashback
+from domain.money import DEFAULT_TILL
 
 PAGE_ROWS: Final = 50
 MAX_ACTIONS_SHOWN: Final = 20
@@ -112,14 +112,17 @@ def _order_context(record: OrderRecord) -> dict[str, Any]:
 
 def _item(item: dict[str, Any]) -> dict[str, Any]:
     numbers = (Decimal(item[name]) for name in ("originalPrice", "quantity", "finalTotalPrice"))
-    return item | {"cashback": item_cashback(*numbers)}
+    return item | {"cashback": DEFAULT_TILL.item_cashback(*numbers)}
+
+
+_STEPS: Final = {"cashback-created", "cashback-updated", "cashback-completed", "cashback-cancelled"}
 
 
 def _steps(order: OrderView) -> dict[str, int]:
     """How often the order went along each edge of the state machine."""
     steps = {"CREATED": 0, "UPDATED": 0, "COMPLETED": 0, "CANCELLED": 0, "held": 0}
     for event in order["timeline"]:
-        if event["decision"] == "accepted":
+        if event["message"] is not None and event["event"] in _STEPS:
             steps[event["message"]["type"]] += 1
         elif event["decision"] == "held":
             steps["held"] += 1

@@ -109,10 +109,11 @@ def picture(timeline: Sequence[TimelineEvent]) -> Picture:
 
 def _things(event: TimelineEvent) -> Iterable[_Thing]:
     message, version = event["message"], event["version"]
-    if event["heldVersion"] is None:
+    if message is not None and event["heldVersion"] is None:
         title = f"{message['type']}, {message['transactionDate']}"
         yield _Thing(nanoseconds_of(message["transactionDate"]), 0, "message", title, version)
-    decided = f"version {version}: {message['type']} {event['decision']}, {event['rule']}"
+    what = "" if message is None else f"{message['type']} "
+    decided = f"version {version}: {what}{event['decision']}, {event['rule']}"
     look = event["decision"].partition(" ")[0]
     yield _Thing(nanoseconds_of(event["recordedAt"]), 1, look, decided, version)
     if call := event["call"]:

@@ -1,0 +1,145 @@
+"""What a person decides about an order, as events of its stream, so that a rebuild knows it.
+
+Pure, like `decision.py`: who asks, why and when arrive as arguments.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from domain.decision import DEFAULT_POLICY, Decision, Policy
+from domain.errors import CashbackError
+from domain.events import CreateGivenUp, DoubtSettled, GapAccepted, OperatorEvent, OrderEvent, WaitsFor
+from domain.order import NotCreated, Order, evolve
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who decides, and why."""
+
+    name: str
+    reason: str
+
+
+class NothingToSettle(CashbackError):
+    """The order has no open doubt."""
+
+    def __init__(self, order_id: int) -> None:
+        super().__init__(f"order {order_id} has no open doubt")
+        self.order_id = order_id
+
+
+class NothingToRelease(CashbackError):
+    """No message of the order waits for what a person could give up."""
+
+    def __init__(self, order_id: int) -> None:
+        super().__init__(f"no message of order {order_id} is held")
+        self.order_id = order_id
+
+
+class NumbersNotMissing(CashbackError):
+    """Numbers that a person wants to give up have come, or nothing waits for them."""
+
+    def __init__(self, order_id: int, missing: str) -> None:
+        hint = f"; missing are {missing}" if missing else "; no number is missing"
+        super().__init__(f"order {order_id} doesn't wait for these numbers{hint}")
+        self.order_id = order_id
+        self.missing = missing
+
+
+def settle(order: Order, author: Author, *, now_ns: int) -> tuple[OrderEvent, ...]:
+    """All open doubts are settled: what stands, counts. Raises NothingToSettle."""
+    if not order.open_doubts:
+        raise NothingToSettle(order.order_id)
+    return (
+        DoubtSettled(
+            originator_id=order.id,
+            originator_version=order.version + 1,
+            recorded_at_ns=now_ns,
+            decided_by=author.name,
+            reason=author.reason,
+            settled=tuple([(each.doubt, each.version) for each in order.open_doubts]),
+        ),
+    )
+
+
+def release(
+    order: Order,
+    author: Author,
+    *,
+    now_ns: int,
+    numbers: tuple[int, int] | None = None,
+    policy: Policy = DEFAULT_POLICY,
+) -> tuple[OrderEvent, ...]:
+    """What held messages wait for will never come: they have their turn, or are closed unpaid.
+
+    Without `numbers` (first and last) every missing number before the last held one is given up, and the CREATED if
+    it is missing after that. With them, those only. Raises NothingToRelease or NumbersNotMissing.
+    """
+    if not order.waiting:
+        raise NothingToRelease(order.order_id)
+    gaps = missing_numbers(order)
+    if numbers is not None:
+        if not any(first <= numbers[0] <= numbers[1] <= last for first, last in gaps):
+            raise NumbersNotMissing(order.order_id, ", ".join(map(format_numbers, gaps)))
+        gaps = [numbers]
+    events: list[OrderEvent] = []
+    for first, last in gaps:
+        events.append(
+            GapAccepted(
+                originator_id=order.id,
+                originator_version=order.version + 1,
+                recorded_at_ns=now_ns,
+                decided_by=author.name,
+                reason=author.reason,
+                first=first,
+                last=last,
+            )
+        )
+        order = evolve(order, events[-1])
+    decision = Decision(order, now_ns, policy)
+    decision.release()
+    order = decision.order
+    events += decision.events
+    if numbers is None and isinstance(order.stage, NotCreated):
+        given_up: OperatorEvent = CreateGivenUp(
+            originator_id=order.id,
+            originator_version=order.version + 1,
+            recorded_at_ns=now_ns,
+            decided_by=author.name,
+            reason=author.reason,
+        )
+        events.append(given_up)
+    return tuple(events)
+
+
+def missing_numbers(order: Order) -> list[tuple[int, int]]:
+    """The numbers, first and last, that held messages wait for."""
+    held = sorted(
+        each.message.sequence
+        for each in order.held
+        if each.waits_for is WaitsFor.SEQUENCE and each.message.sequence is not None
+    )
+    gaps: list[tuple[int, int]] = []
+    next_number = order.last_sequence + 1
+    for number in held:
+        gaps += _not_given_up(next_number, number - 1, order.accepted_gaps)
+        next_number = number + 1
+    return gaps
+
+
+def _not_given_up(first: int, last: int, given_up: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What is left of a range of numbers."""
+    left: list[tuple[int, int]] = []
+    for gone_first, gone_last in sorted(given_up):
+        if gone_first > last:
+            break
+        if first < gone_first:
+            left.append((first, gone_first - 1))
+        first = max(first, gone_last + 1)
+    return [*left, (first, last)] if first <= last else left
+
+
+def format_numbers(numbers: tuple[int, int]) -> str:
+    """`4` or `4-6`."""
+    first, last = numbers
+    return str(first) if first == last else f"{first}-{last}"
