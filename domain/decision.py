@@ -36,7 +36,7 @@ from domain.events import (
     UpdateSuperseded,
     WaitsFor,
 )
-from domain.instants import NANOSECONDS_PER_SECOND
+from domain.instants import NANOSECONDS_PER_MILLISECOND, NANOSECONDS_PER_SECOND
 from domain.lifecycle import TRANSITIONS, Step
 from domain.messages import SEQUENCE_LANE, Kind, Message
 from domain.money import ZERO
@@ -228,7 +228,8 @@ class Decision:
 
     def _update(self, message: Message, candidate: Standing, held: Held | None, terms: Terms) -> None:
         last = terms.update
-        uncertain = () if last is None or self._is_certain(candidate, last) else (Doubt.UNCERTAIN_ORDER,)
+        is_certain = last is None or last.digest == candidate.digest or self._is_certain(candidate, last)
+        uncertain = () if is_certain else (Doubt.UNCERTAIN_ORDER,)
         earned = message.cashback or ZERO
         if last is None or comes_after(candidate, last):
             self._accept(
@@ -309,9 +310,10 @@ class Decision:
 
     def _refuse_create(self, message: Message, candidate: Standing, held: Held | None, terms: Terms) -> None:
         """The same again is harmless; another amount or another buyer isn't."""
-        doubt = None if self._is_surely_after(candidate, terms.created) else Doubt.UNCERTAIN_ORDER
-        differs = candidate.cashback != terms.created.cashback
-        if doubt is None and (differs or _is_other(message.buyer_id, terms.buyer_id)):
+        doubt = None
+        if not self._is_surely_after(candidate, terms.created) and candidate.digest != terms.created.digest:
+            doubt = Doubt.UNCERTAIN_ORDER
+        elif candidate.cashback != terms.created.cashback or _is_other(message.buyer_id, terms.buyer_id):
             doubt = Doubt.CREATED_TWICE
         self._reject(message, candidate.effective_at_ns, held, Refusal.CREATED_TWICE, doubt, terms.created)
 
@@ -410,15 +412,15 @@ class Decision:
         """True if the order of the two is beyond doubt."""
         tolerance_ns = self._policy.clock_tolerance_ns
         if one.place is not None and other.place is not None and one.place.lane == other.place.lane:
-            earlier, later = (one, other) if one.place.offset < other.place.offset else (other, one)
-            is_numbered = one.place.lane == SEQUENCE_LANE
-            return is_numbered or earlier.happened_at_ns - later.happened_at_ns <= tolerance_ns
+            earlier, later = (other, one) if one.place.offset > other.place.offset else (one, other)
+            return one.place.lane == SEQUENCE_LANE or earlier.happened_at_ns - later.happened_at_ns <= tolerance_ns
         distance_ns = abs(one.effective_at_ns - other.effective_at_ns)
         return distance_ns > tolerance_ns and self._is_trusted(one) and self._is_trusted(other)
 
     def _is_trusted(self, standing: Standing) -> bool:
         """False if the time that the message counts with is further from when Kafka got it than clocks differ."""
-        witness_ns, tolerance_ns = standing.witness_ns, self._policy.clock_tolerance_ns
+        witness_ns = standing.witness_ns
+        tolerance_ns = self._policy.clock_tolerance_ns + NANOSECONDS_PER_MILLISECOND  # as exact as Kafka's clock is
         return witness_ns is None or (
             abs(standing.happened_at_ns - witness_ns) <= tolerance_ns
             and abs(standing.effective_at_ns - witness_ns) <= tolerance_ns
@@ -426,6 +428,11 @@ class Decision:
 
     def _is_surely_after(self, later: Standing, earlier: Standing) -> bool:
         return self._is_certain(later, earlier) and comes_after(later, earlier)
+
+    def _may_be_before(self, update: Standing, end: Standing) -> bool:
+        if _same_lane(update, end):
+            return comes_after(end, update)
+        return not self._is_surely_after(update, end)
 
     def _next_released(self) -> Held | None:
         """The held message whose turn it is now, if there is one."""
@@ -446,9 +453,7 @@ class Decision:
         first, first_held = min(standings, key=lambda pair: order_key(pair[0]))
         if not first.kind.is_end:
             return first_held
-        updates = [
-            pair for pair in standings if not pair[0].kind.is_end and not self._is_surely_after(pair[0], first)
-        ]
+        updates = [pair for pair in standings if not pair[0].kind.is_end and self._may_be_before(pair[0], first)]
         return min(updates, key=lambda pair: order_key(pair[0]))[1] if updates else first_held
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from adapters.web.wording import decision_of, rule_of
 from domain.effects import effect_of
-from domain.events import Doubt, MessageEvent, Refusal, WaitsFor, type_of_topic
+from domain.events import Doubt, MessageEvent, OrderEvent, Refusal, WaitsFor, type_of_topic
 from domain.identifiers import stream_id
 from domain.lifecycle import TRANSITIONS, Status, Step
 from domain.messages import Kind
@@ -27,6 +27,13 @@ OUTCOMES: Final = {
         f"rejected: `{Refusal.LATE}` if it happened before the end, else `{Refusal.AFTER_END}`"
     ),
     Step.REFUSE_SECOND_END: f"rejected: `{Refusal.ENDED_TWICE}`",
+}
+_BY_A_PERSON: Final[dict[str, Any]] = {
+    "decided_by": "somebody",
+    "reason": "why",
+    "settled": ((Doubt.LATE, 2),),
+    "first": 4,
+    "last": 6,
 }
 _FIELDS: Final[dict[str, Any]] = {
     "cashback": ZERO,
@@ -93,7 +100,7 @@ def _transitions() -> str:
 def _events() -> str:
     lines = ["| event | decision | call | an example of the rule |", "|---|---|---|---|"]
     for topic, event_type in type_of_topic.items():
-        event = _event(event_type)
+        event = _event(event_type) if issubclass(event_type, MessageEvent) else _decided(event_type)
         effect = effect_of(event)
         call = f"`{effect.kind}`" if effect else "none"
         lines.append(f"| `{topic}` | {decision_of(event)} | {call} | {rule_of(event)} |")
@@ -127,6 +134,11 @@ def _event(event_type: type[MessageEvent], **fields: Any) -> MessageEvent:
         effective_at_ns=0,
         **known,
     )
+
+
+def _decided(event_type: type[OrderEvent]) -> OrderEvent:
+    known = {name: value for name, value in _BY_A_PERSON.items() if name in event_type.__struct_fields__}
+    return event_type(originator_id=stream_id(1), originator_version=3, recorded_at_ns=0, **known)
 
 
 def _docstrings(names: type[Enum]) -> dict[str, str]:

@@ -275,7 +275,7 @@ def at_work(database_url: str) -> Iterator[Sequence[int]]:
                 events = stream(len(written) + 1)
                 for event in events:
                     store.commit(Batch([event], [], []))
-                written.append(events[0].message.order_id)
+                written.append(events[0].order_id)
 
     def follow(projection: Any) -> None:
         with projection(database_url) as running:

@@ -44,7 +44,7 @@ def logs(draw: st.DrawFn, *, one_partition_each: bool, max_skew_ns: int) -> tupl
             said["transactionId"] = f"t{number}"
             if not kind.is_end:
                 said["orderItemsWithDiscountSummaryItems"] = [product(1, number + 1, 0)]
-                expected[order_id] = f"PENDING {number + 1}"
+                expected[order_id] = f"PENDING {number + 1}.00"
             value = json.dumps({"type": kind, "payload": payload_of(kind, **said)}).encode()
             partition = partition_of(home if one_partition_each else draw(st.integers(0, 2)))
             for _ in range(draw(st.sampled_from([1, 1, 1, 2]))):

@@ -27,15 +27,19 @@ class Model:
         self.status = "NOT_CREATED"
         self.amount: Decimal | None = None
         self.early: list[Message] = []
+        self.created: Decimal | None = None
         self.calls: list[str] = []
         self.refused = 0
+        self.doubts: set[Doubt] = set()
 
     def tell(self, said: Message) -> None:
         if said.is_negative:
             self.refused += 1
+            self.doubts.add(Doubt.NEGATIVE_CASHBACK)
         elif self.status == "NOT_CREATED" and said.kind is not Kind.CREATED:
             self.early.append(said)
         elif self.status == "NOT_CREATED":
+            self.created = said.cashback
             self._accept("PENDING", said)
             while self.early:
                 self.tell(self.early.pop(0))
@@ -45,6 +49,18 @@ class Model:
             self._accept(said.kind.value, said)
         else:
             self.refused += 1
+            self._doubt(said)
+
+    def _doubt(self, said: Message) -> None:
+        """What is refused and would have changed the order."""
+        if said.kind is Kind.CREATED:
+            if said.cashback != self.created:
+                self.doubts.add(Doubt.CREATED_TWICE)
+        elif said.kind is Kind.UPDATED:
+            if self.status == "COMPLETED" and said.cashback != self.amount:
+                self.doubts.add(Doubt.AFTER_END)
+        elif said.kind.value != self.status:
+            self.doubts.add(Doubt.AFTER_END)
 
     def _accept(self, status: str, said: Message) -> None:
         self.status = status
@@ -63,6 +79,7 @@ class OnePartition(RuleBasedStateMachine):
         self.model = Model()
         self.offset = 0
         self.contradictions = 0
+        self.dates: list[int] = []
 
     @rule(
         target=told,
@@ -81,6 +98,7 @@ class OnePartition(RuleBasedStateMachine):
             transaction=f"t{self.offset}",
         )
         self.offset += 1
+        self.dates.append(at_ns)
         assert self.history.tell(said)
         self.model.tell(said)
         return said
@@ -111,7 +129,12 @@ class OnePartition(RuleBasedStateMachine):
         assert [held.message for held in order.held] == self.model.early
         assert [event.message.transaction_id for event in self.history.accepted] == self.model.calls
         assert order.rejected == self.model.refused + self.contradictions
-        assert order.doubts == ({Doubt.CONFLICT} if self.contradictions else frozenset())
+        contradicted = {Doubt.CONFLICT} if self.contradictions else set()
+        assert order.doubts - {Doubt.UNCERTAIN_ORDER} <= self.model.doubts | contradicted
+        assert contradicted <= order.doubts
+        if self.dates == sorted(self.dates):
+            assert order.doubts == self.model.doubts | contradicted
+        assert bool(order.doubts) >= bool(self.model.doubts)
 
 
 class Stamped(RuleBasedStateMachine):
@@ -165,7 +188,7 @@ class Stamped(RuleBasedStateMachine):
         assert [event.message.transaction_id for event in self.history.accepted] == self.model.calls
         assert order.rejected == self.model.refused
         assert order.last_sequence == self.next_number - 1
-        assert order.doubts == frozenset()
+        assert order.doubts == self.model.doubts
         stated = [event.stated_at_ns for event in self.history.events if isinstance(event, Accepted)]
         assert stated == sorted(stated)
 

@@ -30,6 +30,14 @@ class Published:
     messages: tuple[Message, ...]
 
     @property
+    def lifecycle(self) -> list[Message]:
+        """Without the copies."""
+        firsts: dict[tuple[str, int | None], Message] = {}
+        for each in self.messages:
+            firsts.setdefault((each.digest, each.sequence), each)
+        return list(firsts.values())
+
+    @property
     def kinds(self) -> list[Kind]:
         """Of the lifecycle, without the copies."""
         return [first.kind for first in {each.digest: each for each in self.messages}.values()]
@@ -62,6 +70,27 @@ legal_kinds: st.SearchStrategy[list[Kind]] = st.builds(
     st.integers(min_value=0, max_value=4),
     st.sampled_from([[], [Kind.CANCELLED], [Kind.COMPLETED], [Kind.COMPLETED]]),
 )
+
+
+def owed(messages: Sequence[Message]) -> Decimal:
+    """What the buyer is owed in the end if no end is final, told without the domain: of messages in their order."""
+    amount, is_completed = Decimal(0), False
+    for each in messages:
+        if each.kind is Kind.COMPLETED:
+            is_completed = True
+        elif each.kind is Kind.CANCELLED:
+            is_completed = False
+        else:
+            amount = each.cashback or Decimal(0)
+    return amount if is_completed else Decimal(0)
+
+
+kinds_with_returns: st.SearchStrategy[list[Kind]] = st.builds(
+    lambda updates, after: [Kind.CREATED, *[Kind.UPDATED] * updates, Kind.COMPLETED, *after],
+    st.integers(min_value=0, max_value=3),
+    st.lists(st.sampled_from([Kind.UPDATED, Kind.UPDATED, Kind.CANCELLED, Kind.COMPLETED]), max_size=4),
+)
+"""Goods are brought back after the completion, all of them maybe, and the order may be reinstated."""
 
 
 @st.composite

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from adapters.postgres.feeds import PostgresFeed, write_intended_calls, write_orders
 from adapters.postgres.store import OrderApplication
 from domain.decision import decide
-from domain.events import OrderEvent
+from domain.events import MessageEvent, OrderEvent
 from domain.identifiers import stream_id
 from domain.messages import Kind
 from domain.order import Order, fold
@@ -25,9 +25,9 @@ from tests.support.messages import NOW_NS, record_of
 LIFECYCLE: Final = (Kind.CREATED, Kind.UPDATED, Kind.COMPLETED)
 
 
-def stream(order_id: int, kinds: Sequence[Kind] = LIFECYCLE, *, partition: int = 0) -> list[OrderEvent]:
+def stream(order_id: int, kinds: Sequence[Kind] = LIFECYCLE, *, partition: int = 0) -> list[MessageEvent]:
     """What is decided about an order's messages, which come in their order."""
-    order, events = Order(order_id), list[OrderEvent]()
+    order, events = Order(order_id), list[MessageEvent]()
     for number, kind in enumerate(kinds):
         message = read(record_of(kind, order_id=order_id, at_ns=number, offset=number, partition=partition))
         decided = decide(order, message, now_ns=NOW_NS)
@@ -36,11 +36,11 @@ def stream(order_id: int, kinds: Sequence[Kind] = LIFECYCLE, *, partition: int =
     return events
 
 
-def streams(order_ids: Iterable[int], kinds: Sequence[Kind] = LIFECYCLE) -> list[OrderEvent]:
+def streams(order_ids: Iterable[int], kinds: Sequence[Kind] = LIFECYCLE) -> list[MessageEvent]:
     return [event for order_id in order_ids for event in stream(order_id, kinds)]
 
 
-def renumbered(events: Iterable[OrderEvent], by: int) -> list[OrderEvent]:
+def renumbered(events: Iterable[MessageEvent], by: int) -> list[MessageEvent]:
     """The same streams of orders whose ids are greater by so much; quicker than deciding anew."""
     return [
         replace(

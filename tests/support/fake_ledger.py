@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from domain.effects import EffectKind
-from domain.identifiers import idempotency_key, stream_id
+from domain.identifiers import idempotency_key_by_version, stream_id
 from domain.ports import StoreUnavailable
 from projections.doubt import maybe_done_after
 from projections.ports import Attempt, AttemptKind, Call, Claim, Settlement
@@ -185,7 +185,7 @@ class FakeLedger:
 def call(order_id: int, version: int, kind: EffectKind | None = None) -> Call:
     """A call that the third party takes: of its version, if no kind is named, create, update, update …"""
     kind = kind or (EffectKind.CREATE if version == 1 else EffectKind.UPDATE)
-    key = idempotency_key(stream_id(order_id), version)
+    key = idempotency_key_by_version(stream_id(order_id), version)
     date = f'"2025-02-28T13:00:00.{version:09}Z"'
     body = f'{{"orderId":{order_id},"transactionId":"t{version}","transactionDate":{date}'
     if kind is not EffectKind.CANCEL:

@@ -115,7 +115,10 @@ class OnPostgres:
     def add(self, *calls: Call) -> None:
         intended = [
             IntendedCall(
-                each.order_id, each.version, Effect(each.kind, stream_id(each.order_id), each.version), each.body
+                each.order_id,
+                each.version,
+                Effect(each.kind, stream_id(each.order_id), each.version, each.key),
+                each.body,
             )
             for each in calls
         ]

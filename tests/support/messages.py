@@ -1,7 +1,7 @@
 """Builders of messages, of records on a topic, and of whole orders, for tests."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, Final
@@ -9,9 +9,10 @@ from typing import Any, Final
 from adapters.kafka.records import Headers, Record
 from domain.decision import DEFAULT_POLICY, Policy, decide
 from domain.effects import Effect, effect_of
-from domain.events import Accepted, OrderEvent
+from domain.events import Accepted, MessageEvent, OrderEvent
 from domain.instants import format_instant, parse_instant
-from domain.messages import Kind, Message
+from domain.intervention import Author, release, settle
+from domain.messages import Kind, Message, Origin
 from domain.order import Order, fold
 from domain.ports import Partition
 
@@ -21,6 +22,7 @@ NOW_NS: Final = parse_instant("2025-02-28T18:00:00Z")
 TOPIC: Final = "order-cashback-promotion"
 TOPIC_ID: Final = "topic-1"
 SECOND_NS: Final = 1_000_000_000
+BY: Final = Author("support", "asked the shop")
 
 
 def message(
@@ -38,16 +40,23 @@ def message(
     ce_id: str | None = None,
     replay: str | None = None,
     negative: bool = False,
+    implausible: bool = False,
+    buyer: str = "1234",
+    store: str = "54645",
+    timestamp_ms: int | None = None,
+    origin: Origin | None = None,
     order_id: int = ORDER_ID,
 ) -> Message:
     """A message as the decoder would make it; `at_ns` counts from noon.
 
     Two with the same kind, time, transaction, cashback and `content` say the same thing. Without `transaction`
-    the time makes its name.
+    the time makes its name. Kafka got it at its own date, unless `timestamp_ms` (counted from noon) says otherwise.
     """
     earns = kind in {Kind.CREATED, Kind.UPDATED}
     transaction = transaction or f"t{at_ns}"
-    said = json.dumps([kind, order_id, transaction, at_ns, cashback if earns else None, negative, content])
+    said = json.dumps(
+        [kind, order_id, transaction, at_ns, cashback if earns else None, negative, content, buyer, store]
+    )
     digest = blake2b(said.encode(), digest_size=16).hexdigest()
     return Message(
         kind=kind,
@@ -58,8 +67,8 @@ def message(
         identity=ce_id or digest,
         digest=digest,
         sequence=sequence,
-        store_no="54645",
-        buyer_id="1234",
+        store_no=store,
+        buyer_id=buyer,
         reason="out of stock" if kind is Kind.CANCELLED else None,
         cashback=Decimal(cashback) if earns else None,
         is_negative=negative,
@@ -67,8 +76,12 @@ def message(
         topic_id=topic_id,
         partition=partition,
         offset=offset,
-        timestamp_ms=(NOON_NS + at_ns) // 1_000_000,
+        timestamp_ms=(NOON_NS + at_ns) // 1_000_000
+        if timestamp_ms is None
+        else NOON_NS // 1_000_000 + timestamp_ms,
         replay=replay,
+        origin=origin,
+        is_implausible=implausible,
         body=said.encode(),
     )
 
@@ -94,17 +107,35 @@ class History:
 
     def __init__(self, *arrivals: Message, policy: Policy = DEFAULT_POLICY) -> None:
         self.order = Order(ORDER_ID)
-        self.events: list[OrderEvent] = []
+        self.events: list[MessageEvent] = []
+        self.stream: list[OrderEvent] = []
+        """The same, with what people decided."""
         self._policy = policy
         for arrival in arrivals:
             self.tell(arrival)
 
-    def tell(self, arrival: Message) -> tuple[OrderEvent, ...]:
+    def tell(self, arrival: Message) -> tuple[MessageEvent, ...]:
         """The events that follow from one more message."""
         events = decide(self.order, arrival, now_ns=NOW_NS, policy=self._policy)
-        self.order = fold(self.order, events) or self.order
-        self.events += events
+        self._add(events)
         return events
+
+    def settle(self) -> tuple[OrderEvent, ...]:
+        """A person settles all doubts."""
+        events = settle(self.order, BY, now_ns=NOW_NS)
+        self._add(events)
+        return events
+
+    def release(self, numbers: tuple[int, int] | None = None) -> tuple[OrderEvent, ...]:
+        """A person gives up what held messages wait for."""
+        events = release(self.order, BY, now_ns=NOW_NS, numbers=numbers, policy=self._policy)
+        self._add(events)
+        return events
+
+    def _add(self, events: Sequence[OrderEvent]) -> None:
+        self.order = fold(self.order, events) or self.order
+        self.stream += events
+        self.events += [event for event in events if isinstance(event, MessageEvent)]
 
     @property
     def outcome(self) -> tuple[str, Decimal | None]:

@@ -12,7 +12,7 @@ from adapters.kafka.records import Headers, Record
 from adapters.postgres.codec import EventMapper
 from adapters.postgres.queries import OrderRecord
 from adapters.web.order_view import order_view
-from domain.events import OrderEvent
+from domain.events import MessageEvent
 from domain.exact_json import loads
 from domain.messages import Kind, Message
 from projections.feed import Recorded
@@ -88,7 +88,7 @@ def test_the_third_party_is_told_the_same_in_every_mode(form: str) -> None:
     assert seen["items"] == expected["items"]
 
 
-def _call(events: list[OrderEvent]) -> Any:
+def _call(events: list[MessageEvent]) -> Any:
     (call,) = intended_calls([Recorded(1, each) for each in events])
     return call
 

@@ -14,9 +14,15 @@ from adapters.postgres.codec import EventMapper
 from domain.events import (
     CashbackCancelled,
     CashbackCompleted,
+    CashbackCorrected,
     CashbackCreated,
     CashbackUpdated,
+    CorrectionNotNeeded,
+    CreateGivenUp,
     Doubt,
+    DoubtSettled,
+    GapAccepted,
+    MessageEvent,
     MessageHeld,
     MessageRejected,
     OrderEvent,
@@ -26,7 +32,7 @@ from domain.events import (
     WaitsFor,
     type_of_topic,
 )
-from domain.messages import Kind, Message
+from domain.messages import Kind, Message, Origin
 from domain.order import fold
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -81,6 +87,23 @@ def about(message: Message, version: int, **more: Any) -> dict[str, Any]:
     } | more
 
 
+def by_a_person(version: int, **more: Any) -> dict[str, Any]:
+    return {
+        "originator_id": STREAM,
+        "originator_version": version,
+        "recorded_at_ns": 1_740_749_767_000_000_001,
+        "decided_by": "Zoë",
+        "reason": "asked the shop\nby phone",
+    } | more
+
+
+REPUBLISHED = replace(
+    CREATED_MESSAGE,
+    replay="r-2",
+    origin=Origin("old-topic", "topic-0", 1, 7, 1_740_749_766_027),
+    key='"24323523"',
+    is_implausible=True,
+)
 NEGATIVE = replace(CREATED_MESSAGE, is_negative=True, cashback=Decimal("-0.50"))
 VERSION_1: dict[str, OrderEvent] = {
     "cashback-created": CashbackCreated(**about(CREATED_MESSAGE, 1, stated_at_ns=5, cashback=Decimal("6.00"))),
@@ -95,6 +118,21 @@ VERSION_1: dict[str, OrderEvent] = {
         **about(NEGATIVE, 7, refusal=Refusal.ENDED_TWICE, against_version=4, doubt=Doubt.CONFLICT)
     ),
     "repeat-seen-elsewhere": RepeatSeenElsewhere(**about(CREATED_MESSAGE, 8)),
+    "cashback-corrected": CashbackCorrected(
+        **about(
+            REPUBLISHED,
+            9,
+            stated_at_ns=9,
+            cashback=Decimal("1.50"),
+            doubt=Doubt.UNCERTAIN_ORDER,
+            further_doubts=(Doubt.IMPLAUSIBLE_AMOUNT,),
+            at_stake=Decimal("-4.50"),
+        )
+    ),
+    "correction-not-needed": CorrectionNotNeeded(**about(END_MESSAGE, 10)),
+    "doubt-settled": DoubtSettled(**by_a_person(11, settled=((Doubt.LATE, 7), (Doubt.CONFLICT, 9)))),
+    "gap-accepted": GapAccepted(**by_a_person(12, first=4, last=6)),
+    "create-given-up": CreateGivenUp(**by_a_person(13)),
 }
 
 
@@ -125,12 +163,15 @@ def test_a_sample_of_version_1_is_read_as_it_was_meant(topic: str) -> None:
 def test_what_was_not_written_has_the_default_that_it_had_when_it_was_written() -> None:
     """A default may never change: stored events rely on it."""
     found = mapper.to_domain_event(sample("message-held.v1"))
-    assert (found.held_version, found.doubt) == (None, None)
+    assert isinstance(found, MessageEvent)
+    assert (found.held_version, found.doubt, found.further_doubts, found.at_stake) == (None, None, (), None)
     said = found.message
     assert (said.sequence, said.store_no, said.buyer_id, said.cashback, said.timestamp_ms) == (None,) * 5
-    assert (said.is_negative, said.headers) == (False, ())
-    created = mapper.to_domain_event(sample("cashback-created.v1")).message
-    assert (created.reason, created.replay) == (None, None)
+    assert (said.is_negative, said.is_implausible, said.headers) == (False, False, ())
+    created = mapper.to_domain_event(sample("cashback-created.v1"))
+    assert isinstance(created, MessageEvent)
+    said = created.message
+    assert (said.reason, said.replay, said.origin, said.key) == (None, None, None, None)
     rejected = MessageRejected(**about(END_MESSAGE, 1, refusal=Refusal.LATE))
     assert rejected.against_version is None
 
@@ -155,9 +196,13 @@ def test_an_event_is_stored_in_the_form_of_the_samples(topic: str) -> None:
 def test_enumerations_are_stored_by_words_that_never_change() -> None:
     """They are in the stored events."""
     assert {each.value for each in Refusal} == {
-        *("created_twice", "after_end", "late", "ended_twice", "conflict", "sequence_taken", "negative_cashback")
+        *("created_twice", "after_end", "late", "ended_twice", "conflict", "sequence_taken", "negative_cashback"),
+        "buyer_changed",
     }
-    assert {each.value for each in Doubt} == {"late", "conflict", "uncertain_order"}
+    assert {each.value for each in Doubt} == {
+        *("late", "conflict", "uncertain_order", "after_end", "created_twice", "buyer_changed"),
+        *("negative_cashback", "implausible_amount"),
+    }
     assert {each.value for each in WaitsFor} == {"create", "sequence"}
     assert {each.value for each in Kind} == {"CREATED", "UPDATED", "CANCELLED", "COMPLETED"}
 

@@ -11,8 +11,8 @@ from domain.events import (
     CashbackCreated,
     CashbackUpdated,
     Doubt,
+    MessageEvent,
     MessageRejected,
-    OrderEvent,
     Refusal,
 )
 from domain.identifiers import stream_id
@@ -38,7 +38,7 @@ LIFECYCLE = [
 ]
 
 
-def rejection(events: tuple[OrderEvent, ...]) -> MessageRejected:
+def rejection(events: tuple[MessageEvent, ...]) -> MessageRejected:
     (event,) = events
     assert isinstance(event, MessageRejected)
     return event
@@ -85,10 +85,30 @@ def test_a_repeat_of_a_superseded_message_changes_nothing() -> None:
     assert history.tell(old) == ()
 
 
-def test_a_repeat_under_another_ce_id_changes_nothing() -> None:
-    """The content says that it is the same message, whatever the publisher calls the copy."""
+@pytest.mark.parametrize(("first", "second"), [(None, "a"), ("a", None), ("a", "a")])
+def test_a_copy_that_lacks_an_identity_is_a_repeat(first: str | None, second: str | None) -> None:
+    """The content says that it is the same message; nothing says that it isn't."""
+    history = History(created(ce_id=first))
+    assert history.tell(created(ce_id=second, offset=1)) == ()
+
+
+def test_the_same_content_under_another_identity_of_its_own_is_another_message() -> None:
+    """A, then B, then A again: what the publisher names apart is apart, and the last one counts."""
+    a, b = updated(at_ns=1, cashback="3", ce_id="a"), updated(at_ns=1, transaction="b", cashback="4", ce_id="b")
+    again = replace(a, identity="c", offset=3)
+    history = History(created(), replace(a, offset=1), replace(b, offset=2), again)
+    assert kinds_of(history.events) == ["cashback-created", *["cashback-updated"] * 3]
+    assert history.outcome == ("PENDING", Decimal(3))
+    assert len({effect.key for effect in history.effects}) == 4
+    assert history.tell(again) == ()
+    assert history.order.doubts == frozenset()
+
+
+def test_a_create_that_is_published_twice_under_two_identities_is_harmless() -> None:
+    """The same again changes nothing, on whatever partition: refused, without a doubt."""
     history = History(created(ce_id="a"))
-    assert history.tell(created(ce_id="b", offset=1)) == ()
+    event = rejection(history.tell(created(ce_id="b", partition=1)))
+    assert (event.refusal, event.doubt) == (Refusal.CREATED_TWICE, None)
 
 
 @pytest.mark.parametrize("copied", [1, 3])
@@ -212,7 +232,8 @@ def test_a_negative_cashback_is_rejected_in_any_state(
     history = History(*beginning)
     before = history.order
     event = rejection(history.tell(kind_of_message(at_ns=7, offset=7, cashback="-1", negative=True)))
-    assert (event.refusal, event.doubt, event.against_version) == (Refusal.NEGATIVE_CASHBACK, None, None)
+    assert (event.refusal, event.against_version) == (Refusal.NEGATIVE_CASHBACK, None)
+    assert event.doubt is Doubt.NEGATIVE_CASHBACK
     assert history.order.stage == before.stage
     assert history.order.held == before.held
 
@@ -242,11 +263,11 @@ def test_an_event_tells_what_was_decided_about_which_message_and_when() -> None:
 
 
 def test_the_terms_are_those_of_the_create() -> None:
-    """Store and buyer are taken from the CREATED, and updates leave them."""
-    stranger = replace(updated(at_ns=1, offset=1), store_no="1", buyer_id="2")
-    terms = History(created(), stranger).order.terms
+    """The buyer is the one of the CREATED; the store is where the last update says."""
+    moved = updated(at_ns=1, offset=1, store="1")
+    terms = History(created(), moved).order.terms
     assert terms is not None
-    assert (terms.store_no, terms.buyer_id) == ("54645", "1234")
+    assert (terms.store_no, terms.buyer_id) == ("1", "1234")
     assert terms.update is not None
     assert (terms.created.version, terms.update.version) == (1, 2)
 
@@ -274,7 +295,7 @@ def test_folding_a_stream_needs_nothing_but_the_stream() -> None:
 def test_an_event_without_a_rule_is_an_error() -> None:
     """A new kind of event can't be forgotten in `evolve` without a word."""
 
-    class Novelty(OrderEvent, frozen=True, kw_only=True):
+    class Novelty(MessageEvent, frozen=True, kw_only=True):
         TOPIC = "novelty"
 
     event = Novelty(

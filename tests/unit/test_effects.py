@@ -16,16 +16,13 @@ LIFECYCLE = [
 
 
 def test_each_accepted_event_asks_for_one_call() -> None:
-    """Create, updates, end, in the order of the stream; the key is a function of stream and version."""
+    """Create, updates, end, in the order of the stream; the key is a function of order, call and message."""
     history = History(*LIFECYCLE)
+    kinds = [EffectKind.CREATE, EffectKind.UPDATE, EffectKind.UPDATE, EffectKind.COMPLETE]
+    stream = stream_id(ORDER_ID)
     assert history.effects == [
-        Effect(EffectKind.CREATE, stream_id(ORDER_ID), 1),
-        Effect(EffectKind.UPDATE, stream_id(ORDER_ID), 2),
-        Effect(EffectKind.UPDATE, stream_id(ORDER_ID), 3),
-        Effect(EffectKind.COMPLETE, stream_id(ORDER_ID), 4),
-    ]
-    assert [effect.key for effect in history.effects] == [
-        idempotency_key(stream_id(ORDER_ID), n) for n in (1, 2, 3, 4)
+        Effect(kind, stream, version, idempotency_key(stream, kind, said))
+        for version, (kind, said) in enumerate(zip(kinds, LIFECYCLE, strict=True), 1)
     ]
     (cancel,) = History(created(), cancelled(at_ns=1, offset=1)).effects[1:]
     assert cancel.kind is EffectKind.CANCEL
@@ -42,9 +39,17 @@ def test_no_other_event_asks_for_a_call() -> None:
         "waits_for": "create",
         "superseded_by_version": 1,
         "refusal": Refusal.LATE,
+        "decided_by": "support",
+        "reason": "asked the shop",
+        "settled": (),
+        "first": 2,
+        "last": 3,
     }
     quiet = {topic for topic in type_of_topic if not topic.startswith("cashback-")}
-    assert quiet == {"message-held", "update-superseded", "message-rejected", "repeat-seen-elsewhere"}
+    assert quiet == {
+        *("message-held", "update-superseded", "message-rejected", "repeat-seen-elsewhere"),
+        *("correction-not-needed", "doubt-settled", "gap-accepted", "create-given-up"),
+    }
     for topic in quiet:
         event_type = type_of_topic[topic]
         known = {name: fields[name] for name in event_type.__struct_fields__ if name in fields}

@@ -5,7 +5,7 @@ from itertools import product as pairs
 
 import pytest
 
-from domain.events import CashbackCompleted, Doubt, MessageHeld, MessageRejected, OrderEvent, Refusal, WaitsFor
+from domain.events import CashbackCompleted, Doubt, MessageEvent, MessageHeld, MessageRejected, Refusal, WaitsFor
 from domain.lifecycle import TRANSITIONS, Status, Step
 from domain.messages import Kind, Message
 from tests.support.messages import SECOND_NS, History, cancelled, completed, created, kinds_of, message, updated
@@ -44,12 +44,12 @@ STATUS_AFTER = {
 }
 
 
-def only(events: tuple[OrderEvent, ...]) -> OrderEvent:
+def only(events: tuple[MessageEvent, ...]) -> MessageEvent:
     assert len(events) == 1
     return events[0]
 
 
-def rejection(events: tuple[OrderEvent, ...]) -> MessageRejected:
+def rejection(events: tuple[MessageEvent, ...]) -> MessageRejected:
     event = only(events)
     assert isinstance(event, MessageRejected)
     return event
@@ -64,15 +64,16 @@ def test_the_table_says_something_about_every_state_and_kind() -> None:
 
 @pytest.mark.parametrize(("status", "kind"), list(TABLE))
 def test_a_kind_in_a_state_is_decided_as_the_table_says(status: Status, kind: Kind) -> None:
-    """One event of the expected name and refusal; a message in good order raises no doubt."""
+    """One event of the expected name and refusal; a doubt only if the message would have changed the order."""
     history = History(*BEGINNINGS[status])
     assert history.order.status == status
     event = only(history.tell(message(kind, at_ns=10, offset=10)))
     topic, refusal = TABLE[status, kind]
     assert topic == event.TOPIC
     assert getattr(event, "refusal", None) == refusal
-    assert event.doubt is None
-    assert history.order.doubts == frozenset()
+    changes = {(Status.COMPLETED, Kind.CANCELLED), (Status.CANCELLED, Kind.COMPLETED)}
+    assert event.doubt == (Doubt.AFTER_END if (status, kind) in changes else None)
+    assert history.order.doubts == ({event.doubt} if event.doubt else frozenset())
     assert history.order.status == STATUS_AFTER.get(topic, status)
 
 
@@ -148,7 +149,7 @@ def test_an_order_may_end_at_the_instant_of_its_create() -> None:
 def test_a_second_end_is_doubtful_only_if_the_other_one_may_have_been_first(
     first: Kind, second: Kind, gap_seconds: int, *, is_near: bool
 ) -> None:
-    """Two ends of one kind come to the same; of two kinds, the later one must surely be the later one."""
+    """Two ends of one kind come to the same; of two kinds, one is refused that would change the order."""
     history = History(created(), message(first, at_ns=1000 * SECOND_NS, offset=1))
     event = rejection(
         history.tell(message(second, at_ns=(1000 + gap_seconds) * SECOND_NS, partition=1, transaction="x"))
@@ -156,8 +157,8 @@ def test_a_second_end_is_doubtful_only_if_the_other_one_may_have_been_first(
     assert event.refusal is Refusal.ENDED_TWICE
     assert event.against_version == 2
     surely_after = gap_seconds > 0 and not is_near
-    expected = None if first is second or surely_after else Doubt.UNCERTAIN_ORDER
-    assert event.doubt == expected
+    expected = Doubt.AFTER_END if surely_after else Doubt.UNCERTAIN_ORDER
+    assert event.doubt == (None if first is second else expected)
 
 
 @pytest.mark.parametrize(("gap_seconds", "doubt"), [(-61, True), (-1, True), (0, True), (60, True), (61, False)])

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from domain.decision import Policy
-from domain.events import CashbackCompleted, Doubt, MessageHeld, MessageRejected, OrderEvent, Refusal, WaitsFor
+from domain.events import CashbackCompleted, Doubt, MessageEvent, MessageHeld, MessageRejected, Refusal, WaitsFor
 from domain.lifecycle import Status
 from domain.messages import Kind, Message
 from tests.support.messages import History, cancelled, completed, created, kinds_of, message, updated
@@ -26,7 +26,7 @@ def told(*arrivals: Message) -> History:
     return History(*arrivals, policy=POLICY)
 
 
-def rejection(events: tuple[OrderEvent, ...]) -> MessageRejected:
+def rejection(events: tuple[MessageEvent, ...]) -> MessageRejected:
     event = events[0]
     assert isinstance(event, MessageRejected)
     return event
@@ -80,7 +80,7 @@ def test_a_waiting_update_goes_before_the_end_unless_it_surely_came_after(
     else:
         assert kinds_of(events) == ["cashback-created", "cashback-completed", "message-rejected"]
         assert events[2].held_version == 2
-    assert history.order.doubts == frozenset()
+    assert history.order.doubts == (frozenset() if is_before else {Doubt.AFTER_END})
 
 
 def test_several_waiting_updates_go_before_the_end_in_their_own_order() -> None:
@@ -188,25 +188,25 @@ def test_a_rejected_message_uses_its_number_up() -> None:
     assert kinds_of(history.events) == ["cashback-created", "message-rejected", "cashback-updated"]
 
 
-def test_a_known_message_under_a_new_number_fills_that_number() -> None:
-    """It says nothing new, but nothing else will ever fill the number: a contradiction, and the rest flows on."""
+def test_the_same_content_under_a_new_number_is_another_message() -> None:
+    """Two numbers are two facts, whatever else they share: it counts, and the rest flows on."""
     history = told(*STAMPED[:2])
     again = replace(STAMPED[1], sequence=3)
-    event = rejection(history.tell(again))
-    assert (event.refusal, event.doubt) == (Refusal.CONFLICT, Doubt.CONFLICT)
+    assert kinds_of(history.tell(again)) == ["cashback-updated"]
     assert history.order.last_sequence == 3
+    assert history.order.doubts == frozenset()
     assert history.tell(again) == ()
     assert kinds_of(history.tell(completed(at_ns=1, sequence=4))) == ["cashback-completed"]
 
 
-def test_a_known_message_under_a_number_that_is_not_next_waits_for_its_turn() -> None:
-    """Held once under the new number, then rejected, and what followed flows on."""
+def test_the_same_content_under_a_number_that_is_not_next_waits_for_its_turn() -> None:
+    """Held once under the new number, then accepted, and what followed flows on."""
     history = told(*STAMPED[:2], completed(at_ns=1, sequence=5))
     again = replace(STAMPED[1], sequence=4)
     assert kinds_of(history.tell(again)) == ["message-held"]
     assert history.tell(again) == ()
     events = history.tell(STAMPED[2])
-    assert kinds_of(events) == ["cashback-updated", "message-rejected", "cashback-completed"]
+    assert kinds_of(events) == ["cashback-updated", "cashback-updated", "cashback-completed"]
     assert history.order.held == ()
 
 
@@ -216,11 +216,27 @@ def test_a_held_message_again_under_its_own_number_changes_nothing() -> None:
     assert history.tell(replace(STAMPED[3], partition=4)) == ()
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_a_known_message_under_a_number_that_is_gone_changes_nothing(number: int) -> None:
+def test_a_known_message_under_its_own_number_changes_nothing() -> None:
     """The number is filled already: there is nothing left to say."""
     history = told(*STAMPED[:2])
-    assert history.tell(replace(STAMPED[1], sequence=number)) == ()
+    assert history.tell(replace(STAMPED[1], offset=7)) == ()
+
+
+def test_a_known_message_under_the_number_of_another_is_refused() -> None:
+    """Two facts can't have one number: the first stands, and a person must look."""
+    history = told(*STAMPED[:2])
+    event = rejection(history.tell(replace(STAMPED[1], sequence=1)))
+    assert (event.refusal, event.doubt) == (Refusal.SEQUENCE_TAKEN, Doubt.CONFLICT)
+
+
+def test_a_known_message_without_a_number_fills_one_that_nothing_else_can_fill() -> None:
+    """It counted when it came without a number: a contradiction, and what follows flows on."""
+    history = told(*(replace(each, sequence=None) for each in STAMPED[:2]))
+    again = replace(STAMPED[1], sequence=3)
+    event = rejection(history.tell(again))
+    assert (event.refusal, event.doubt) == (Refusal.CONFLICT, Doubt.CONFLICT)
+    assert history.tell(again) == ()
+    assert kinds_of(history.tell(completed(at_ns=1, sequence=4))) == ["cashback-completed"]
 
 
 def test_a_known_message_without_a_number_changes_nothing_where_it_had_one() -> None:
@@ -320,8 +336,9 @@ def test_a_create_releases_what_waited_for_it_before_the_next_number() -> None:
 
 def test_a_held_message_that_contradicts_one_before_it_is_rejected_in_its_turn() -> None:
     """Its number is used up, and the contradiction is shown."""
+    bare = updated(at_ns=500, offset=1)
     twin = updated(at_ns=500, sequence=3, cashback="7")
-    history = told(STAMPED[0], STAMPED[1], updated(at_ns=800, sequence=4), twin)
+    history = told(created(), bare, updated(at_ns=8000, sequence=4), twin)
     assert isinstance(history.events[-2], MessageRejected)
     assert kinds_of(history.events)[-2:] == ["message-rejected", "cashback-updated"]
     assert history.order.doubts == {Doubt.CONFLICT}

@@ -6,11 +6,11 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
-from domain.decision import DEFAULT_POLICY, Policy, order_key
-from domain.events import CashbackUpdated, Doubt, MessageRejected, OrderEvent, Refusal, UpdateSuperseded
+from domain.decision import DEFAULT_POLICY, Policy
+from domain.events import CashbackUpdated, Doubt, MessageEvent, MessageRejected, Refusal, UpdateSuperseded
 from domain.lifecycle import Status
 from domain.messages import Kind, Message, Place
-from domain.order import Standing
+from domain.order import Standing, order_key
 from tests.support.messages import (
     NOON_NS,
     ORDER_ID,
@@ -32,7 +32,7 @@ def told(*arrivals: Message) -> History:
     return History(*arrivals, policy=POLICY)
 
 
-def last(history: History) -> OrderEvent:
+def last(history: History) -> MessageEvent:
     return history.events[-1]
 
 
@@ -187,11 +187,13 @@ def test_an_update_that_arrives_after_the_end_is_late_unless_it_surely_happened_
 
 
 def test_an_update_at_a_later_offset_than_the_end_is_not_late_whatever_its_date() -> None:
-    """On the end's own partition the offset tells that it was published after it."""
-    history = told(created(), completed(at_ns=5000, offset=1), updated(at_ns=10, offset=2))
-    event = last(history)
-    assert isinstance(event, MessageRejected)
-    assert (event.refusal, event.doubt) == (Refusal.AFTER_END, None)
+    """On the end's own partition the offset tells that it was published after it; a date that says otherwise by
+    more than clocks differ leaves a doubt."""
+    for distance_ns, doubt in ((TOLERANCE_NS, None), (TOLERANCE_NS + 1, Doubt.UNCERTAIN_ORDER)):
+        update = updated(at_ns=5000 - distance_ns, offset=2)
+        event = last(told(created(), completed(at_ns=5000, offset=1), update))
+        assert isinstance(event, MessageRejected)
+        assert (event.refusal, event.doubt) == (Refusal.AFTER_END, doubt)
 
 
 @pytest.mark.parametrize(
@@ -253,11 +255,11 @@ def test_standings_of_one_instant_are_sorted_by_kind_then_place_then_content() -
     """CREATED < UPDATED < the end, so that a story told in this order is a legal one; the time comes before all."""
 
     def standing(kind: Kind, at_ns: int = 5, lane: str = "a", offset: int = 1, digest: str = "d") -> Standing:
-        return Standing(kind, Place(lane, offset), at_ns, digest, 0)
+        return Standing(kind, Place(lane, offset), at_ns, digest, 0, at_ns)
 
     in_order = [
         standing(Kind.COMPLETED, at_ns=4),
-        Standing(Kind.CREATED, None, 5, "d", 0),
+        Standing(Kind.CREATED, None, 5, "d", 0, 5),
         standing(Kind.CREATED),
         standing(Kind.UPDATED),
         standing(Kind.UPDATED, digest="e"),
@@ -293,5 +295,5 @@ def test_the_doubts_of_an_order_add_up() -> None:
         completed(at_ns=5000, offset=3),
         updated(at_ns=4000, partition=2),
     )
-    assert history.order.doubts == set(Doubt)
+    assert history.order.doubts == {Doubt.LATE, Doubt.CONFLICT, Doubt.UNCERTAIN_ORDER}
     assert history.order.order_id == ORDER_ID
