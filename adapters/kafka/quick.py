@@ -15,7 +15,7 @@ from adapters.kafka.wire import ITEMS, MAX_REASON_LENGTH, MAX_TEXT_LENGTH, Facts
 from adapters.structs import make_ready
 from domain.identifiers import MAX_ORDER_ID
 from domain.messages import Kind
-from domain.money import item_cashback
+from domain.money import DEFAULT_TILL
 
 _Text = Annotated[str, Meta(max_length=MAX_TEXT_LENGTH)]
 # Well within what money.py calculates with. An int counts as the Decimal that it becomes in the first calculation.
@@ -76,7 +76,7 @@ def quick_facts(kind: Kind, payload: dict[str, Any]) -> Facts | None:
         product = item.product_item
         if not product.quantity:
             return None
-        cashbacks.append(item_cashback(product.original_price, product.quantity, product.final_total_price))
+        cashbacks.append(DEFAULT_TILL.item_cashback(product.original_price, product.quantity, product.final_total_price))
     return Facts(
         terms.order_id,
         terms.transaction_id,

@@ -13,7 +13,7 @@ from pydantic.config import JsonDict
 
 from domain.identifiers import MAX_ORDER_ID
 from domain.messages import Kind
-from domain.money import check_amount, item_cashback
+from domain.money import DEFAULT_TILL, check_amount
 
 MAX_TEXT_LENGTH: Final = 256
 """Characters in an id, a store number or a transaction id; a longer one can't be indexed."""
@@ -122,7 +122,7 @@ class Updated(_Payload):
     def facts(self) -> Facts:
         products = (item.product_item for item in self.items)
         cashbacks = tuple(
-            item_cashback(each.original_price, each.quantity, each.final_total_price) for each in products
+            DEFAULT_TILL.item_cashback(each.original_price, each.quantity, each.final_total_price) for each in products
         )
         return Facts(
             self.order_id, self.transaction_id, self.transaction_date, self.store_no, self.buyer_id, None, cashbacks
