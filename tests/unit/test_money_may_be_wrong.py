@@ -1,4 +1,4 @@
-"""Never silently wrong: what is refused or uncertain leaves a doubt with the money at stake, each case as it was seen.
+"""Never silently wrong: what is refused or uncertain leaves a doubt with the money at stake; cases that were seen.
 
 One partition, unstamped, unless it says otherwise.
 """
