@@ -7,6 +7,8 @@ The rules are those of contract.md, section 4. What it leaves open is decided so
   first API froze refusals too; its second judges them anew. The key stays bound to the refused call's body.
 - Calls that never were judged (injected faults, wrong shape, wrong token) leave their key unused.
 - A completion of another amount than the pending one is refused (409 "amount_mismatch").
+- A correction is taken for a completed order only, any number of times. It sets the amount and books the
+  difference, up or down: it is no second credit.
 - A call with an older transactionDate is a violation, but it is applied if its order's state allows it.
 - A second completion, or a create of an order that was created before and not cancelled, is a `second_credit`;
   every other call on an unknown or ended order is an `illegal_call`. Repeats with the applied call's key are
@@ -189,7 +191,9 @@ class Books:
             dates = f"{request.transaction_date} after {order.last_transaction_date}"
             self._violated("wrong_order", call, f"{operation} of {dates}")
         attempt = f"{operation} of a {order.status.lower()} order"
-        if order.status != "PENDING":
+        if operation is Operation.CORRECT and order.status == "COMPLETED":
+            return None
+        if order.status != "PENDING" or operation is Operation.CORRECT:
             pays_again = order.status == "COMPLETED" and operation in {Operation.CREATE, Operation.COMPLETE}
             self._violated("second_credit" if pays_again else "illegal_call", call, attempt)
             return refusal(409, "illegal_state", attempt)
@@ -260,7 +264,9 @@ class Books:
             kind, detail, call_number = record["violation"], record["detail"], record["call"]
             self._note(Violation(kind, record["orderId"], detail, record["timeNs"], call_number))
             return
-        order = order_from(record["answer"], record["buyerId"], record["storeNo"])
+        answer = record["answer"]
+        before = self.ledger.get(answer["orderId"])
+        order = order_from(answer, record["buyerId"], record["storeNo"], before)
         self.ledger.put(order)
         self._count(order.order_id)
         use = _KeyUse(bytes.fromhex(record["digest"]), _said(record["status"], order), self._clock_ns())

@@ -74,12 +74,14 @@ def violations_list(books: Books) -> dict[str, Any]:
 
 
 def _order_row(books: Books, order: Order) -> dict[str, Any]:
+    """A corrected order is shown with what was booked for it, the credit first."""
     return {
         **order.answer(),
         "buyerId": order.buyer_id,
         "storeNo": order.store_no,
         "calls": books.calls_by_order.get(order.order_id, 0),
         "credits": order.credits,
+        **({"bookings": order.bookings} if len(order.bookings) > 1 else {}),
     }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal, Inexact, InvalidOperation
+from functools import reduce
 from typing import Any, Literal, assert_never
 
 from sandbox.third_party_requests import CashbackRequest, Operation, parse_instant_ns
@@ -16,7 +17,8 @@ _exact = Context(prec=400, traps=[Inexact, InvalidOperation])
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A cancelled order keeps the amount that it had. `credits` counts applied completions."""
+    """A cancelled order keeps the amount that it had. `credits` counts applied completions; `bookings` are what was
+    booked for it: its credit, and with each correction the difference. Their sum is what the buyer has."""
 
     order_id: int
     status: Status
@@ -26,6 +28,7 @@ class Order:
     last_transaction_date: str
     last_instant_ns: int
     credits: int = 0
+    bookings: tuple[Decimal, ...] = ()
 
     def answer(self) -> dict[str, Any]:
         """What a lookup says, and every applied call (contract.md, section 2)."""
@@ -54,25 +57,49 @@ def order_after(order: Order | None, request: CashbackRequest) -> Order:
         case Operation.COMPLETE:
             assert order is not None
             return replace(
-                order, status="COMPLETED", credits=1, last_transaction_date=date, last_instant_ns=instant_ns
+                order,
+                status="COMPLETED",
+                credits=1,
+                bookings=(order.amount,),
+                last_transaction_date=date,
+                last_instant_ns=instant_ns,
+            )
+        case Operation.CORRECT:
+            assert order is not None
+            assert request.amount is not None
+            return replace(
+                order,
+                amount=request.amount,
+                bookings=(*order.bookings, _exact.subtract(request.amount, order.amount)),
+                last_transaction_date=date,
+                last_instant_ns=instant_ns,
             )
         case _:
             assert_never(request.operation)
 
 
-def order_from(answer: dict[str, Any], buyer_id: str, store_no: str) -> Order:
-    """The inverse of `Order.answer`."""
-    date = answer["lastTransactionDate"]
+def order_from(answer: dict[str, Any], buyer_id: str, store_no: str, before: Order | None) -> Order:
+    """The inverse of `Order.answer`; `before` is the order as it was before that answer."""
+    date, amount = answer["lastTransactionDate"], Decimal(answer["cashbackAmount"])
+    bookings: tuple[Decimal, ...] = ()
+    if answer["status"] == "COMPLETED":
+        booked = before.bookings if before is not None else ()
+        bookings = (*booked, _exact.subtract(amount, _sum(booked)))
     return Order(
         order_id=answer["orderId"],
         status=answer["status"],
-        amount=Decimal(answer["cashbackAmount"]),
+        amount=amount,
         buyer_id=buyer_id,
         store_no=store_no,
         last_transaction_date=date,
         last_instant_ns=parse_instant_ns(date),
         credits=int(answer["status"] == "COMPLETED"),
+        bookings=bookings,
     )
+
+
+def _sum(amounts: Iterable[Decimal]) -> Decimal:
+    return reduce(_exact.add, amounts, Decimal(0))
 
 
 class Ledger:

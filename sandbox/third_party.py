@@ -45,6 +45,7 @@ def create_app(books: Books, *, token: str | None = None) -> Starlette:
             Route(order, call(None), methods=["GET"]),
             Route(order + "/cancel", call(Operation.CANCEL), methods=["POST"]),
             Route(order + "/complete", call(Operation.COMPLETE), methods=["POST"]),
+            Route(order + "/correct", call(Operation.CORRECT), methods=["POST"]),
             Route("/_sandbox/orders", view.orders, methods=["GET"]),
             Route("/_sandbox/calls", view.calls, methods=["GET"]),
             Route("/_sandbox/violations", view.violations, methods=["GET"]),

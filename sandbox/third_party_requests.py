@@ -36,6 +36,7 @@ class Operation(StrEnum):
     UPDATE = "update"
     CANCEL = "cancel"
     COMPLETE = "complete"
+    CORRECT = "correct"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,14 @@ class _Complete(msgspec.Struct, rename="camel", forbid_unknown_fields=True, froz
     cashback_amount: Any
 
 
+class _Correct(msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=True):
+    order_id: OrderId
+    transaction_id: str
+    transaction_date: str
+    cashback_amount: Any
+    reason: str
+
+
 def _canonical_number(text: str) -> int | Decimal:
     """6.0, 6.00 and 6 are one number; past 10,000 digits differences are no longer seen."""
     number = Decimal(text).normalize(_CANONICAL_DIGITS)
@@ -85,6 +94,7 @@ def _canonical_number(text: str) -> int | Decimal:
 _change = msgspec.json.Decoder(_Change, float_hook=Decimal)
 _cancel = msgspec.json.Decoder(_Cancel, float_hook=Decimal)
 _complete = msgspec.json.Decoder(_Complete, float_hook=Decimal)
+_correct = msgspec.json.Decoder(_Correct, float_hook=Decimal)
 _anything = msgspec.json.Decoder(float_hook=_canonical_number)
 _sorted = msgspec.json.Encoder(order="sorted", decimal_format="number")
 
@@ -110,7 +120,7 @@ def parse(operation: Operation, path_order_id: int | None, body: bytes) -> Cashb
 
 
 def _parse(operation: Operation, body: bytes) -> CashbackRequest:
-    said: _Change | _Cancel | _Complete
+    said: _Change | _Cancel | _Complete | _Correct
     amount = store_no = buyer_id = None
     match operation:
         case Operation.CREATE | Operation.UPDATE:
@@ -120,6 +130,9 @@ def _parse(operation: Operation, body: bytes) -> CashbackRequest:
             said = _cancel.decode(body)
         case Operation.COMPLETE:
             said = _complete.decode(body)
+            amount = _amount(said.cashback_amount)
+        case Operation.CORRECT:
+            said = _correct.decode(body)
             amount = _amount(said.cashback_amount)
         case _:
             assert_never(operation)

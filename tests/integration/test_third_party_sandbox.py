@@ -65,6 +65,19 @@ class TestAnswers:
         assert (totals["creditedAmount"], totals["calls"], totals["violations"]) == (6, 4, 1)
         assert third_party.show("orders")["totals"] == totals
 
+    def test_a_correction_changes_what_was_credited(self, third_party: ThirdParty) -> None:
+        """Of a completed order only; what was booked is shown, and nothing is complained of."""
+        third_party.call("create")
+        refused = third_party.call("correct", amount="2.50")
+        assert (refused.status_code, refused.json()["code"]) == (409, "illegal_state")
+        third_party.call("complete")
+        assert third_party.call("correct", amount="2.50").status_code == 200
+        assert third_party.lookup()["cashbackAmount"] == Decimal("2.50")
+        [row] = third_party.show("orders")["orders"]
+        assert (row["credits"], row["bookings"]) == (1, [6, Decimal("-3.50")])
+        assert third_party.show("totals")["creditedAmount"] == Decimal("2.50")
+        assert third_party.violations() == ["illegal_call"]
+
     def test_a_repeat_is_told_from_a_first_answer_by_its_header(self, third_party: ThirdParty) -> None:
         """Also when its JSON is written otherwise; another body is refused."""
         first = third_party.call("create", key="one")

@@ -91,7 +91,9 @@ def request(what: str, order_id: int = ORDER, amount: str = "6") -> tuple[str, s
     path = f"/v1/cashbacks/{order_id}"
     if what != "cancel":
         body["cashbackAmount"] = Decimal(amount)
-    if what in {"cancel", "complete"}:
+    if what == "correct":
+        body["reason"] = "updated after completion"
+    if what in {"cancel", "complete", "correct"}:
         return "POST", f"{path}/{what}", dumps(body)
     body |= {"storeNo": "54645", "buyerId": "1234", "items": [{"quantity": Decimal("1.250"), "vatRate": 1}]}
     return ("POST", "/v1/cashbacks", dumps(body)) if what == "create" else ("PUT", path, dumps(body))

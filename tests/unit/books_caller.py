@@ -12,7 +12,7 @@ from sandbox.books import Answer, Books
 from sandbox.call_log import Call
 from sandbox.third_party_requests import Operation, parse
 
-CREATE, UPDATE, CANCEL, COMPLETE = Operation.CREATE, Operation.UPDATE, Operation.CANCEL, Operation.COMPLETE
+CREATE, UPDATE, CANCEL, COMPLETE, CORRECT = Operation
 
 ORDER = 24323523
 EARLY, DATE, LATE = (f"2025-02-28T13:36:06.02673283{n}Z" for n in (6, 7, 8))
@@ -72,6 +72,8 @@ def _wire(operation: Operation, order_id: int, date: str, amount: str) -> tuple[
     body: dict[str, Any] = {"orderId": order_id, "transactionId": "5661042b", "transactionDate": date}
     if operation is not Operation.CANCEL:
         body["cashbackAmount"] = Decimal(amount)
+    if operation is Operation.CORRECT:
+        body["reason"] = "updated after completion"
     if operation in {Operation.CREATE, Operation.UPDATE}:
         body |= {"storeNo": "54645", "buyerId": "1234", "items": [{"originalPrice": Decimal("156.00")}]}
     path = "/v1/cashbacks" if operation is Operation.CREATE else f"/v1/cashbacks/{order_id}"

@@ -9,7 +9,19 @@ from sandbox.books import Answer
 from sandbox.books_views import calls_page, orders_page, totals, violations_list
 from sandbox.call_log import Call
 from sandbox.third_party_requests import Operation
-from tests.unit.books_caller import CANCEL, COMPLETE, CREATE, DATE, EARLY, LATE, ORDER, UPDATE, Caller, code
+from tests.unit.books_caller import (
+    CANCEL,
+    COMPLETE,
+    CORRECT,
+    CREATE,
+    DATE,
+    EARLY,
+    LATE,
+    ORDER,
+    UPDATE,
+    Caller,
+    code,
+)
 
 
 @pytest.fixture
@@ -58,6 +70,9 @@ REFUSALS = [
     ((), UPDATE, 404, "unknown_order", ["illegal_call"]),
     ((), CANCEL, 404, "unknown_order", ["illegal_call"]),
     ((), COMPLETE, 404, "unknown_order", ["illegal_call"]),
+    ((), CORRECT, 404, "unknown_order", ["illegal_call"]),
+    ((CREATE,), CORRECT, 409, "illegal_state", ["illegal_call"]),
+    ((CREATE, CANCEL), CORRECT, 409, "illegal_state", ["illegal_call"]),
     ((CREATE,), CREATE, 409, "already_exists", ["second_credit"]),
     ((CREATE, UPDATE), CREATE, 409, "already_exists", ["second_credit"]),
     ((CREATE, CANCEL), CREATE, 409, "illegal_state", ["illegal_call"]),
@@ -68,6 +83,10 @@ REFUSALS = [
     ((CREATE, COMPLETE), UPDATE, 409, "illegal_state", ["illegal_call"]),
     ((CREATE, COMPLETE), CANCEL, 409, "illegal_state", ["illegal_call"]),
     ((CREATE, COMPLETE), COMPLETE, 409, "illegal_state", ["second_credit"]),
+    ((CREATE, COMPLETE, CORRECT), CREATE, 409, "illegal_state", ["second_credit"]),
+    ((CREATE, COMPLETE, CORRECT), UPDATE, 409, "illegal_state", ["illegal_call"]),
+    ((CREATE, COMPLETE, CORRECT), CANCEL, 409, "illegal_state", ["illegal_call"]),
+    ((CREATE, COMPLETE, CORRECT), COMPLETE, 409, "illegal_state", ["second_credit"]),
 ]
 
 
@@ -136,6 +155,60 @@ def test_a_refused_call_with_an_older_date_breaks_two_rules(caller: Caller) -> N
     caller.say(CANCEL)
     caller.say(UPDATE, EARLY)
     assert caller.violations() == ["wrong_order", "illegal_call"]
+
+
+def test_a_correction_sets_the_amount_and_books_the_difference(caller: Caller) -> None:
+    """Down, up, to nothing, and to what it is already; it stays one credit, and the books' sum is the amount."""
+    caller.say(CREATE, order_id=2, amount="100")
+    caller.say(COMPLETE, order_id=2, amount="100")
+    caller.say(CREATE, EARLY, amount="6.10")
+    caller.say(COMPLETE, DATE, amount="6.10")
+    for amount in ("2", "2.35", "0", "0"):
+        answer = caller.say(CORRECT, LATE, amount=amount)
+        assert (answer.status, loads(answer.body)) == (
+            200,
+            {
+                "orderId": ORDER,
+                "status": "COMPLETED",
+                "cashbackAmount": Decimal(amount),
+                "lastTransactionDate": LATE,
+            },
+        )
+        assert totals(caller.books)["creditedAmount"] == 100 + Decimal(amount)
+    [_, row] = orders_page(caller.books, 0, 10)["orders"]
+    assert [str(each) for each in row["bookings"]] == ["6.10", "-4.10", "0.35", "-2.35", "0"]
+    assert (row["credits"], row["calls"]) == (1, 6)
+    assert caller.violations() == []
+
+
+def test_a_correction_with_an_older_date_is_a_violation(caller: Caller) -> None:
+    """As any other call; it is applied all the same."""
+    caller.say(CREATE)
+    caller.say(COMPLETE, LATE)
+    assert caller.say(CORRECT, DATE, amount="1").status == 200
+    assert caller.violations() == ["wrong_order"]
+
+
+def test_corrections_that_overlap_are_a_violation(caller: Caller) -> None:
+    """As any two calls of one order."""
+    caller.say(CREATE)
+    caller.say(COMPLETE)
+    first, _ = caller.begin(CORRECT, amount="1")
+    caller.say(CORRECT, amount="2")
+    caller.books.leave(first, "cut")
+    assert caller.violations() == ["overlap"]
+
+
+def test_a_repeated_correction_books_nothing_more(caller: Caller) -> None:
+    """Even once another has followed; with another amount its key is refused."""
+    caller.say(CREATE)
+    caller.say(COMPLETE)
+    first = caller.say(CORRECT, amount="2", key="one")
+    caller.say(CORRECT, amount="5", key="two")
+    assert caller.say(CORRECT, amount="2", key="one") == Answer(first.status, first.body, hit=True)
+    assert code(caller.say(CORRECT, amount="3", key="one")) == "key_reused"
+    assert totals(caller.books)["creditedAmount"] == 5
+    assert caller.violations() == []
 
 
 def test_a_repeat_gets_the_first_answer_and_does_nothing(caller: Caller) -> None:

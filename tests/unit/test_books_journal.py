@@ -1,5 +1,6 @@
 """The sandbox third party's books across restarts."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from domain.exact_json import dumps
 from sandbox.books import Books
 from sandbox.books_views import orders_page
 from sandbox.third_party_journal import JournalError
-from tests.unit.books_caller import CANCEL, COMPLETE, CREATE, DATE, EARLY, LATE, UPDATE, Caller
+from tests.unit.books_caller import CANCEL, COMPLETE, CORRECT, CREATE, DATE, EARLY, LATE, UPDATE, Caller
 
 
 def test_a_journal_keeps_the_books_across_restarts(tmp_path: Path) -> None:
@@ -19,6 +20,8 @@ def test_a_journal_keeps_the_books_across_restarts(tmp_path: Path) -> None:
     before.say(UPDATE, DATE, amount="1E-30", key="two")
     before.say(CREATE, order_id=2, amount="3")
     before.say(COMPLETE, order_id=2, amount="3")
+    before.say(CORRECT, order_id=2, amount="2.5")
+    before.say(CORRECT, order_id=2, amount="4")
     before.say(CANCEL, order_id=3)
     expected = orders_page(before.books, 0, 10)
     before.books.close()
@@ -28,7 +31,8 @@ def test_a_journal_keeps_the_books_across_restarts(tmp_path: Path) -> None:
     after = Caller.fresh(journal)
     shown = orders_page(after.books, 0, 10)
     assert dumps(shown["orders"]) == dumps(expected["orders"])
-    assert shown["totals"] == {**expected["totals"], "calls": 4}
+    assert shown["totals"] == {**expected["totals"], "calls": 6}
+    assert shown["orders"][0]["bookings"] == (3, Decimal("-0.5"), Decimal("1.5"))
     assert after.violations() == ["illegal_call"]
     assert after.say(CREATE, EARLY, amount="25.087450", key="one").hit
     assert after.say(UPDATE, DATE, amount="1", key="two").status == 422

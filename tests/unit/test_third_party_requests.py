@@ -28,6 +28,7 @@ CHANGE = {
     "items": [{"externalProductId": "67867", "quantity": Decimal("1.25"), "anything": {"else": None}}],
 }
 COMPLETION = {"orderId": 7, "transactionId": "t", "transactionDate": DATE, "cashbackAmount": 6}
+CORRECTION = {**COMPLETION, "cashbackAmount": Decimal("2.5"), "reason": "updated after completion"}
 CANCELLATION = {"orderId": 7, "transactionId": "t", "transactionDate": DATE}
 
 
@@ -38,6 +39,8 @@ CANCELLATION = {"orderId": 7, "transactionId": "t", "transactionDate": DATE}
         (Operation.UPDATE, {**CHANGE, "items": [], "cashbackAmount": 0}, "0"),
         (Operation.COMPLETE, COMPLETION, "6"),
         (Operation.COMPLETE, {**COMPLETION, "orderId": 2**63 - 1}, "6"),
+        (Operation.CORRECT, CORRECTION, "2.5"),
+        (Operation.CORRECT, {**CORRECTION, "cashbackAmount": 0}, "0"),
         (Operation.CANCEL, CANCELLATION, None),
         (Operation.CANCEL, {**CANCELLATION, "reason": "changed their mind"}, None),
     ],
@@ -61,6 +64,10 @@ INVALID: list[tuple[Operation, object]] = [
     *((Operation.UPDATE, {**CHANGE, name: None}) for name in CHANGE),
     *((Operation.COMPLETE, without(COMPLETION, name)) for name in COMPLETION),
     *((Operation.CANCEL, without(CANCELLATION, name)) for name in CANCELLATION),
+    *((Operation.CORRECT, without(CORRECTION, name)) for name in CORRECTION),
+    *((Operation.CORRECT, {**CORRECTION, name: None}) for name in CORRECTION),
+    (Operation.CORRECT, {**CORRECTION, "cashbackAmount": Decimal("-0.01")}),
+    (Operation.CORRECT, {**CORRECTION, "more": 1}),
     (Operation.CREATE, {**CHANGE, "more": 1}),
     (Operation.CANCEL, {**CANCELLATION, "cashbackAmount": 1}),
     (Operation.CANCEL, {**CANCELLATION, "reason": None}),
