@@ -150,8 +150,12 @@ def skip_warnings(head: WaitingCall, later: Sequence[WaitingCall]) -> list[str]:
             )
         case EffectKind.UPDATE if not _is_updated(later):
             warnings.append(f"the third party keeps the amount before, instead of {_amount(head)}")
+        case EffectKind.COMPLETE if _is_corrected(later):
+            warnings.append(f"the buyer isn't paid {_amount(head)}, and the corrections that follow are refused")
         case EffectKind.COMPLETE:
             warnings.append(f"the buyer isn't paid {_amount(head)} by the third party")
+        case EffectKind.CORRECT if not _is_corrected(later):
+            warnings.append(f"the buyer keeps the amount before, instead of {_amount(head)}")
         case EffectKind.CANCEL:
             warnings.append("the cashback stays open at the third party")
         case _:
@@ -162,6 +166,11 @@ def skip_warnings(head: WaitingCall, later: Sequence[WaitingCall]) -> list[str]:
 def _is_updated(later: Sequence[WaitingCall]) -> bool:
     """An update carries the whole new amount."""
     return any(each.call.kind is EffectKind.UPDATE for each in later)
+
+
+def _is_corrected(later: Sequence[WaitingCall]) -> bool:
+    """A correction, too, carries the whole amount."""
+    return any(each.call.kind is EffectKind.CORRECT for each in later)
 
 
 def _amount(waiting: WaitingCall) -> str:

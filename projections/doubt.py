@@ -74,6 +74,8 @@ def _was_carried_out(call: Call, found: _State) -> bool:
             return found.status == "CANCELLED"
         case EffectKind.COMPLETE:
             return found.status == "COMPLETED" and found.amount == amount
+        case EffectKind.CORRECT:
+            return found.status == "COMPLETED" and found.amount == amount and found.last_instant_ns >= instant_ns
         case _:
             assert_never(call.kind)
 
@@ -81,9 +83,19 @@ def _was_carried_out(call: Call, found: _State) -> bool:
 def _was_not_carried_out(call: Call, found: _State) -> bool:
     """An order that is there was created; one that a later date has reached may be another call's work."""
     instant_ns, amount = _said(call)
-    if found.status != "PENDING" or found.last_instant_ns > instant_ns or call.kind is EffectKind.CREATE:
+    if found.last_instant_ns > instant_ns:
         return False
-    return call.kind is not EffectKind.COMPLETE or found.amount == amount  # else it would be refused
+    match call.kind:
+        case EffectKind.CREATE:
+            return False
+        case EffectKind.UPDATE | EffectKind.CANCEL:
+            return found.status == "PENDING"
+        case EffectKind.COMPLETE:
+            return found.status == "PENDING" and found.amount == amount  # else it would be refused
+        case EffectKind.CORRECT:
+            return found.status == "COMPLETED"
+        case _:
+            assert_never(call.kind)
 
 
 def _said(call: Call) -> tuple[int, Decimal | None]:

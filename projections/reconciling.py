@@ -49,6 +49,8 @@ class Invariant(StrEnum):
     ENDED_ONCE = "ended_once"
     """At most one of cancel and complete: at most one credit."""
     NOTHING_AFTER_END = "nothing_after_end"
+    CORRECTED_AFTER_CREDIT = "corrected_after_credit"
+    """Only what was credited can be corrected."""
     CREDIT_IS_CASHBACK = "credit_is_cashback"
     """What is credited is the amount of the last accepted create or update."""
     LEDGER_IS_STORE = "ledger_is_store"
@@ -166,8 +168,12 @@ def broken_invariants(ours: OurSide) -> list[Invariant]:
         broken.append(Invariant.CREATED_FIRST)
     if len(ends) > 1:
         broken.append(Invariant.ENDED_ONCE)
-    if ends and any(kind not in _ENDS for kind in kinds[ends[0] :]):
+    if ends and any(kind not in _AFTER_END for kind in kinds[ends[0] :]):
         broken.append(Invariant.NOTHING_AFTER_END)
+    if any(
+        kind is EffectKind.CORRECT and EffectKind.COMPLETE not in kinds[:place] for place, kind in enumerate(kinds)
+    ):
+        broken.append(Invariant.CORRECTED_AFTER_CREDIT)
     if not _credits_match(ours.asked):
         broken.append(Invariant.CREDIT_IS_CASHBACK)
     if not _ledger_matches(ours):
@@ -186,12 +192,11 @@ class Credits:
 
     def add(self, ours: OurSide) -> None:
         """Counts what the projection has passed, so that both sums are of the same calls."""
-        owed = [_amount(call.amount) for call in ours.asked if _is_credit(call.kind) and call.is_projected]
-        credited = [_amount(call.amount) for call in ours.noted if _is_credit(call.kind)]
-        self.orders += len(owed)
-        self.owed = total((self.owed, *owed))
-        self.credits += len(credited)
-        self.credited = total((self.credited, *credited))
+        owed = [call for call in ours.asked if call.is_projected]
+        self.orders += _credits(owed)
+        self.owed = total((self.owed, _credited(owed)))
+        self.credits += _credits(ours.noted)
+        self.credited = total((self.credited, _credited(ours.noted)))
 
     @property
     def match(self) -> bool:
@@ -199,6 +204,7 @@ class Credits:
 
 
 _ENDS = {EffectKind.CANCEL, EffectKind.COMPLETE}
+_AFTER_END = {*_ENDS, EffectKind.CORRECT}
 
 
 def _possible(ours: OurSide) -> list[Standing | None]:
@@ -220,7 +226,7 @@ def _standings(calls: Iterable[AskedCall]) -> list[Standing | None]:
         match call.kind:
             case EffectKind.CREATE | EffectKind.UPDATE:
                 after = Standing(Status.PENDING, call.amount)
-            case EffectKind.COMPLETE:
+            case EffectKind.COMPLETE | EffectKind.CORRECT:
                 after = Standing(Status.COMPLETED, call.amount)
             case EffectKind.CANCEL:
                 after = Standing(Status.CANCELLED, before.amount if before else None)
@@ -242,7 +248,7 @@ def _credits_match(asked: Sequence[AskedCall]) -> bool:
     for call in asked:
         if call.kind is EffectKind.COMPLETE and call.amount != agreed:
             return False
-        if call.kind not in _ENDS:
+        if call.kind not in _AFTER_END:
             agreed = call.amount
     return True
 
@@ -254,9 +260,19 @@ def _ledger_matches(ours: OurSide) -> bool:
     return due <= noted.keys() and all(asked.get(version) == call for version, call in noted.items())
 
 
-def _is_credit(kind: EffectKind) -> bool:
-    return kind is EffectKind.COMPLETE
+def _credits(calls: Iterable[AskedCall | NotedCall]) -> int:
+    return sum(call.kind is EffectKind.COMPLETE for call in calls)
 
 
-def _amount(amount: Decimal | None) -> Decimal:
-    return ZERO if amount is None else amount
+def _credited(calls: Iterable[AskedCall | NotedCall]) -> Decimal:
+    """What an order's calls credit in the end: a correction says the whole amount anew."""
+    credited = ZERO
+    for call in calls:
+        match call.kind:
+            case EffectKind.COMPLETE:
+                credited = total((credited, call.amount or ZERO))
+            case EffectKind.CORRECT:
+                credited = call.amount or ZERO
+            case _:
+                pass
+    return credited

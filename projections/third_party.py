@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final, cast
+from typing import Any, Final, assert_never, cast
 
 from domain.effects import Effect, EffectKind, effect_of
-from domain.events import Accepted, CashbackCompleted, CashbackCreated, CashbackUpdated
+from domain.events import Accepted, CashbackCompleted, CashbackCorrected, CashbackCreated, CashbackUpdated
 from domain.exact_json import dumps
 from domain.instants import format_instant
+from domain.messages import Kind
 from projections.feed import Recorded
 from projections.received import product_items
 
@@ -53,6 +54,10 @@ def path_of(kind: EffectKind, order_id: int) -> tuple[str, str]:
             return "POST", f"/v1/cashbacks/{order_id}/cancel"
         case EffectKind.COMPLETE:
             return "POST", f"/v1/cashbacks/{order_id}/complete"
+        case EffectKind.CORRECT:
+            return "POST", f"/v1/cashbacks/{order_id}/correct"
+        case _:
+            assert_never(kind)
 
 
 def _body(kind: EffectKind, event: Accepted) -> bytes:
@@ -65,15 +70,35 @@ def _body(kind: EffectKind, event: Accepted) -> bytes:
         "transactionId": message.transaction_id,
         "transactionDate": _stated_date(event),
     }
-    if kind in {EffectKind.CANCEL, EffectKind.COMPLETE}:
+    if kind in {EffectKind.CANCEL, EffectKind.COMPLETE, EffectKind.CORRECT}:
         del body["storeNo"], body["buyerId"]
-    if isinstance(event, CashbackCreated | CashbackUpdated | CashbackCompleted):
+    if isinstance(event, CashbackCreated | CashbackUpdated | CashbackCompleted | CashbackCorrected):
         body["cashbackAmount"] = event.cashback
+    if kind is EffectKind.CORRECT:
+        body["reason"] = _why_corrected(event)
     if kind is EffectKind.CANCEL and message.reason is not None:
         body["reason"] = message.reason
     if kind in {EffectKind.CREATE, EffectKind.UPDATE}:
         body["items"] = product_items(message)
     return dumps(body)
+
+
+def _why_corrected(event: Accepted) -> str:
+    """For the third party's clerks; the shop's own words where it has some."""
+    message = event.message
+    match message.kind:
+        case Kind.UPDATED if message.happened_at_ns < event.stated_at_ns:
+            return "updated before completion, received after it"
+        case Kind.UPDATED:
+            return "updated after completion"
+        case Kind.CANCELLED:
+            return message.reason or "cancelled after completion"
+        case Kind.COMPLETED:
+            return "completed again"
+        case Kind.CREATED:
+            return "created again after completion"
+        case _:
+            assert_never(message.kind)
 
 
 def _stated_date(event: Accepted) -> str:

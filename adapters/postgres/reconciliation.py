@@ -13,7 +13,7 @@ from adapters.postgres.codec import EventMapper
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.sql import statements
 from domain.effects import EffectKind, effect_of
-from domain.events import CashbackCancelled, CashbackCompleted, CashbackCreated, CashbackUpdated
+from domain.events import Accepted, type_of_topic
 from domain.exact_json import InvalidJson, loads
 from domain.identifiers import MAX_ORDER_ID, order_id_of, stream_id
 from domain.lifecycle import Status
@@ -28,7 +28,7 @@ KEPT_EXPECTED_DAYS: Final = 1
 CONNECT_TIMEOUT_SECONDS: Final = 10
 
 _SQL: Final = statements("reconciliation")
-_TOPICS: Final = [each.TOPIC for each in (CashbackCreated, CashbackUpdated, CashbackCancelled, CashbackCompleted)]
+_TOPICS: Final = [topic for topic, event_type in type_of_topic.items() if issubclass(event_type, Accepted)]
 _mapper = EventMapper()
 
 DifferenceState = Literal["open", "closed"]

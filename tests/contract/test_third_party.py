@@ -140,6 +140,19 @@ def test_a_lifecycle_is_delivered(world: World) -> None:
     assert world.violations == []
 
 
+CORRECTED: Final = (EffectKind.CREATE, EffectKind.COMPLETE, EffectKind.CORRECT)
+
+
+def test_a_completed_order_is_corrected(world: World) -> None:
+    """It stays completed, with the amount and the date of the correction; the same one again changes nothing."""
+    calls = lifecycle(1, CORRECTED)
+    answers = world.run(one_after_the_other(*calls, calls[-1]))
+    assert outcomes(answers) == [Outcome.DELIVERED] * 4
+    assert [path for _, path in world.applied][-1] == "/v1/cashbacks/1/correct"
+    assert world.run(looked_up(1)) == [Found("COMPLETED", Decimal("6.50"), "2025-02-28T13:00:00.000000003Z")]
+    assert world.violations == []
+
+
 def test_a_call_that_comes_again_is_delivered_and_takes_effect_once(world: World) -> None:
     """The key makes it the same call, even after the order has ended."""
     calls = lifecycle(1)
@@ -151,8 +164,13 @@ def test_a_call_that_comes_again_is_delivered_and_takes_effect_once(world: World
 
 @pytest.mark.parametrize(
     ("calls", "status"),
-    [([call(1, 1, EffectKind.UPDATE)], 404), ([*lifecycle(1), call(1, 4, EffectKind.CANCEL)], 409)],
-    ids=["unknown order", "ended order"],
+    [
+        ([call(1, 1, EffectKind.UPDATE)], 404),
+        ([*lifecycle(1), call(1, 4, EffectKind.CANCEL)], 409),
+        ([call(1, 1), call(1, 2, EffectKind.CORRECT)], 409),
+        ([call(1, 1), call(1, 2, EffectKind.CANCEL), call(1, 3, EffectKind.CORRECT)], 409),
+    ],
+    ids=["unknown order", "ended order", "correction of a pending order", "correction of a cancelled order"],
 )
 def test_a_call_that_is_not_legal_is_refused(world: World, calls: list[Call], status: int) -> None:
     """And takes no effect; the text says why."""

@@ -85,6 +85,28 @@ def test_an_older_database_is_brought_up_to_date(empty: str, database_url: str, 
     assert schema(empty) == schema(database_url)
 
 
+def test_a_ledger_of_an_older_version_takes_corrections(empty: str) -> None:
+    """Its calls stay as they were; an order may still be created once and ended once."""
+    make_version(empty, 13)
+    insert = "INSERT INTO effect (order_id, version, kind, idempotency_key, body, body_digest) VALUES"
+    row = "(7, {}, '{}', gen_random_uuid(), 'x', sha256('x'))"
+    kinds = ("create", "update", "update", "complete")
+    with psycopg.connect(empty) as connection:
+        for version, kind in enumerate(kinds, 1):
+            connection.execute(f"{insert} {row.format(version, kind)}")
+        before = connection.execute("SELECT * FROM effect ORDER BY version").fetchall()
+    migrate(empty)
+    with psycopg.connect(empty, autocommit=True) as connection:
+        assert connection.execute("SELECT * FROM effect ORDER BY version").fetchall() == before
+        for version in (5, 6):
+            connection.execute(f"{insert} {row.format(version, 'correct')}")
+        for kind in ("create", "complete", "cancel"):
+            with pytest.raises(psycopg.errors.UniqueViolation, match="effect_once"):
+                connection.execute(f"{insert} {row.format(7, kind)}")
+        with pytest.raises(psycopg.errors.CheckViolation):
+            connection.execute(f"{insert} {row.format(7, 'refund')}")
+
+
 def test_processes_that_migrate_at_once_do_the_work_once(empty: str, database_url: str) -> None:
     """All succeed; one of them did it."""
     running = [

@@ -13,16 +13,19 @@ from typing import Any
 import psycopg
 import pytest
 
-from adapters.postgres.feeds import PostgresFeed
+from adapters.postgres.feeds import PostgresFeed, write_intended_calls
 from adapters.postgres.migrate import migrate
 from adapters.postgres.store import OrderApplication
+from domain.effects import EffectKind
+from domain.identifiers import idempotency_key_by_version, stream_id
 from domain.messages import Kind
 from domain.ports import Advance, Batch, Fenced, StaleOrder, StoreUnavailable
 from projections import orders, third_party
 from projections.feed import Recorded
 from projections.orders import row_of
+from projections.reconciling import Invariant
 from projections.runner import Projection
-from projections.third_party import intended_calls
+from projections.third_party import IntendedCall, intended_calls
 from sandbox.postgres import EmbeddedPostgres
 from tests.integration.waiting import DEADLINE_SECONDS, gone, wait_until
 from tests.support.event_store import (
@@ -36,6 +39,7 @@ from tests.support.event_store import (
     stream,
     streams,
 )
+from tests.support.fake_ledger import effect
 from tests.support.messages import partition_of
 
 pytestmark = pytest.mark.slow
@@ -386,6 +390,37 @@ class TestThirdParty:
         project(database_url)
         assert [sql(database_url, table) for table in tables] == before
         assert position(database_url, third_party.NAME) == 6
+
+    def test_calls_that_are_older_than_keys_by_content_keep_their_keys(self, database_url: str) -> None:
+        """Also when their events are read again; the calls that come later have theirs by content."""
+        events = [*stream(1), *stream(2, (Kind.CREATED,))]
+        append(database_url, events[:2])
+        project(database_url)
+        sql(database_url, "ALTER TABLE effect DISABLE TRIGGER effect_stays")
+        old = {version: idempotency_key_by_version(stream_id(1), version) for version in (1, 2)}
+        for version, key in old.items():
+            sql(database_url, f"UPDATE effect SET idempotency_key = '{key}' WHERE version = {version}")
+        sql(database_url, "ALTER TABLE effect ENABLE TRIGGER effect_stays")
+        append(database_url, events[2:])
+        sql(database_url, "UPDATE projection_position SET notification_id = 0")
+        project(database_url)
+        last, other = intended_calls([Recorded(0, event) for event in events[2:]])
+        found = sql(database_url, "SELECT version, idempotency_key FROM effect ORDER BY order_id, version")
+        assert found == [*old.items(), (3, last.effect.key), (1, other.effect.key)]
+        assert sql(database_url, "SELECT order_id FROM delivery WHERE parked_at IS NOT NULL") == []
+
+    def test_an_order_is_corrected_any_number_of_times(self, database_url: str) -> None:
+        """A correction is no second end; a second end still stops its order."""
+        asked = [(1, EffectKind.CREATE), (2, EffectKind.COMPLETE), (3, EffectKind.CORRECT), (4, EffectKind.CORRECT)]
+        calls = [IntendedCall(7, version, effect(7, version, kind), b"{}") for version, kind in asked]
+        with psycopg.connect(database_url) as connection:
+            write_intended_calls(connection, calls)
+        again = IntendedCall(7, 5, effect(7, 5, EffectKind.COMPLETE), b"{}")
+        heard: list[tuple[int, Invariant]] = []
+        with psycopg.connect(database_url) as connection:
+            write_intended_calls(connection, [again], lambda *said: heard.append(said))
+        assert sql(database_url, "SELECT version, kind FROM effect ORDER BY version") == asked
+        assert heard == [(7, Invariant.ENDED_ONCE)]
 
 
 def test_a_crash_of_postgresql_sets_rows_and_position_back_together(tmp_path: Path) -> None:

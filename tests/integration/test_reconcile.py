@@ -383,7 +383,7 @@ def test_the_command_shows_what_differs_and_says_so_with_its_exit_code(database_
         code, said = reconcile()
         assert sql(database_url, "SELECT * FROM reconciliation") == []
         assert (code, "30 orders compared: 30 agrees" in said) == (0, True), said
-        assert "30 completed, owed 180; 30 credits in the ledger, 180" in said
+        assert "30 completed, owed 180.00; 30 credits in the ledger, 180.00" in said
 
         falsify(books, 12, amount=Decimal("6.50"))
         code, said = reconcile("--since", "2025-01-01T00:00:00Z")

@@ -40,9 +40,10 @@ def once_each(fault: Fault) -> Callable[[Call], Fault]:
 
 
 CANCELLED: Final = (EffectKind.CREATE, EffectKind.UPDATE, EffectKind.CANCEL)
+CORRECTED: Final = (EffectKind.CREATE, EffectKind.COMPLETE, EffectKind.CORRECT)
 
 
-@pytest.mark.parametrize("kinds", [KINDS, CANCELLED])
+@pytest.mark.parametrize("kinds", [KINDS, CANCELLED, CORRECTED])
 def test_a_call_whose_answer_was_lost_is_found_to_be_done(kinds: tuple[EffectKind, ...]) -> None:
     """It isn't sent again; the lookup is in the record, and the next call follows."""
 
@@ -61,7 +62,7 @@ def test_a_call_whose_answer_was_lost_is_found_to_be_done(kinds: tuple[EffectKin
     run(main)
 
 
-@pytest.mark.parametrize("kinds", [KINDS, CANCELLED])
+@pytest.mark.parametrize("kinds", [KINDS, CANCELLED, CORRECTED])
 def test_a_call_that_was_not_carried_out_is_sent_again(kinds: tuple[EffectKind, ...]) -> None:
     """With its old key, after a lookup."""
 

@@ -24,6 +24,8 @@ def made(version: int, kind: EffectKind, amount: Decimal, date_ns: int) -> Call:
     body: dict[str, object] = {"orderId": 1, "transactionId": "t", "transactionDate": format_instant(date_ns)}
     if kind is not EffectKind.CANCEL:
         body["cashbackAmount"] = amount
+    if kind is EffectKind.CORRECT:
+        body["reason"] = "updated after completion"
     if kind in {EffectKind.CREATE, EffectKind.UPDATE}:
         body |= {"storeNo": "1", "buyerId": "2", "items": []}
     return Call(1, version, kind, UUID(int=version), dumps(body))
@@ -31,13 +33,17 @@ def made(version: int, kind: EffectKind, amount: Decimal, date_ns: int) -> Call:
 
 @st.composite
 def lives(draw: st.DrawFn, *, ties: bool) -> list[Call]:
-    """The calls of one order as we send them: dates never go back, the end has the amount that is pending."""
+    """The calls of one order as we send them: dates never go back, the end has the amount that is pending, and only
+    what was completed is corrected."""
     kinds = [EffectKind.CREATE, *[EffectKind.UPDATE] * draw(st.integers(0, 3))]
     end = draw(st.sampled_from((None, EffectKind.CANCEL, EffectKind.COMPLETE)))
+    kinds += [end] if end else []
+    if end is EffectKind.COMPLETE:
+        kinds += [EffectKind.CORRECT] * draw(st.integers(0, 3))
     amount, date_ns, calls = Decimal(0), DATE_NS, []
-    for version, kind in enumerate([*kinds, *([end] if end else [])], start=1):
+    for version, kind in enumerate(kinds, start=1):
         date_ns += draw(st.integers(0 if ties else 1, 2))
-        if kind in {EffectKind.CREATE, EffectKind.UPDATE}:
+        if kind not in {EffectKind.CANCEL, EffectKind.COMPLETE}:
             amount = draw(st.sampled_from((Decimal(5), Decimal("5.0"), Decimal("7.25"))))
         calls.append(made(version, kind, amount, date_ns))
     return calls
@@ -118,6 +124,10 @@ PENDING = Found("PENDING", Decimal("6.50"), format_instant(DATE_NS))
         (EffectKind.COMPLETE, Found("CANCELLED", PENDING.cashback_amount, PENDING.last_transaction_date)),
         (EffectKind.CANCEL, Found("COMPLETED", PENDING.cashback_amount, PENDING.last_transaction_date)),
         (EffectKind.CANCEL, Found("PENDING", PENDING.cashback_amount, format_instant(DATE_NS + 1))),
+        (EffectKind.CORRECT, NotFound()),
+        (EffectKind.CORRECT, Found("COMPLETED", Decimal(7), format_instant(DATE_NS + 1))),
+        (EffectKind.CORRECT, Found("PENDING", PENDING.cashback_amount, PENDING.last_transaction_date)),
+        (EffectKind.CORRECT, Found("CANCELLED", PENDING.cashback_amount, PENDING.last_transaction_date)),
         (EffectKind.UPDATE, Found("PENDING", PENDING.cashback_amount, "yesterday")),
         (EffectKind.UPDATE, Found("FROZEN", PENDING.cashback_amount, PENDING.last_transaction_date)),
     ],
@@ -128,6 +138,26 @@ def test_what_we_cannot_have_done_is_left_to_a_person(kind: EffectKind, lookup: 
     assert verdict.ruling is Ruling.PARK
     assert verdict.found == ("no such order" if isinstance(lookup, NotFound) else verdict.found)
     assert isinstance(lookup, NotFound) or lookup.status in verdict.found
+
+
+@pytest.mark.parametrize(
+    ("amount", "date_ns", "ruling"),
+    [
+        ("6.5", DATE_NS, Ruling.DELIVERED),
+        ("6.50", DATE_NS + 1, Ruling.DELIVERED),
+        ("6.50", DATE_NS - 1, Ruling.SEND_AGAIN),  # it was credited so before; to say it again changes nothing
+        ("7", DATE_NS - 1, Ruling.SEND_AGAIN),
+        (
+            "7",
+            DATE_NS,
+            Ruling.SEND_AGAIN,
+        ),  # an update from before the completion is told with the completion's date
+    ],
+)
+def test_a_correction_is_judged_by_amount_and_date(amount: str, date_ns: int, ruling: Ruling) -> None:
+    """The completed order's own date is that of the last call that was carried out."""
+    call = made(2, EffectKind.CORRECT, PENDING.cashback_amount, DATE_NS)
+    assert settle_doubt(call, Found("COMPLETED", Decimal(amount), format_instant(date_ns))).ruling is ruling
 
 
 DELIVERED, UNKNOWN, IN_FLIGHT = Outcome.DELIVERED, Outcome.IN_DOUBT, Outcome.IN_FLIGHT

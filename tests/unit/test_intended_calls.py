@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.effects import EffectKind
+from domain.events import CashbackCorrected
 from domain.exact_json import dumps, loads
+from domain.identifiers import idempotency_key_by_version, stream_id
 from domain.messages import Kind, Message
 from projections.feed import Recorded
 from projections.third_party import IntendedCall, intended_calls, path_of
 from tests.support.decoding import SEED, read
-from tests.support.messages import ORDER_ID, History, payload_of, product, record, record_of, value_of
+from tests.support.messages import NOON_NS, ORDER_ID, History, payload_of, product, record, record_of, value_of
 
 DATE = "2025-02-28T13:36:06.026732837Z"
 TRANSACTION = "5661042b-cc39-4567-a264-265943097139"
@@ -40,10 +42,10 @@ def message(kind: Kind, *, offset: int = 0, at_ns: int = 0, date: str | None = N
 
 
 def test_the_example_of_the_contract_becomes_a_create() -> None:
-    """Member by member, in this order, and the cashback is 6."""
+    """Member by member, in this order, and the cashback is 6.00."""
     assert bodies(read(record(SEED))) == [
         b'{"orderId":24323523,"storeNo":"54645","buyerId":"1234","transactionId":"' + TRANSACTION.encode() + b'",'
-        b'"transactionDate":"' + DATE.encode() + b'","cashbackAmount":6,"items":[{\n'
+        b'"transactionDate":"' + DATE.encode() + b'","cashbackAmount":6.00,"items":[{\n'
         b'"externalProductId": "67867",\n"quantity": 2,\n"unit": "KG",\n"originalPrice": 156,\n'
         b'"discountedPrice": 153,\n"finalTotalPrice": 306,\n"vatRate": 1\n}]}'
     ]
@@ -82,11 +84,57 @@ def test_each_event_has_the_members_that_the_contract_lists() -> None:
         (EffectKind.UPDATE, "PUT", "/v1/cashbacks/7"),
         (EffectKind.CANCEL, "POST", "/v1/cashbacks/7/cancel"),
         (EffectKind.COMPLETE, "POST", "/v1/cashbacks/7/complete"),
+        (EffectKind.CORRECT, "POST", "/v1/cashbacks/7/correct"),
     ],
 )
 def test_each_call_has_its_method_and_path(kind: EffectKind, method: str, path: str) -> None:
     """As contract.md lists them."""
     assert path_of(kind, 7) == (method, path)
+
+
+def correction(said: Message, cashback: str, *, stated_after_ns: int = 0) -> bytes:
+    """The body of the correction that follows from a message, whatever it earns by itself."""
+    event = CashbackCorrected(
+        originator_id=stream_id(ORDER_ID),
+        originator_version=4,
+        recorded_at_ns=NOON_NS,
+        message=said,
+        effective_at_ns=said.happened_at_ns,
+        stated_at_ns=said.happened_at_ns + stated_after_ns,
+        cashback=Decimal(cashback),
+    )
+    [call] = intended_calls([Recorded(1, event)])
+    assert call.effect.kind is EffectKind.CORRECT
+    return call.body
+
+
+def test_a_correction_says_the_whole_amount_and_why() -> None:
+    """Member by member, in this order, with the amount's own digits."""
+    assert correction(message(Kind.UPDATED, at_ns=3), "2.50") == (
+        b'{"orderId":24323523,"transactionId":"t3","transactionDate":"2025-02-28T12:00:00.000000003Z",'
+        b'"cashbackAmount":2.50,"reason":"updated after completion"}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "stated_after_ns", "reason"),
+    [
+        (Kind.UPDATED, {}, 0, "updated after completion"),
+        (Kind.UPDATED, {}, 1, "updated before completion, received after it"),
+        (Kind.CANCELLED, {}, 0, "cancelled after completion"),
+        (Kind.CANCELLED, {"reason": ""}, 0, "cancelled after completion"),
+        (Kind.CANCELLED, {"reason": "spoilt"}, 1, "spoilt"),
+        (Kind.COMPLETED, {}, 0, "completed again"),
+        (Kind.CREATED, {}, 0, "created again after completion"),
+    ],
+)
+def test_the_reason_of_a_correction_follows_from_its_message(
+    kind: Kind, said: dict[str, Any], stated_after_ns: int, reason: str
+) -> None:
+    """In the shop's own words where it has some. The date is the latest one stated, as with every call."""
+    body = loads(correction(message(kind, at_ns=5, **said), "0", stated_after_ns=stated_after_ns))
+    assert (body["reason"], body["cashbackAmount"]) == (reason, 0)
+    assert body["transactionDate"] == f"2025-02-28T12:00:00.00000000{5 + stated_after_ns}Z"
 
 
 @pytest.mark.parametrize("reason", [None, "", "out of stock"])
@@ -108,13 +156,13 @@ def test_numbers_keep_their_digits(digits: str) -> None:
 
 
 def test_the_amount_is_exact() -> None:
-    """1.255 kg at 19.99, paid with 25.08: no digit is lost and none is made up."""
+    """1.255 kg at 19.99 are 25.09 at the till, paid with 20.08: whole minor units, with their zeros."""
     changed = (
-        SEED.replace(b'"quantity": 2', b'"quantity": 1.255').replace(b"156", b"19.99").replace(b"306", b"25.08")
+        SEED.replace(b'"quantity": 2', b'"quantity": 1.255').replace(b"156", b"19.99").replace(b"306", b"20.08")
     )
     [body] = bodies(read(record(changed)))
-    assert b'"cashbackAmount":0.00745,' in body
-    assert loads(body)["cashbackAmount"] == Decimal("1.255") * Decimal("19.99") - Decimal("25.08")
+    assert b'"cashbackAmount":5.01,' in body
+    assert loads(body)["cashbackAmount"] == Decimal("5.01")
 
 
 @pytest.mark.parametrize("date", [DATE, "2025-02-28T16:36:06.026732837+03:00", "2025-02-28t13:36:06z"])
@@ -167,16 +215,20 @@ def test_keys_never_change() -> None:
     """The third party remembers them: these very values must come out in every version of this service."""
     calls = calls_of(read(record(SEED)), message(Kind.COMPLETED, offset=1, at_ns=1))
     assert [call.effect.key for call in calls] == [
+        UUID("4682c2ee-a3ff-5cc5-ba62-879147667b7d"),
+        UUID("26b5078c-15f5-510a-8407-3e3838b23544"),
+    ]
+    assert [idempotency_key_by_version(call.effect.originator_id, call.version) for call in calls] == [
         UUID("3075d36e-a6da-5c24-b478-3333900d3bab"),
         UUID("7f8a4e9a-a7df-5343-bd79-7600559d5823"),
-    ]
+    ], "those of ledgers that are older than keys by content"
 
 
 def test_the_digest_is_that_of_the_body() -> None:
     """SHA-256; the value shows that the body is the same for ever, too."""
     [call] = calls_of(read(record(SEED)))
     assert call.digest == sha256(call.body).digest()
-    assert call.digest.hex() == "3b9e02a6ce5588f86ede9b107de5530c72bdb9051242658ffffe38afeb850f6f"
+    assert call.digest.hex() == "8bca54f1dce1d1756271c38b8ac5f26fbe7c455c8cca6aea1e7b833523be058c"
 
 
 json_numbers = st.decimals(allow_nan=False, allow_infinity=False, min_value=0, max_value=10**12, places=5)

@@ -13,7 +13,7 @@ from projections.replay import CallState
 from tests.support.fake_ledger import call
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-CREATE, UPDATE, CANCEL, COMPLETE = EffectKind
+CREATE, UPDATE, CANCEL, COMPLETE, CORRECT = EffectKind
 State = Literal["idle", "due", "in_flight", "retrying", "parked"]
 
 
@@ -95,6 +95,12 @@ class TestSkip:
             ((UPDATE, CANCEL), ["instead of 6.50"]),
             ((COMPLETE,), ["isn't paid 6.50"]),
             ((CANCEL,), ["stays open"]),
+            (
+                (COMPLETE, CORRECT),
+                ["isn't paid 6.50, and the corrections that follow are refused"],
+            ),
+            ((CORRECT,), ["keeps the amount before, instead of 6.50"]),
+            ((CORRECT, CORRECT), []),
         ],
     )
     def test_what_becomes_of_the_order_is_told(self, kinds: tuple[EffectKind, ...], words: list[str]) -> None:

@@ -28,7 +28,7 @@ from projections.reconciling import (
 from projections.replay import CallState
 from tests.support.messages import History, message
 
-CREATE, UPDATE, CANCEL, COMPLETE = EffectKind
+CREATE, UPDATE, CANCEL, COMPLETE, CORRECT = EffectKind
 DELIVERED, DUE, SKIPPED = CallState.DELIVERED, CallState.DUE, CallState.SKIPPED
 
 Asked = tuple[EffectKind, str | None]
@@ -178,11 +178,55 @@ def test_whatever_is_received_no_invariant_is_broken(kinds: list[Kind], amounts:
         ([(CREATE, "6"), (CANCEL, None), (UPDATE, "6")], {Invariant.NOTHING_AFTER_END}),
         ([(CREATE, "6"), (UPDATE, "5"), (COMPLETE, "6")], {Invariant.CREDIT_IS_CASHBACK}),
         ([(COMPLETE, "6")], {Invariant.CREATED_FIRST, Invariant.CREDIT_IS_CASHBACK}),
+        ([(CREATE, "6"), (CORRECT, "5")], {Invariant.CORRECTED_AFTER_CREDIT}),
+        ([(CREATE, "6"), (CORRECT, "6"), (COMPLETE, "6")], {Invariant.CORRECTED_AFTER_CREDIT}),
+        ([(CREATE, "6"), (CANCEL, None), (CORRECT, "0")], {Invariant.CORRECTED_AFTER_CREDIT}),
+        ([(CREATE, "6"), (COMPLETE, "6"), (CORRECT, "5"), (UPDATE, "5")], {Invariant.NOTHING_AFTER_END}),
+        ([(CREATE, "6"), (COMPLETE, "6"), (CORRECT, "5"), (COMPLETE, "6")], {Invariant.ENDED_ONCE}),
     ],
 )
 def test_a_stream_that_nobody_could_have_decided_is_found_out(calls: list[Asked], broken: set[Invariant]) -> None:
     """By name."""
     assert set(broken_invariants(ours(*calls))) == broken
+
+
+RETURNED: tuple[Asked, ...] = (*LIFE, (CORRECT, "2"), (CORRECT, "0"))
+
+
+@pytest.mark.parametrize(
+    ("delivered", "theirs", "expected"),
+    [
+        (5, completed("0"), Verdict.AGREES),
+        (5, completed("5"), Verdict.AMOUNT),
+        (4, completed("0"), Verdict.AGREES),
+        (4, completed("2.00"), Verdict.IN_FLIGHT),
+        (3, completed("2"), Verdict.IN_FLIGHT),
+        (3, completed("5"), Verdict.IN_FLIGHT),
+        (3, completed("3"), Verdict.AMOUNT),
+        (5, pending("0"), Verdict.STATE),
+        (5, cancelled("0"), Verdict.STATE),
+    ],
+)
+def test_a_corrected_order_stays_completed_with_another_amount(
+    delivered: int, theirs: Standing, expected: Verdict
+) -> None:
+    """Anywhere between the last call answered and the last one asked for."""
+    assert compare(ours(*RETURNED, delivered=delivered), theirs).verdict is expected
+
+
+def test_corrections_break_no_invariant_and_count_as_one_credit() -> None:
+    """The sum is of what each order's buyer has in the end."""
+    side = ours(*RETURNED[:4])
+    assert broken_invariants(side) == []
+    credits_ = Credits()
+    for each in (side, ours(*LIFE), ours(*RETURNED)):
+        credits_.add(each)
+    assert (credits_.orders, credits_.credits) == (3, 3)
+    assert credits_.owed == credits_.credited == Decimal(7)
+    assert credits_.match
+    wrong = side.noted[3]._replace(amount=Decimal(3))
+    credits_.add(OurSide(7, 4, 0, side.asked, (*side.noted[:3], wrong)))
+    assert not credits_.match
 
 
 def test_the_ledger_has_the_calls_of_the_events_and_no_others() -> None:
