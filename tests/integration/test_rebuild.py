@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from adapters.postgres.rebuild import RebuildRunning, Result, rebuild, rebuild_read_models
+from domain.identifiers import idempotency_key_by_version, stream_id
 from domain.lifecycle import Status
 from domain.messages import Kind
 from domain.ports import Batch
@@ -140,6 +141,26 @@ class TestChecking:
         assert {difference.order_id for difference in check(told)} == {order_id}
         assert Difference(order_id, what) in check(told, order_id)
         assert check(told, 1 + order_id % 4) == []
+
+    def test_a_ledger_that_is_older_than_keys_by_content_agrees(self, told: str) -> None:
+        """With its keys by version; with none but those, and those that a person asked for."""
+        sql(told, "ALTER TABLE effect DISABLE TRIGGER effect_stays")
+        for order_id, version in sql(told, "SELECT order_id, version FROM effect"):
+            key = idempotency_key_by_version(stream_id(order_id), version)
+            where = f"(order_id, version) = ({order_id}, {version})"
+            sql(told, f"UPDATE effect SET idempotency_key = '{key}' WHERE {where}")
+        assert check(told) == []
+        sql(
+            told,
+            "INSERT INTO replaced_key (order_id, version, generation, idempotency_key, state, attempts,"
+            " last_attempt_id) SELECT order_id, version, 0, idempotency_key, state, attempts, 0 FROM effect"
+            " WHERE order_id = 2",
+        )
+        renewed = "UPDATE effect SET idempotency_key = gen_random_uuid(), generation = 1, nonce = 'n'"
+        sql(told, f"{renewed} WHERE order_id = 2")
+        assert check(told) == []
+        sql(told, "UPDATE effect SET idempotency_key = gen_random_uuid() WHERE (order_id, version) = (3, 1)")
+        assert check(told) == [Difference(3, "the ledger's call of version 1 has another key")]
 
     @pytest.mark.parametrize(
         ("damage", "what"),

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from domain.events import OrderEvent
+from domain.identifiers import idempotency_key_by_version, stream_id
 from domain.lifecycle import Status
 from domain.messages import Kind, Message
 from projections.feed import Recorded
@@ -16,7 +17,7 @@ from projections.orders import OrderRow, row_of
 from projections.rebuild import LedgerCall, Tally, differences_of_calls, differences_of_row, fold_stream
 from projections.third_party import intended_calls
 from tests.support.decoding import read
-from tests.support.messages import History, record_of
+from tests.support.messages import ORDER_ID, History, record_of
 
 FAR = 10**6
 """A position behind all that there is."""
@@ -114,6 +115,18 @@ class TestCalls:
         """Its body, its key and its kind; a key that changed might pay twice."""
         changed = CALLS | {2: replace(CALLS[2], **change)}
         assert call_faults(changed) == [f"the ledger's call of version 2 has another {what}"]
+
+    def test_a_ledger_that_is_older_than_keys_by_content_is_no_difference(self) -> None:
+        """Call by call: an order may have had its first calls before, and its last ones since. The key by the
+        version of another call is none."""
+        before = {
+            version: replace(call, key=idempotency_key_by_version(stream_id(ORDER_ID), version))
+            for version, call in CALLS.items()
+        }
+        assert call_faults(before) == []
+        assert call_faults(CALLS | {1: before[1]}) == []
+        mixed_up = replace(before[1], key=before[2].key)
+        assert call_faults(CALLS | {1: mixed_up}) == ["the ledger's call of version 1 has another key"]
 
     def test_a_missing_call_is_a_difference_once_the_projection_has_passed_its_event(self) -> None:
         """Before, it only lags."""
