@@ -10,8 +10,12 @@ from domain.instants import NANOSECONDS_PER_SECOND
 
 
 def policy_of(settings: Settings) -> Policy:
-    """By which messages are decided."""
-    return Policy(round(settings.clock_tolerance_seconds * NANOSECONDS_PER_SECOND))
+    """By which messages are decided, wherever that is done."""
+    return Policy(
+        clock_tolerance_ns=round(settings.clock_tolerance_seconds * NANOSECONDS_PER_SECOND),
+        max_order_cashback=settings.max_order_cashback,
+        corrections=settings.third_party_corrections,
+    )
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -15,7 +15,7 @@ from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.progress import progress_bar
 from adapters.reconciling import LOOKUPS_AT_ONCE, Reconciler, Tally
 from adapters.settings import BadSetting, Settings
-from adapters.third_party.configured import third_party_client
+from adapters.third_party.configured import resolution_of, third_party_client
 from domain.errors import BadInstant, Unavailable
 from domain.instants import parse_instant
 from projections.reconciling import Finding, Invariant, Standing, Verdict
@@ -97,7 +97,9 @@ async def _reconcile(settings: Settings, wish: Wish, report: _Report) -> None:
     ):
         books = PostgresReconciliation(database)
         await books.forget()
-        reconciler = Reconciler(books, client, report, per_second=wish.lookups_per_second)
+        reconciler = Reconciler(
+            books, client, report, per_second=wish.lookups_per_second, resolution=resolution_of(settings)
+        )
         comparing = asyncio.create_task(_compare_all(books, reconciler, wish, report))
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, comparing.cancel)

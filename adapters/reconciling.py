@@ -32,6 +32,7 @@ from projections.reconciling import (
     moving,
     unanswered,
 )
+from projections.resolution import EXACT, Resolution
 from projections.retrying import RetryPolicy
 
 LOOKUPS_AT_ONCE: Final = 8
@@ -73,7 +74,7 @@ class Tally:
 class Reconciler:
     """For one event loop. Keeps what it finds, and stops orders whose invariants are broken."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, and how it asks
         self,
         books: PostgresReconciliation,
         third_party: ThirdParty,
@@ -81,12 +82,14 @@ class Reconciler:
         *,
         per_second: float,
         retry: RetryPolicy = RETRY,
+        resolution: Resolution = EXACT,
     ) -> None:
         """At most `per_second` lookups, repeated ones counted."""
         self._books = books
         self._third_party = third_party
         self._observer = observer
         self._retry = retry
+        self._resolution = resolution
         self._pace = Pace(per_second)
         self._room = asyncio.Semaphore(LOOKUPS_AT_ONCE)
         self._dice = random.Random()  # noqa: S311 - it spreads retries, it guards nothing
@@ -130,7 +133,7 @@ class Reconciler:
             theirs = Standing(Status(answer.status), answer.cashback_amount) if isinstance(answer, Found) else None
             after = await self._books.ours(order_id)
             if before == after:
-                return self._found(after, compare(after, theirs), None), after
+                return self._found(after, compare(after, theirs, self._resolution), None), after
         return self._found(after, moving(after, theirs), "our own side moved each time that we looked"), after
 
     @staticmethod

@@ -46,7 +46,7 @@ from adapters.reconciling import LOOKUPS_AT_ONCE, Reconciler
 from adapters.replaying import bulk_replays, bulk_runner, replay_service
 from adapters.settings import Settings, check_api_is_closed
 from adapters.third_party.client import ThirdPartyClient
-from adapters.third_party.configured import third_party_client
+from adapters.third_party.configured import resolution_of, third_party_client
 from adapters.threads import take_turns_quickly
 from adapters.tracing.starting import start_tracing
 from adapters.watching import CONNECTION_SECONDS, Preparer, ProcessState, Teller
@@ -167,6 +167,7 @@ class Service:
             key_retention_seconds=settings.third_party_key_retention_hours * 3600,
             lookups=settings.third_party_lookups,
             calls_per_second=settings.push_calls_per_second,
+            resolution=resolution_of(settings),
         )
         dispatcher = Dispatcher(ledger, client, policy, self._observer)
         return dispatcher.run(self._stop, drain_seconds=settings.shutdown_timeout_seconds)
@@ -183,7 +184,9 @@ class Service:
         client: ThirdParty = await self._third_party(stack, LOOKUPS_AT_ONCE)
         if self._tracing is not None:
             client = self._tracing.lookups(client, self._settings.third_party_url)
-        return Reconciler(books, client, self._observer, per_second=per_second)
+        return Reconciler(
+            books, client, self._observer, per_second=per_second, resolution=resolution_of(self._settings)
+        )
 
     async def _third_party(self, stack: AsyncExitStack, concurrency: int) -> ThirdPartyClient:
         trace_headers = None if self._tracing is None else self._tracing.headers_of_request

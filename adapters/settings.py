@@ -5,6 +5,7 @@ import binascii
 import ipaddress
 import json
 import re
+from decimal import Decimal
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
@@ -141,6 +142,19 @@ class Settings(BaseSettings):
         default=True,
         description="whether the third party can be asked how an order stands; if not, a call that may have been"
         " carried out, and whose key may be forgotten, is left to a person",
+    )
+    third_party_date_digits: Annotated[int, Field(ge=0, le=9)] = Field(
+        9,
+        description="fractional digits of a second that the third party keeps of a date, cut off or rounded: what"
+        " it says of an order is compared as finely",
+    )
+    third_party_corrections: bool = Field(
+        default=False,
+        description="whether the third party takes `correct` calls, see [docs/third-party.md](docs/third-party.md):"
+        " what comes after an order was completed is then carried out; if not, it is refused and left to a person",
+    )
+    max_order_cashback: Annotated[Decimal, Field(gt=0)] | None = Field(
+        None, description="an order that would earn more is doubtful; no limit unless given"
     )
     push_concurrency: Annotated[int, Field(ge=1, le=4096)] = Field(
         64, description="calls under way at once, in one process; never two of one order"

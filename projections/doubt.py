@@ -16,6 +16,7 @@ from domain.errors import BadInstant
 from domain.exact_json import loads
 from domain.instants import parse_instant
 from projections.ports import Answer, Attempt, AttemptKind, Call, Found, NotFound, Outcome
+from projections.resolution import EXACT, Resolution
 
 _MAYBE_DONE: Final = {Outcome.DELIVERED, Outcome.IN_DOUBT, Outcome.IN_FLIGHT}
 _MAYBE_DONE_STATUSES: Final = {500, 502, 504}
@@ -40,7 +41,9 @@ class Verdict:
     """In words."""
 
 
-def settle_doubt(call: Call, lookup: Found | NotFound, later: Iterable[Call] = ()) -> Verdict:
+def settle_doubt(
+    call: Call, lookup: Found | NotFound, later: Iterable[Call] = (), resolution: Resolution = EXACT
+) -> Verdict:
     """Whether a call was carried out, by what the third party has of its order.
 
     `later`: the order's next calls that may have been carried out as well. If one of them was, so was this.
@@ -53,9 +56,9 @@ def settle_doubt(call: Call, lookup: Found | NotFound, later: Iterable[Call] = (
         found = _State(lookup.status, lookup.cashback_amount, parse_instant(lookup.last_transaction_date))
     except BadInstant:
         return Verdict(Ruling.PARK, words)
-    if any(_was_carried_out(each, found) for each in (call, *later)):
+    if any(_was_carried_out(each, found, resolution) for each in (call, *later)):
         return Verdict(Ruling.DELIVERED, words)
-    return Verdict(Ruling.SEND_AGAIN if _was_not_carried_out(call, found) else Ruling.PARK, words)
+    return Verdict(Ruling.SEND_AGAIN if _was_not_carried_out(call, found, resolution) else Ruling.PARK, words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +68,27 @@ class _State:
     last_instant_ns: int
 
 
-def _was_carried_out(call: Call, found: _State) -> bool:
+def _was_carried_out(call: Call, found: _State, resolution: Resolution) -> bool:
     instant_ns, amount = _said(call)
+    is_amount = resolution.is_same_amount(amount, found.amount)
+    is_reached = resolution.has_reached(found.last_instant_ns, instant_ns)
     match call.kind:
         case EffectKind.CREATE | EffectKind.UPDATE:
-            return found.status == "PENDING" and found.amount == amount and found.last_instant_ns >= instant_ns
+            return found.status == "PENDING" and is_amount and is_reached
         case EffectKind.CANCEL:
             return found.status == "CANCELLED"
         case EffectKind.COMPLETE:
-            return found.status == "COMPLETED" and found.amount == amount
+            return found.status == "COMPLETED" and is_amount
         case EffectKind.CORRECT:
-            return found.status == "COMPLETED" and found.amount == amount and found.last_instant_ns >= instant_ns
+            return found.status == "COMPLETED" and is_amount and is_reached
         case _:
             assert_never(call.kind)
 
 
-def _was_not_carried_out(call: Call, found: _State) -> bool:
+def _was_not_carried_out(call: Call, found: _State, resolution: Resolution) -> bool:
     """An order that is there was created; one that a later date has reached may be another call's work."""
     instant_ns, amount = _said(call)
-    if found.last_instant_ns > instant_ns:
+    if resolution.is_past(found.last_instant_ns, instant_ns):
         return False
     match call.kind:
         case EffectKind.CREATE:
@@ -91,7 +96,8 @@ def _was_not_carried_out(call: Call, found: _State) -> bool:
         case EffectKind.UPDATE | EffectKind.CANCEL:
             return found.status == "PENDING"
         case EffectKind.COMPLETE:
-            return found.status == "PENDING" and found.amount == amount  # else it would be refused
+            is_amount = resolution.is_same_amount(amount, found.amount)
+            return found.status == "PENDING" and is_amount  # else it would be refused
         case EffectKind.CORRECT:
             return found.status == "COMPLETED"
         case _:

@@ -14,6 +14,7 @@ from domain.effects import EffectKind
 from domain.lifecycle import Status
 from domain.money import ZERO, total
 from projections.replay import CallState
+from projections.resolution import EXACT, Resolution
 
 
 class Verdict(StrEnum):
@@ -131,13 +132,13 @@ class Finding:
         return self.comparison.verdict
 
 
-def compare(ours: OurSide, theirs: Standing | None) -> Comparison:
-    """`theirs` is None if the third party doesn't know the order. Amounts are equal as numbers."""
+def compare(ours: OurSide, theirs: Standing | None, resolution: Resolution = EXACT) -> Comparison:
+    """`theirs` is None if the third party doesn't know the order. Amounts are equal as it keeps them."""
     possible = _possible(ours)
     delivered, final = possible[0], possible[-1]
-    if _same(final, theirs):
+    if _same(final, theirs, resolution):
         return Comparison(Verdict.AGREES, final, theirs)
-    if any(_same(each, theirs) for each in possible):
+    if any(_same(each, theirs, resolution) for each in possible):
         return Comparison(Verdict.IN_FLIGHT, final, theirs)
     if theirs is None:
         return Comparison(Verdict.MISSING_THERE, delivered, None)
@@ -236,11 +237,13 @@ def _standings(calls: Iterable[AskedCall]) -> list[Standing | None]:
     return standings
 
 
-def _same(ours: Standing | None, theirs: Standing | None) -> bool:
+def _same(ours: Standing | None, theirs: Standing | None, resolution: Resolution) -> bool:
     """Of a cancelled order nothing is owed: the third party may keep its amount, or say zero."""
     if ours is None or theirs is None or ours.status is not theirs.status:
         return ours is theirs
-    return ours.amount == theirs.amount or (ours.status is Status.CANCELLED and theirs.amount == ZERO)
+    if ours.status is Status.CANCELLED and theirs.amount == ZERO:
+        return True
+    return resolution.is_same_amount(ours.amount, theirs.amount)
 
 
 def _credits_match(asked: Sequence[AskedCall]) -> bool:

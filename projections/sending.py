@@ -26,6 +26,7 @@ from projections.ports import (
     Settlement,
     ThirdParty,
 )
+from projections.resolution import EXACT, Resolution
 from projections.retrying import RetryPolicy
 
 TOO_MANY_REQUESTS: Final = 429
@@ -64,6 +65,7 @@ class DeliveryPolicy:
     lookups: bool = True
     """Whether it can be asked how an order stands. If not, what only that could tell is left to a person."""
     calls_per_second: float | None = None
+    resolution: Resolution = EXACT
 
 
 @dataclass(slots=True)
@@ -144,7 +146,7 @@ class Sender:
                 return self._stop(looked_up, spent, blamed=blamed, is_call=False)
             later = [each for each in work.claim.calls if each.version > call.version]
             in_doubt = [each for each in later if each.version in work.claim.doubts]
-            verdict = settle_doubt(call, looked_up, in_doubt)
+            verdict = settle_doubt(call, looked_up, in_doubt, self._policy.resolution)
             if verdict.ruling is Ruling.PARK:
                 return _Stop(spent, parked_reason=f"{self._in_doubt}; a lookup found {verdict.found}")
             if verdict.ruling is Ruling.DELIVERED:

@@ -35,6 +35,8 @@ def default_of(field: FieldInfo) -> str:
         value = value.get_secret_value()
     if value is None or value == {}:
         return ""
+    if isinstance(value, bool):
+        return "`on`" if value else "`off`"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 

@@ -6,6 +6,12 @@ from adapters.settings import Settings, signing_keys
 from adapters.third_party.client import ThirdPartyClient
 from adapters.third_party.signing import Signer
 from adapters.third_party.tls import tls_context
+from projections.resolution import Resolution
+
+
+def resolution_of(settings: Settings) -> Resolution:
+    """How finely the third party keeps what it is told."""
+    return Resolution(date_digits=settings.third_party_date_digits)
 
 
 def third_party_client(

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from uuid import UUID
 
 import pytest
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 
 from domain.effects import EffectKind
 from domain.exact_json import dumps
-from domain.instants import format_instant
+from domain.instants import format_instant, parse_instant
 from projections.doubt import Ruling, maybe_done_after, settle_doubt
 from projections.ports import Answer, Attempt, AttemptKind, Call, Found, NotFound, Outcome
+from projections.resolution import Resolution
 from tests.support.fake_third_party import FakeThirdParty
 
 DATE_NS = 1_740_747_600_000_000_000
@@ -44,7 +46,7 @@ def lives(draw: st.DrawFn, *, ties: bool) -> list[Call]:
     for version, kind in enumerate(kinds, start=1):
         date_ns += draw(st.integers(0 if ties else 1, 2))
         if kind not in {EffectKind.CANCEL, EffectKind.COMPLETE}:
-            amount = draw(st.sampled_from((Decimal(5), Decimal("5.0"), Decimal("7.25"))))
+            amount = draw(st.sampled_from((Decimal(5), Decimal("5.0"), Decimal("7.25"), Decimal("8.0051"))))
         calls.append(made(version, kind, amount, date_ns))
     return calls
 
@@ -85,6 +87,62 @@ def test_whatever_was_carried_out_everything_is_in_the_end_and_once(calls: list[
         assert await found_by(third_party) == await found_by(await books_after(calls))
 
     asyncio.run(main())
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What a third party keeps of what it is told."""
+
+    resolution: Resolution
+    is_rounded: bool
+
+    def kept(self, said: Found | NotFound) -> Found | NotFound:
+        if isinstance(said, NotFound):
+            return said
+        tick_ns = 10 ** (9 - self.resolution.date_digits)
+        instant_ns = parse_instant(said.last_transaction_date) + (tick_ns // 2 if self.is_rounded else 0)
+        amount = said.cashback_amount.quantize(
+            self.resolution.till.minor_unit, ROUND_HALF_UP if self.is_rounded else ROUND_DOWN
+        )
+        return Found(said.status, amount, format_instant(instant_ns // tick_ns * tick_ns))
+
+
+keepings = st.builds(Keeping, st.builds(Resolution, date_digits=st.sampled_from((0, 3, 6, 8, 9))), st.booleans())
+
+
+@given(calls=lives(ties=True), keeping=keepings, data=st.data())
+def test_a_third_party_that_keeps_less_needs_no_person_either(
+    calls: list[Call], keeping: Keeping, data: st.DataObject
+) -> None:
+    """Whatever part of a queue was carried out: in the end each order stands as it must, to the minor unit."""
+    carried_out = data.draw(st.integers(0, len(calls)))
+
+    async def main() -> None:
+        third_party = await books_after(calls[:carried_out])
+        for place, call in enumerate(calls):
+            found = keeping.kept(await found_by(third_party))
+            verdict = settle_doubt(call, found, calls[place + 1 :], keeping.resolution)
+            assert verdict.ruling is not Ruling.PARK
+            if verdict.ruling is Ruling.SEND_AGAIN:
+                await sent(third_party, call)
+        assert third_party.violations == []
+        ours = keeping.kept(await found_by(await books_after(calls)))
+        theirs = keeping.kept(await found_by(third_party))
+        assert isinstance(ours, Found)
+        assert isinstance(theirs, Found)
+        assert (ours.status, ours.cashback_amount) == (theirs.status, theirs.cashback_amount)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("digits", "ruling"), [(9, Ruling.PARK), (6, Ruling.DELIVERED), (7, Ruling.PARK), (0, Ruling.DELIVERED)]
+)
+def test_a_date_that_was_cut_off_is_that_of_the_call(digits: int, ruling: Ruling) -> None:
+    """As finely as the third party is said to keep dates."""
+    call = made(1, EffectKind.CREATE, Decimal("25.08745"), DATE_NS + 987)
+    found = Found("PENDING", Decimal("25.09"), format_instant(DATE_NS))
+    assert settle_doubt(call, found, resolution=Resolution(date_digits=digits)).ruling is ruling
 
 
 @given(calls=lives(ties=False), data=st.data())

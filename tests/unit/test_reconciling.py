@@ -214,6 +214,17 @@ def test_a_corrected_order_stays_completed_with_another_amount(
     assert compare(ours(*RETURNED, delivered=delivered), theirs).verdict is expected
 
 
+@pytest.mark.parametrize(
+    ("theirs", "expected"),
+    [("25.08745", Verdict.AGREES), ("25.09", Verdict.AGREES), ("25.08", Verdict.AGREES), ("25.1", Verdict.AMOUNT)],
+)
+def test_what_the_third_party_keeps_in_minor_units_is_no_difference(theirs: str, expected: Verdict) -> None:
+    """Rounded half up or cut off; what is shown are the amounts as each has them."""
+    calls: list[Asked] = [(CREATE, "25.08745"), (COMPLETE, "25.08745")]
+    found = compare(ours(*calls), completed(theirs))
+    assert found == (expected, completed("25.08745"), completed(theirs))
+
+
 def test_corrections_break_no_invariant_and_count_as_one_credit() -> None:
     """The sum is of what each order's buyer has in the end."""
     side = ours(*RETURNED[:4])

@@ -1,11 +1,14 @@
 """Settings: what they may be, and what is said of those that can't be used."""
 
 import base64
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from adapters.mending import policy_of
 from adapters.settings import PREFIX, BadSetting, Settings, read_settings
+from domain.decision import DEFAULT_POLICY, Policy
 
 SECRET = "s3cr3t"
 WEBHOOK_SECRET = f"whsec_{base64.b64encode(24 * b'k').decode()}"
@@ -42,6 +45,12 @@ BAD = [
     ("third_party_timeout_seconds", "inf", "less than or equal to 86400"),
     ("third_party_key_retention_hours", "-1", "greater than 0"),
     ("third_party_lookups", "sometimes", "boolean"),
+    ("third_party_date_digits", "10", "less than or equal to 9"),
+    ("third_party_date_digits", "-1", "greater than or equal to 0"),
+    ("third_party_corrections", "sometimes", "boolean"),
+    ("max_order_cashback", "0", "greater than 0"),
+    ("max_order_cashback", "NaN", "finite number"),
+    ("max_order_cashback", "much", "decimal"),
     ("push_concurrency", "0", "greater than or equal to 1"),
     ("push_concurrency", "1.5", "integer"),
     ("push_max_attempts", "0", "greater than or equal to 1"),
@@ -73,6 +82,10 @@ GOOD = [
     ("database_url", "postgresql://u:what?ever@h/d"),
     ("third_party_token", "!~"),
     ("third_party_signing_secret", f"{WEBHOOK_SECRET}, {WEBHOOK_SECRET}\n"),
+    ("third_party_date_digits", "0"),
+    ("third_party_corrections", "on"),
+    ("third_party_corrections", "off"),
+    ("max_order_cashback", "0.01"),
     ("push_lease_seconds", "20.1"),
     ("push_concurrency", "4096"),
     ("message_max_bytes", "1024"),
@@ -136,6 +149,16 @@ def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.Monke
     shown = repr(read_settings())
     assert SECRET not in shown
     assert WEBHOOK_SECRET[10:] not in shown
+
+
+def test_messages_are_decided_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The defaults are the domain's own."""
+    assert policy_of(read_settings()) == DEFAULT_POLICY
+    monkeypatch.setenv("CASHBACK_CLOCK_TOLERANCE_SECONDS", "0.5")
+    monkeypatch.setenv("CASHBACK_MAX_ORDER_CASHBACK", "1000.50")
+    monkeypatch.setenv("CASHBACK_THIRD_PARTY_CORRECTIONS", "on")
+    expected = Policy(clock_tolerance_ns=500_000_000, max_order_cashback=Decimal("1000.50"), corrections=True)
+    assert policy_of(read_settings()) == expected
 
 
 def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
