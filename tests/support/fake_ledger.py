@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Final
 from uuid import UUID, uuid4
 
-from domain.effects import EffectKind
+from domain.effects import Effect, EffectKind
 from domain.identifiers import idempotency_key_by_version, stream_id
 from domain.ports import StoreUnavailable
 from projections.doubt import maybe_done_after
@@ -193,6 +193,11 @@ def call(order_id: int, version: int, kind: EffectKind | None = None) -> Call:
     if kind in {EffectKind.CREATE, EffectKind.UPDATE}:
         body += ',"storeNo":"1","buyerId":"2","items":[{"quantity":1.250}]'
     return Call(order_id, version, kind, key, f"{body}}}".encode())
+
+
+def effect(order_id: int, version: int, kind: EffectKind) -> Effect:
+    """What `call` is made from."""
+    return Effect(kind, stream_id(order_id), version, idempotency_key_by_version(stream_id(order_id), version))
 
 
 def lifecycle(order_id: int, kinds: Iterable[EffectKind] = KINDS) -> list[Call]:

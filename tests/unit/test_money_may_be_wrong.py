@@ -176,7 +176,8 @@ def test_an_update_for_another_buyer_is_refused(ending: list[Message]) -> None:
 def test_an_end_for_another_buyer_is_accepted_with_a_doubt() -> None:
     """The order has ended, that much is clear; for whom isn't."""
     history = History(created(), completed(at_ns=1, offset=1, buyer="9"))
-    assert (history.order.status, history.order.doubts) == ("COMPLETED", {Doubt.BUYER_CHANGED})
+    assert history.outcome == ("COMPLETED", Decimal(6))
+    assert history.order.doubts == {Doubt.BUYER_CHANGED}
 
 
 def test_an_update_may_move_the_order_to_another_store() -> None:
