@@ -14,9 +14,10 @@ The rules for the order of messages (docs/adr/0002, "What came before what"):
 What a person decides about an order is in `intervention.py`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from msgspec.structs import replace
 
@@ -70,6 +71,7 @@ class Policy:
 
 
 DEFAULT_POLICY = Policy()
+_NO_DOUBT: Final[tuple[Doubt, ...]] = ()
 
 
 def decide(
@@ -193,43 +195,26 @@ class Decision:
     def _apply(self, message: Message, effective_at_ns: int, held: Held | None) -> None:
         """The table of transitions, for a message whose turn has come."""
         candidate = standing_of(message, effective_at_ns, 0)
-        step = TRANSITIONS[self.order.status][message.kind]
-        match step, self.order.stage:
-            case Step.CREATE, NotCreated():
-                self._accept(CashbackCreated, message, candidate, held, (), cashback=message.cashback or ZERO)
-            case Step.HOLD, NotCreated():
-                self.record(MessageHeld, message, effective_at_ns, held, waits_for=WaitsFor.CREATE)
-            case Step.REFUSE_SECOND_CREATE, Pending(terms) | Completed(terms) | Cancelled(terms):
-                self._refuse_create(message, candidate, held, terms)
-            case (
-                (Step.UPDATE | Step.REFUSE_UPDATE_AFTER_END),
-                Pending(terms) | Completed(terms) | Cancelled(terms),
-            ) if _is_other(message.buyer_id, terms.buyer_id):
-                refusal, doubt = Refusal.BUYER_CHANGED, Doubt.BUYER_CHANGED
-                self._reject(message, effective_at_ns, held, refusal, doubt, terms.update or terms.created)
-            case Step.UPDATE, Pending(terms):
-                self._update(message, candidate, held, terms)
-            case Step.END, Pending(terms):
-                self._end(message, candidate, held, terms)
-            case ((Step.REFUSE_UPDATE_AFTER_END | Step.REFUSE_SECOND_END), Completed(terms=terms, end=end)) if (
-                self._policy.corrections
-            ):
-                self._correct(message, candidate, held, terms)
-            case ((Step.REFUSE_UPDATE_AFTER_END | Step.REFUSE_SECOND_END), Cancelled(end=end)) if (
-                self._policy.corrections and not amount_owed([*self.order.history(), candidate])
-            ):
-                self.record(CorrectionNotNeeded, message, effective_at_ns, held)
-            case Step.REFUSE_UPDATE_AFTER_END, Completed(end=end) | Cancelled(end=end):
-                self._refuse_update(message, candidate, held, end)
-            case Step.REFUSE_SECOND_END, Completed(end=end) | Cancelled(end=end):
-                self._refuse_end(message, candidate, held, end)
-            case _:
-                raise AssertionError(f"no rule for {step} in {self.order.status}")
+        _RULES[TRANSITIONS[self.order.status][message.kind]](self, message, candidate, held)
 
-    def _update(self, message: Message, candidate: Standing, held: Held | None, terms: Terms) -> None:
+    @property
+    def _terms(self) -> Terms:
+        assert self.order.terms is not None, "the table asks for terms only where there are some"
+        return self.order.terms
+
+    def create(self, message: Message, candidate: Standing, held: Held | None) -> None:
+        self._accept(CashbackCreated, message, candidate, held, cashback=message.cashback or ZERO)
+
+    def hold(self, message: Message, candidate: Standing, held: Held | None) -> None:
+        self.record(MessageHeld, message, candidate.effective_at_ns, held, waits_for=WaitsFor.CREATE)
+
+    def update(self, message: Message, candidate: Standing, held: Held | None) -> None:
+        terms = self._terms
+        if self._refuses_buyer(message, candidate, held):
+            return
         last = terms.update
         is_certain = last is None or last.digest == candidate.digest or self._is_certain(candidate, last)
-        uncertain = () if is_certain else (Doubt.UNCERTAIN_ORDER,)
+        doubts = _NO_DOUBT if is_certain else (Doubt.UNCERTAIN_ORDER,)
         earned = message.cashback or ZERO
         if last is None or comes_after(candidate, last):
             self._accept(
@@ -237,8 +222,8 @@ class Decision:
                 message,
                 candidate,
                 held,
-                uncertain,
-                at_stake=terms.cashback - earned,
+                doubts,
+                at_stake=None if is_certain else terms.cashback - earned,
                 cashback=earned,
             )
         else:
@@ -247,32 +232,111 @@ class Decision:
                 message,
                 candidate.effective_at_ns,
                 held,
-                doubts=uncertain,
-                at_stake=earned - terms.cashback,
+                doubts=doubts,
+                at_stake=None if is_certain else earned - terms.cashback,
                 superseded_by_version=last.version,
             )
 
-    def _end(self, message: Message, candidate: Standing, held: Held | None, terms: Terms) -> None:
+    def end(self, message: Message, candidate: Standing, held: Held | None) -> None:
         """An update that happened after the end, and came before it, has been paid for by mistake.
 
         Where the third party takes corrections an update counts after the end as before it.
         """
+        terms = self._terms
         update = terms.update
-        doubts: tuple[Doubt, ...] = ()
-        without_update = terms.cashback
+        doubts = _NO_DOUBT
+        at_stake = ZERO
         if update is not None and not self._policy.corrections and self._may_be_after(update, candidate):
             doubts = (Doubt.UNCERTAIN_ORDER,)
             history = [each for each in self.order.history() if each.version != update.version]
-            without_update = amount_owed([*history, candidate])
+            at_stake = amount_owed([*history, candidate]) - self._owed_if(message)
         if _is_other(message.buyer_id, terms.buyer_id):
             doubts = (*doubts, Doubt.BUYER_CHANGED)
-        at_stake = without_update - terms.cashback
         if message.kind is Kind.COMPLETED:
             self._accept(
                 CashbackCompleted, message, candidate, held, doubts, at_stake=at_stake, cashback=terms.cashback
             )
         else:
-            self._accept(CashbackCancelled, message, candidate, held, doubts, at_stake=ZERO)
+            self._accept(CashbackCancelled, message, candidate, held, doubts, at_stake=at_stake)
+
+    def update_after_end(self, message: Message, candidate: Standing, held: Held | None) -> None:
+        if self._refuses_buyer(message, candidate, held) or self._corrects(message, candidate, held):
+            return
+        end = self._end
+        if self._is_surely_after(candidate, end):
+            refusal = Refusal.AFTER_END
+            doubt = Doubt.AFTER_END if self._owed_if(message) != self._owed_now() else None
+        elif comes_after(candidate, end):
+            refusal, doubt = Refusal.AFTER_END, Doubt.UNCERTAIN_ORDER
+        else:
+            refusal, doubt = Refusal.LATE, Doubt.LATE
+        self._reject(message, candidate.effective_at_ns, held, refusal, doubt, end)
+
+    def second_end(self, message: Message, candidate: Standing, held: Held | None) -> None:
+        if self._corrects(message, candidate, held):
+            return
+        end = self._end
+        doubt = None
+        if message.kind is not end.kind:
+            doubt = Doubt.AFTER_END if self._is_surely_after(candidate, end) else Doubt.UNCERTAIN_ORDER
+        self._reject(message, candidate.effective_at_ns, held, Refusal.ENDED_TWICE, doubt, end)
+
+    def second_create(self, message: Message, candidate: Standing, held: Held | None) -> None:
+        """The same again is harmless; another amount or another buyer isn't."""
+        terms = self._terms
+        doubt = None
+        if not self._is_surely_after(candidate, terms.created) and candidate.digest != terms.created.digest:
+            doubt = Doubt.UNCERTAIN_ORDER
+        elif candidate.cashback != terms.created.cashback or _is_other(message.buyer_id, terms.buyer_id):
+            doubt = Doubt.CREATED_TWICE
+        self._reject(message, candidate.effective_at_ns, held, Refusal.CREATED_TWICE, doubt, terms.created)
+
+    @property
+    def _end(self) -> Standing:
+        assert isinstance(self.order.stage, Completed | Cancelled), "the table asks for the end of an ended order"
+        return self.order.stage.end
+
+    def _refuses_buyer(self, message: Message, candidate: Standing, held: Held | None) -> bool:
+        """An update in the name of another buyer: the third party would credit somebody else than our books say."""
+        terms = self._terms
+        if not _is_other(message.buyer_id, terms.buyer_id):
+            return False
+        refusal, doubt = Refusal.BUYER_CHANGED, Doubt.BUYER_CHANGED
+        self._reject(message, candidate.effective_at_ns, held, refusal, doubt, terms.update or terms.created)
+        return True
+
+    def _corrects(self, message: Message, candidate: Standing, held: Held | None) -> bool:
+        """After the end, where the third party takes corrections, the amount is the one that all messages give in
+        their right order. It takes none for what was cancelled: then only a message that changes nothing counts."""
+        if not self._policy.corrections:
+            return False
+        owed = amount_owed([*self.order.history(), candidate])
+        is_completed = isinstance(self.order.stage, Completed)
+        if owed and not is_completed:
+            return False
+        doubts = self._doubts_of_correction(message, candidate) if is_completed else _NO_DOUBT
+        told = self._owed_now()
+        if owed != told:
+            at_stake = told - owed
+            self._accept(CashbackCorrected, message, candidate, held, doubts, at_stake=at_stake, cashback=owed)
+        else:
+            at_stake = self._owed_if(message) - owed
+            at_ns = candidate.effective_at_ns
+            self.record(CorrectionNotNeeded, message, at_ns, held, doubts=doubts, at_stake=at_stake)
+        return True
+
+    def _doubts_of_correction(self, message: Message, candidate: Standing) -> tuple[Doubt, ...]:
+        rivals = [
+            each
+            for each in self.order.history()
+            if (each.kind.is_end and message.kind.is_end and each.kind is not message.kind)
+            or (each.kind is Kind.UPDATED and message.kind is Kind.UPDATED and each.cashback != candidate.cashback)
+        ]
+        is_certain = all(self._is_certain(candidate, each) for each in rivals)
+        doubts = _NO_DOUBT if is_certain else (Doubt.UNCERTAIN_ORDER,)
+        if message.kind.is_end and _is_other(message.buyer_id, self._terms.buyer_id):
+            return (*doubts, Doubt.BUYER_CHANGED)
+        return doubts
 
     def _may_be_after(self, update: Standing, end: Standing) -> bool:
         """True if an update that came before the end is dated after it by more than clocks differ."""
@@ -308,45 +372,20 @@ class Decision:
         other = self._owed_if(message) - owed
         self.record(CorrectionNotNeeded, message, candidate.effective_at_ns, held, doubts=doubts, at_stake=other)
 
-    def _refuse_create(self, message: Message, candidate: Standing, held: Held | None, terms: Terms) -> None:
-        """The same again is harmless; another amount or another buyer isn't."""
-        doubt = None
-        if not self._is_surely_after(candidate, terms.created) and candidate.digest != terms.created.digest:
-            doubt = Doubt.UNCERTAIN_ORDER
-        elif candidate.cashback != terms.created.cashback or _is_other(message.buyer_id, terms.buyer_id):
-            doubt = Doubt.CREATED_TWICE
-        self._reject(message, candidate.effective_at_ns, held, Refusal.CREATED_TWICE, doubt, terms.created)
-
-    def _refuse_update(self, message: Message, candidate: Standing, held: Held | None, end: Standing) -> None:
-        if self._is_surely_after(candidate, end):
-            refusal = Refusal.AFTER_END
-            doubt = Doubt.AFTER_END if self._owed_if(message) != self._owed_now() else None
-        elif comes_after(candidate, end):
-            refusal, doubt = Refusal.AFTER_END, Doubt.UNCERTAIN_ORDER
-        else:
-            refusal, doubt = Refusal.LATE, Doubt.LATE
-        self._reject(message, candidate.effective_at_ns, held, refusal, doubt, end)
-
-    def _refuse_end(self, message: Message, candidate: Standing, held: Held | None, end: Standing) -> None:
-        doubt = None
-        if message.kind is not end.kind:
-            doubt = Doubt.AFTER_END if self._is_surely_after(candidate, end) else Doubt.UNCERTAIN_ORDER
-        self._reject(message, candidate.effective_at_ns, held, Refusal.ENDED_TWICE, doubt, end)
-
     def _accept(  # noqa: PLR0913 - one argument for each thing that the third party may hear of
         self,
         event_type: type[MessageEvent],
         message: Message,
         candidate: Standing,
         held: Held | None,
-        doubts: tuple[Doubt, ...],
+        doubts: tuple[Doubt, ...] = (),
         *,
         at_stake: Decimal | None = None,
         **fields: Any,
     ) -> None:
         if self._is_implausible(message):
             doubts = (*doubts, Doubt.IMPLAUSIBLE_AMOUNT)
-            if at_stake is None:
+            if len(doubts) == 1:
                 at_stake = -(message.cashback or ZERO)
         stated_at_ns = message.happened_at_ns
         if self.order.stated_at_ns is not None:
@@ -470,3 +509,14 @@ def comes_after(one: Standing, other: Standing) -> bool:
     if one.place is not None and other.place is not None and one.place.lane == other.place.lane:
         return one.place.offset > other.place.offset
     return order_key(one) > order_key(other)
+
+
+_RULES: Final[dict[Step, Callable[[Decision, Message, Standing, Held | None], None]]] = {
+    Step.CREATE: Decision.create,
+    Step.UPDATE: Decision.update,
+    Step.END: Decision.end,
+    Step.HOLD: Decision.hold,
+    Step.REFUSE_SECOND_CREATE: Decision.second_create,
+    Step.REFUSE_UPDATE_AFTER_END: Decision.update_after_end,
+    Step.REFUSE_SECOND_END: Decision.second_end,
+}

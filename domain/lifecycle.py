@@ -39,6 +39,8 @@ class Step(StrEnum):
     """Late if it happened before the end: then money may be wrong, and a person must see it."""
     REFUSE_SECOND_END = "refuse second end"
 
+    __hash__ = str.__hash__  # see domain.messages.Kind
+
 
 _PENDING: Final = {
     Kind.CREATED: Step.REFUSE_SECOND_CREATE,

@@ -5,7 +5,7 @@
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import msgspec
@@ -142,6 +142,7 @@ class OpenDoubt(msgspec.Struct, frozen=True, gc=False):
 class Sighting(msgspec.Struct, frozen=True, gc=False):
     """A message that the order has received, once or more."""
 
+    digest: str
     standing: Standing
     """As decided last."""
     fact: tuple[Kind, str, int]
@@ -154,10 +155,6 @@ class Sighting(msgspec.Struct, frozen=True, gc=False):
     """The publisher gave it an identity of its own."""
     counts: bool
     """It is a part of the order's history: neither refused nor still waiting."""
-
-    @property
-    def digest(self) -> str:
-        return self.standing.digest
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -220,8 +217,9 @@ class Order(msgspec.Struct, frozen=True):
         that lacks what the other one has counts as the same.
         """
         similar = None
+        digest = message.digest
         for seen in self.sightings:
-            if seen.digest == message.digest:
+            if seen.digest == digest:
                 if seen.sequence is None and message.sequence is None:
                     if message.identity in seen.identities:
                         return seen
@@ -239,21 +237,17 @@ class Order(msgspec.Struct, frozen=True):
 
         Messages with different numbers are different facts, whatever else they share.
         """
-        fact, sequence = message.fact, message.sequence
-        comparable = [
-            seen
-            for seen in self.sightings
-            if sequence is None or seen.sequence is None or seen.sequence == sequence
-        ]
-        for seen in comparable:
-            if seen.fact == fact:
-                if seen.digest != message.digest:
-                    return True
-                break
-        for seen in comparable:
-            if message.identity in seen.identities:
-                return seen.digest != message.digest
-        return False
+        fact, identity, sequence = message.fact, message.identity, message.sequence
+        told = namesake = None
+        for seen in self.sightings:
+            if sequence is None or seen.sequence is None or seen.sequence == sequence:
+                if told is None and seen.fact == fact:
+                    told = seen
+                if namesake is None and identity in seen.identities:
+                    namesake = seen
+        if told is not None and told.digest != message.digest:
+            return True
+        return namesake is not None and namesake.digest != message.digest
 
     def is_number_taken(self, sequence: int) -> bool:
         """True if the number is gone: its message has come, or would have had to before others that counted."""
@@ -306,6 +300,10 @@ def amount_owed(history: Iterable[Standing]) -> Decimal:
     return amount if is_completed else ZERO
 
 
+_COUNTING: Final = (Accepted, UpdateSuperseded, CorrectionNotNeeded)
+_AFTER_THE_END: Final = (CashbackCorrected, CorrectionNotNeeded)
+
+
 def evolve(order: Order, event: OrderEvent) -> Order:
     """The order after one more event of its stream."""
     if not isinstance(event, MessageEvent):
@@ -313,9 +311,9 @@ def evolve(order: Order, event: OrderEvent) -> Order:
     message = event.message
     standing = standing_of(message, event.effective_at_ns, event.originator_version)
     changes = _memory(order, event, standing)
-    if isinstance(event, Accepted):
-        changes["stage"] = _stage_after(order, event, standing)
     match event:
+        case Accepted():
+            changes["stage"] = _stage_after(order, event, standing)
         case MessageHeld():
             held = Held(
                 message, event.effective_at_ns, event.waits_for, event.originator_version, event.recorded_at_ns
@@ -327,12 +325,12 @@ def evolve(order: Order, event: OrderEvent) -> Order:
             changes["superseded"] = order.superseded + 1
         case RepeatSeenElsewhere():
             changes["is_repeated_elsewhere"] = True
-        case Accepted() | CorrectionNotNeeded():
+        case CorrectionNotNeeded():
             pass
         case _:
             raise TypeError(f"no rule for {type(event).__name__}")
     after = replace(order, **changes)
-    if isinstance(event, CashbackCorrected | CorrectionNotNeeded) and message.kind is Kind.UPDATED:
+    if message.kind is Kind.UPDATED and isinstance(event, _AFTER_THE_END):
         after = _with_last_update(after, standing, message)
     if after.is_repeated_elsewhere and not after.is_repeat_doubted and repeat_matters(after):
         after = _with_doubt_of_repeat(after)
@@ -449,11 +447,18 @@ def _memory(order: Order, event: MessageEvent, standing: Standing) -> dict[str, 
 def _sightings(order: Order, event: MessageEvent, standing: Standing, lane: str | None) -> tuple[Sighting, ...]:
     """The order's, with this one."""
     message = event.message
-    counts = isinstance(event, Accepted | UpdateSuperseded | CorrectionNotNeeded)
+    counts = isinstance(event, _COUNTING)
     seen = order.sighting_of(message)
     if seen is None:
         first = Sighting(
-            standing, message.fact, message.sequence, (lane,), (message.identity,), message.names_itself, counts
+            message.digest,
+            standing,
+            message.fact,
+            message.sequence,
+            (lane,),
+            (message.identity,),
+            message.names_itself,
+            counts,
         )
         return (*order.sightings, first)
     before = seen
