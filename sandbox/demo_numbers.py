@@ -16,6 +16,7 @@ from eventsourcing.persistence import StoredEvent
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.postgres.codec import EventMapper
+from adapters.postgres.connections import conninfo
 from domain.events import MessageEvent
 from domain.exact_json import InvalidJson, loads
 from domain.identifiers import stream_id
@@ -224,11 +225,13 @@ class Sampler:
     def _connected(self) -> psycopg.Connection[Any]:
         if self._connection is None or self._connection.closed:
             self._connection = psycopg.connect(
-                self._addresses.database_url,
+                conninfo(
+                    self._addresses.database_url,
+                    application_name="cashback-demo",
+                    connect_timeout_seconds=int(ANSWER_TIMEOUT_SECONDS),
+                    statement_timeout=f"{STATEMENT_TIMEOUT_SECONDS}s",
+                ),
                 autocommit=True,
-                connect_timeout=int(ANSWER_TIMEOUT_SECONDS),
-                application_name="cashback-demo",
-                options=f"-c statement_timeout={int(STATEMENT_TIMEOUT_SECONDS)}s",
             )
         return self._connection
 

@@ -7,6 +7,7 @@ from typing import Any, Final, LiteralString
 import psycopg
 from rich.table import Table
 
+from adapters.postgres.connections import conninfo
 from projections.ports import Outcome
 from sandbox.demo_settings import Wishes
 from sandbox.demo_stack import Addresses
@@ -23,7 +24,6 @@ from sandbox.reconciliation import (
 )
 
 MAX_SHOWN: Final = 20
-CONNECT_TIMEOUT_SECONDS: Final = 10
 
 _PARKED: Final = """
 SELECT order_id, parked_reason FROM delivery
@@ -67,7 +67,7 @@ class Report:
 
 def last_quarantined(database_url: str) -> int:
     """The number of the last message in quarantine. Raises psycopg.Error."""
-    with psycopg.connect(database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+    with psycopg.connect(conninfo(database_url, application_name="cashback-demo")) as connection:
         return _count(connection, "SELECT coalesce(max(id), 0) FROM quarantine", ())
 
 
@@ -88,7 +88,7 @@ def reconcile(
     store = read_event_store(addresses.database_url, progress, only)
     comparison = compare(store.standings, read_books(addresses.third_party_url, only), expected)
     violations, violation_texts = read_violations(addresses.third_party_url)
-    with psycopg.connect(addresses.database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS) as connection:
+    with psycopg.connect(conninfo(addresses.database_url, application_name="cashback-demo")) as connection:
         parked = connection.execute(_PARKED, {"only": None if only is None else list(only)}).fetchall()
         quarantined = connection.execute(_QUARANTINED, (quarantined_before, POISON_HEADER)).fetchall()
         poison_found = _count(connection, _POISON, (POISON_HEADER, f"{wishes.first_order_id}/"))

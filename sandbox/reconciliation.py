@@ -12,6 +12,7 @@ import psycopg
 from eventsourcing.persistence import StoredEvent
 
 from adapters.postgres.codec import EventMapper
+from adapters.postgres.connections import conninfo
 from adapters.postgres.sql import statements
 from domain.errors import CashbackError
 from domain.exact_json import InvalidJson, loads
@@ -137,7 +138,11 @@ def read_event_store(
 
 
 def _folded(database_url: str, only: Collection[int] | None) -> Iterator[Order]:
-    with psycopg.connect(database_url) as connection, connection.cursor("streams", binary=True) as cursor:
+    told = conninfo(database_url, application_name="cashback-demo")
+    with (
+        psycopg.connect(told) as connection,
+        connection.cursor("streams", binary=True) as cursor,
+    ):
         cursor.itersize = EVENTS_PER_FETCH
         if only is None:
             cursor.execute(statements("rebuild")["all_streams"])

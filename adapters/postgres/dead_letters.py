@@ -12,14 +12,13 @@ from typing import Any, Final, NamedTuple
 import psycopg
 from psycopg.rows import dict_row
 
+from adapters.postgres.connections import conninfo
 from adapters.postgres.sql import statements
 from domain.ports import Partition, Quarantined, StoreUnavailable
 
-CONNECT_TIMEOUT_SECONDS: Final = 10
 STATEMENT_TIMEOUT_SECONDS: Final = 30
 IDLE_SESSION_SECONDS: Final = 60
-"""A process that stands still loses its connection after this, and with it the lock. PostgreSQL 13 can't do it."""
-_HAS_IDLE_SESSION_TIMEOUT: Final = 140_000
+"""A process that stands still loses its connection after this, and with it the lock."""
 MAX_BATCH_BYTES: Final = 16 * 1024 * 1024
 MAX_COUNTED: Final = 100_000
 
@@ -45,14 +44,14 @@ class Outbox:
         """One connection. Raises StoreUnavailable, and so does whatever is asked in it."""
         try:
             with psycopg.connect(
-                self._database_url,
+                conninfo(
+                    self._database_url,
+                    application_name="cashback-dead-letters",
+                    statement_timeout=f"{STATEMENT_TIMEOUT_SECONDS}s",
+                    idle_session_timeout=f"{IDLE_SESSION_SECONDS}s",
+                ),
                 autocommit=True,
-                connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                application_name="cashback-dead-letters",
             ) as connection:
-                connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'")
-                if connection.info.server_version >= _HAS_IDLE_SESSION_TIMEOUT:
-                    connection.execute(f"SET idle_session_timeout = '{IDLE_SESSION_SECONDS}s'")
                 yield Session(connection, self._names)
         except psycopg.Error as error:
             raise StoreUnavailable(str(error).strip()) from error

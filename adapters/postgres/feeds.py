@@ -8,6 +8,7 @@ import psycopg
 from eventsourcing.persistence import StoredEvent
 
 from adapters.postgres.codec import EventMapper
+from adapters.postgres.connections import conninfo
 from adapters.postgres.sql import statements
 from domain.ports import StoreUnavailable
 from projections.feed import Recorded
@@ -15,13 +16,12 @@ from projections.orders import OrderRow
 from projections.reconciling import Invariant
 from projections.third_party import IntendedCall
 
-CONNECT_TIMEOUT_SECONDS: Final = 10
 STATEMENT_TIMEOUT_SECONDS: Final = 120
 
 # What a projection writes follows from the events, and moves with its position: a crash of PostgreSQL sets both
 # back together. Nobody is called because of rows that can still be lost: a claim's commit waits for the disk, and
 # with it goes all that was written to the log before.
-_NO_WAIT: Final = "-c synchronous_commit=off"
+_SYNCHRONOUS_COMMIT: Final = "off"
 
 _SQL = statements("projections")
 _mapper = EventMapper()
@@ -87,11 +87,13 @@ class PostgresFeed(Generic[Row]):
     def _connected(self) -> Connection:
         if self._connection is None:
             connection = psycopg.connect(
-                self._database_url,
+                conninfo(
+                    self._database_url,
+                    application_name=f"cashback-{self._name}",
+                    statement_timeout=f"{STATEMENT_TIMEOUT_SECONDS}s",
+                    synchronous_commit=_SYNCHRONOUS_COMMIT,
+                ),
                 autocommit=True,
-                connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                application_name=f"cashback-{self._name}",
-                options=f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s {_NO_WAIT}",
             )
             connection.execute("LISTEN cashback_events")
             self._connection = connection

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
+from adapters.postgres.connections import CONNECT_TIMEOUT_SECONDS, conninfo
 from adapters.postgres.sql import statements
 from domain.effects import EffectKind
 from domain.ports import StoreUnavailable
@@ -19,7 +20,6 @@ from projections.waiting import happens
 
 CALLS_PER_CLAIM: Final = 4
 """Calls of one order sent one after the other before the ledger is told."""
-CONNECT_TIMEOUT_SECONDS: Final = 10.0
 STATEMENT_TIMEOUT_SECONDS: Final = 30
 ANSWER_TIMEOUT_SECONDS: Final = 45.0
 """For a claim or a settlement as a whole, on our own clock: a server that is cut off can't end a statement."""
@@ -44,14 +44,17 @@ class PostgresLedger:
         self._lease_seconds = lease_seconds
         self._answer_timeout_seconds = answer_timeout_seconds
         self._pool = AsyncConnectionPool(
-            database_url,
+            conninfo(
+                database_url,
+                application_name="cashback-delivery",
+                statement_timeout=f"{STATEMENT_TIMEOUT_SECONDS}s",
+            ),
             min_size=1,
             max_size=pool_size,
             open=False,
             timeout=CONNECT_TIMEOUT_SECONDS,
             reconnect_timeout=CONNECT_TIMEOUT_SECONDS,  # or its pauses would outlast a long outage by minutes
-            kwargs={"autocommit": True, "application_name": "cashback-delivery"},
-            configure=_configure,
+            kwargs={"autocommit": True},
             check=AsyncConnectionPool.check_connection,
         )
         self._due = asyncio.Event()
@@ -107,10 +110,8 @@ class PostgresLedger:
             with suppress(psycopg.Error, OSError):
                 async with self._connecting:
                     connection = await psycopg.AsyncConnection.connect(
-                        self._database_url,
+                        conninfo(self._database_url, application_name="cashback-delivery-wakeup"),
                         autocommit=True,
-                        connect_timeout=int(CONNECT_TIMEOUT_SECONDS),
-                        application_name="cashback-delivery-wakeup",
                     )
                 async with connection:
                     await connection.execute("LISTEN cashback_due")
@@ -127,10 +128,6 @@ class PostgresLedger:
             raise StoreUnavailable(f"no answer within {self._answer_timeout_seconds:g} s") from error
         except psycopg.Error as error:
             raise StoreUnavailable(str(error).strip()) from error
-
-
-async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
-    await connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'")
 
 
 def _claims(token: UUID, rows: Sequence[tuple[Any, ...]]) -> list[Claim]:

@@ -8,11 +8,11 @@ from typing import Any, Final
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
+from adapters.postgres.connections import conninfo
 from adapters.postgres.sql import statements
 from adapters.postgres.store import LOCK_TIMEOUT_SECONDS, position_of
 from domain.ports import Fenced, Loss, Partition, Position, StoreUnavailable
 
-CONNECT_TIMEOUT_SECONDS: Final = 10
 _INTAKE: Final = statements("intake")
 _LOSSES: Final = statements("losses")
 
@@ -68,7 +68,7 @@ def _connected(database_url: str) -> Iterator[psycopg.Connection[DictRow]]:
     """One transaction."""
     try:
         with psycopg.connect(
-            database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS, row_factory=dict_row
+            conninfo(database_url, application_name="cashback-losses"), row_factory=dict_row
         ) as connection:
             yield connection
     except psycopg.Error as error:

@@ -7,11 +7,11 @@ from typing import Final, NamedTuple
 
 import psycopg
 
+from adapters.postgres.connections import conninfo
 from domain.errors import Unavailable
 
 _LOCK_KEY: Final = 4223372037
 _LOCK_TIMEOUT_SECONDS: Final = 300
-_CONNECT_TIMEOUT_SECONDS: Final = 10
 
 
 class Migration(NamedTuple):
@@ -84,7 +84,7 @@ def _connect(database_url: str) -> Iterator[psycopg.Connection]:
     """One transaction. Raises DatabaseUnreachable, and so do the questions asked in it."""
     what = "can't reach PostgreSQL"
     try:
-        with psycopg.connect(database_url, connect_timeout=_CONNECT_TIMEOUT_SECONDS) as connection:
+        with psycopg.connect(conninfo(database_url, application_name="cashback-migrate")) as connection:
             what = "PostgreSQL refuses"
             yield connection
     except psycopg.Error as error:

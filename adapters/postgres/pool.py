@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+from adapters.postgres.connections import conninfo
 from domain.ports import StoreUnavailable
 
 STATEMENT_TIMEOUT_SECONDS: Final = 15
@@ -23,7 +24,12 @@ class Database:
 
     def __init__(self, database_url: str, *, pool_size: int = 4, timeout_seconds: float = 5.0) -> None:
         self._pool = AsyncConnectionPool(
-            database_url,
+            conninfo(
+                database_url,
+                application_name="cashback-api",
+                connect_timeout_seconds=max(2, round(timeout_seconds)),  # libpq takes 1 for 2
+                statement_timeout=f"{STATEMENT_TIMEOUT_SECONDS}s",
+            ),
             min_size=1,
             max_size=pool_size,
             open=False,
@@ -31,11 +37,7 @@ class Database:
             # After so long without success the pool forgets its growing pauses: the next request connects anew.
             reconnect_timeout=timeout_seconds,
             max_waiting=MAX_WAITING_REQUESTS,
-            kwargs={
-                "autocommit": True,
-                "application_name": "cashback-api",
-                "connect_timeout": max(2, round(timeout_seconds)),  # libpq takes 1 for 2
-            },
+            kwargs={"autocommit": True},
             configure=_configure,
             check=AsyncConnectionPool.check_connection,
         )
@@ -76,5 +78,4 @@ class Database:
 
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
-    await connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_SECONDS}s'")
     await connection.execute("SET timezone = 'UTC'")

@@ -10,6 +10,7 @@ import psycopg
 from eventsourcing.persistence import StoredEvent
 
 from adapters.postgres.codec import EventMapper
+from adapters.postgres.connections import conninfo
 from adapters.postgres.feeds import write_orders
 from adapters.postgres.sql import statements
 from domain.errors import CashbackError
@@ -28,7 +29,6 @@ from projections.rebuild import (
     fold_stream,
 )
 
-CONNECT_TIMEOUT_SECONDS: Final = 10
 EVENTS_PER_FETCH: Final = 5000
 ORDERS_PER_PAGE: Final = 500
 MAX_KEPT_DIFFERENCES: Final = 1000
@@ -123,10 +123,8 @@ def rebuild_read_models(database_url: str, progress: Progress) -> Result:
 
 def _connect(database_url: str) -> Connection:
     return psycopg.connect(
-        database_url,
+        conninfo(database_url, application_name="cashback-rebuild"),
         autocommit=True,
-        connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        application_name="cashback-rebuild",
     )
 
 

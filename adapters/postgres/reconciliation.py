@@ -10,6 +10,7 @@ import psycopg
 from eventsourcing.persistence import StoredEvent
 
 from adapters.postgres.codec import EventMapper
+from adapters.postgres.connections import conninfo
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.sql import statements
 from domain.effects import EffectKind, effect_of
@@ -25,7 +26,6 @@ KEPT_DAYS: Final = 90
 """Differences that are settled."""
 KEPT_EXPECTED_DAYS: Final = 1
 """What was merely in flight, or couldn't be asked."""
-CONNECT_TIMEOUT_SECONDS: Final = 10
 
 _SQL: Final = statements("reconciliation")
 _TOPICS: Final = [topic for topic, event_type in type_of_topic.items() if issubclass(event_type, Accepted)]
@@ -158,10 +158,8 @@ async def audit_lock(database_url: str) -> AsyncIterator[AuditLock | None]:
     """None if another process has it. On a connection of its own. Raises StoreUnavailable."""
     try:
         connection = await psycopg.AsyncConnection.connect(
-            database_url,
+            conninfo(database_url, application_name="cashback-audit"),
             autocommit=True,
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            application_name="cashback-audit",
         )
     except psycopg.Error as error:
         raise StoreUnavailable(str(error).strip()) from error

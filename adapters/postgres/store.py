@@ -24,6 +24,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 
 from adapters.postgres.codec import EventMapper
+from adapters.postgres.connections import conninfo
 from adapters.postgres.copying import copied
 from adapters.postgres.sql import statements
 from domain.identifiers import stream_id
@@ -40,7 +41,6 @@ from domain.ports import (
     StoreUnavailable,
 )
 
-CONNECT_TIMEOUT_SECONDS: Final = 10
 POOL_TIMEOUT_SECONDS: Final = 3.0
 """How long to wait for a connection before the store counts as unavailable; it is made in the background."""
 IDLE_IN_TRANSACTION_SECONDS: Final = 5
@@ -48,7 +48,6 @@ IDLE_IN_TRANSACTION_SECONDS: Final = 5
 holds the lock that all writers need."""
 TRANSACTION_TIMEOUT_SECONDS: Final = 60
 """The same if it stands still while it sends a statement, which counts as busy. PostgreSQL 16 can't do it."""
-_HAS_TRANSACTION_TIMEOUT: Final = 170_000
 LOCK_TIMEOUT_SECONDS: Final = 30
 """How long a batch waits for the batches of other processes before it is given up, to be tried again."""
 STATEMENT_TIMEOUT_SECONDS: Final = 60
@@ -75,37 +74,32 @@ class OrderDatastore(PostgresDatastore):
             idle_in_transaction_session_timeout=IDLE_IN_TRANSACTION_SECONDS,
         )
         self.pool = ConnectionPool(
-            database_url,
+            conninfo(
+                database_url,
+                application_name="cashback-store",
+                statement_timeout=f"{STATEMENT_TIMEOUT_SECONDS}s",
+                lock_timeout=f"{LOCK_TIMEOUT_SECONDS}s",
+                idle_in_transaction_session_timeout=f"{IDLE_IN_TRANSACTION_SECONDS}s",
+            ),
             connection_class=Connection[DictRow],
-            kwargs={
-                "row_factory": dict_row,
-                "application_name": "cashback-store",
-                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s"
-                f" -c lock_timeout={LOCK_TIMEOUT_SECONDS}s",
-            },
+            kwargs={"row_factory": dict_row, "autocommit": True},
             min_size=1,
             max_size=pool_size,
             open=False,
-            configure=self.after_connect_func(),
+            configure=_configure,
             check=ConnectionPool.check_connection,
             timeout=POOL_TIMEOUT_SECONDS,
             # When it gives up it begins anew at the next request; else its pauses grow as long as the outage.
             reconnect_timeout=POOL_TIMEOUT_SECONDS,
         )
 
-    def after_connect_func(self) -> Callable[[Connection[Any]], None]:
-        configure = super().after_connect_func()
-
-        def after_connect(connection: Connection[Any]) -> None:
-            configure(connection)
-            if connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT:
-                connection.execute(f"SET transaction_timeout = '{TRANSACTION_TIMEOUT_SECONDS}s'")
-
-        return after_connect
-
     def register_type_adapters(self) -> None:
         """The library's composite types serve its database functions, which we don't use: nothing to ask for."""
+
+
+def _configure(connection: Connection[Any]) -> None:
+    """What the connection string can't say."""
+    connection.execute(_SQL["limit_transactions"], (f"{TRANSACTION_TIMEOUT_SECONDS}s",))
 
 
 class OrderRecorder(PostgresApplicationRecorder):

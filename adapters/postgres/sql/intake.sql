@@ -55,3 +55,7 @@ ORDER BY updated_at
 -- Compare-and-set, too: a loss is noted with the position at which it was found.
 UPDATE kafka_position SET loss = %(loss)s
 WHERE topic = %(topic)s AND topic_id = %(topic_id)s AND partition = %(partition)s AND next_offset = %(position)s
+
+-- name: limit_transactions
+-- Where PostgreSQL can do it, and the connection string doesn't say otherwise.
+SELECT set_config(name, %s, false) FROM pg_settings WHERE name = 'transaction_timeout' AND source <> 'client'
