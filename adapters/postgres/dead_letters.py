@@ -1,6 +1,6 @@
 """The quarantine as an outbox: what has to be copied to the dead-letter topic, and who may do it.
 
-Ids of the quarantine become visible in their order (see `lock_and_notify` in sql/intake.sql), so a cursor over
+Ids of the quarantine become visible in their order (see `store_batch` in sql/intake.sql), so a cursor over
 them misses none.
 """
 

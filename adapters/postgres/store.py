@@ -1,14 +1,14 @@
 """The event store on PostgreSQL: the eventsourcing library's application and recorder, with batches.
 
-One batch is one transaction: events, quarantined messages, and the positions of all partitions, each by
-compare-and-set (adapters/postgres/sql/intake.sql).
+One batch is one transaction, and one statement: events, quarantined messages, and the positions of all partitions,
+each by compare-and-set (adapters/postgres/sql/intake.sql, docs/adr/0012-a-batch-is-one-statement.md).
 """
 
 import base64
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
@@ -22,10 +22,10 @@ from eventsourcing.postgres import ConnectionPool, PostgresApplicationRecorder, 
 from psycopg import Connection, Cursor
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
+from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
 from adapters.postgres.codec import EventMapper
 from adapters.postgres.connections import conninfo
-from adapters.postgres.copying import copied
 from adapters.postgres.sql import statements
 from domain.identifiers import stream_id
 from domain.order import Order, fold
@@ -44,8 +44,8 @@ from domain.ports import (
 POOL_TIMEOUT_SECONDS: Final = 3.0
 """How long to wait for a connection before the store counts as unavailable; it is made in the background."""
 IDLE_IN_TRANSACTION_SECONDS: Final = 5
-"""A process that stands still in the middle of a batch (stopped, or its network gone) is cut off after this: it
-holds the lock that all writers need."""
+"""A process that stands still in a transaction of several statements is cut off after this: it may hold the lock
+that all writers need."""
 TRANSACTION_TIMEOUT_SECONDS: Final = 60
 """The same if it stands still while it sends a statement, which counts as busy. PostgreSQL 16 can't do it."""
 LOCK_TIMEOUT_SECONDS: Final = 30
@@ -99,6 +99,9 @@ class OrderDatastore(PostgresDatastore):
 
 def _configure(connection: Connection[Any]) -> None:
     """What the connection string can't say."""
+    # One type for integers of all sizes: else each mixture of sizes would be a statement of its own to prepare.
+    connection.adapters.register_dumper(int, Int8Dumper)
+    connection.adapters.register_dumper(int, Int8BinaryDumper)
     connection.execute(_SQL["limit_transactions"], (f"{TRANSACTION_TIMEOUT_SECONDS}s",))
 
 
@@ -118,18 +121,32 @@ class OrderRecorder(PostgresApplicationRecorder):
         **_: Any,
     ) -> None:
         """Raises Fenced if a position was moved by another; the library's IntegrityError if a stream was."""
-        rows = copied(stored_events)
-        with self.datastore.transaction(commit=True) as cursor:
+        columns = {
+            **_position_columns(advances),
+            **_quarantine_columns(quarantined),
+            "streams": [event.originator_id for event in stored_events],
+            "versions": [event.originator_version for event in stored_events],
+            "names": [event.topic for event in stored_events],
+            "states": [event.state for event in stored_events],
+        }
+        with (
+            self.datastore.get_connection() as connection,
+            connection.transaction() if first else nullcontext(),
+            connection.cursor() as cursor,
+        ):
             if first is not None:
                 first(cursor)
-            _advance(cursor, advances)
-            if quarantined or stored_events:
-                cursor.execute(_SQL["lock_and_notify"])
-            if quarantined:
-                cursor.execute(_SQL["insert_quarantined"], _quarantine_columns(quarantined), prepare=True)
-            if stored_events:
-                with cursor.copy(_SQL["copy_events"]) as copy:
-                    copy.write(rows)
+            try:
+                [fence] = cursor.execute(_SQL["store_batch"], columns, prepare=True)
+            except psycopg.errors.UniqueViolation as error:
+                if error.diag.table_name == "kafka_position":
+                    raise Fenced("a position was stored first by another consumer") from error
+                raise
+            if not fence["holds"]:
+                expected = sum(advance.expected is not None for advance in advances)
+                raise Fenced(
+                    f"{expected - fence['held']} of {expected} positions were moved or stopped by another consumer"
+                )
 
     def select_streams(self, stream_ids: Sequence[UUID]) -> list[StoredEvent]:
         with self.datastore.get_connection() as connection, connection.cursor(binary=True) as cursor:
@@ -153,8 +170,8 @@ class OrderRecorder(PostgresApplicationRecorder):
             "position": position,
             "loss": loss,
         }
-        with self.datastore.transaction(commit=True) as cursor:
-            return cursor.execute(_SQL["stop_position"], where).rowcount == 1
+        with self.datastore.get_connection() as connection:
+            return connection.execute(_SQL["stop_position"], where).rowcount == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,10 +263,8 @@ def position_of(row: Mapping[str, Any]) -> tuple[Partition, Position]:
     return Partition(row["topic"], row["topic_id"], row["partition"]), position
 
 
-def _advance(cursor: Cursor[DictRow], advances: Sequence[Advance]) -> None:
-    if not advances:
-        return
-    columns = {
+def _position_columns(advances: Sequence[Advance]) -> dict[str, Any]:
+    return {
         "topics": [advance.partition.topic for advance in advances],
         "topic_ids": [advance.partition.topic_id for advance in advances],
         "partitions": [advance.partition.number for advance in advances],
@@ -257,26 +272,21 @@ def _advance(cursor: Cursor[DictRow], advances: Sequence[Advance]) -> None:
         "next": [advance.next_offset for advance in advances],
         "leader_epochs": [advance.leader_epoch for advance in advances],
     }
-    moved = cursor.execute(_SQL["advance_positions"], columns, prepare=True).fetchall()
-    if len(moved) != len(advances):
-        raise Fenced(
-            f"{len(advances) - len(moved)} of {len(advances)} positions were moved or stopped by another consumer"
-        )
 
 
 def _quarantine_columns(quarantined: Sequence[Quarantined]) -> dict[str, Any]:
     return {
-        "topics": [each.partition.topic for each in quarantined],
-        "topic_ids": [each.partition.topic_id for each in quarantined],
-        "partitions": [each.partition.number for each in quarantined],
-        "offsets": [each.offset for each in quarantined],
-        "timestamps_ms": [each.timestamp_ms for each in quarantined],
-        "keys": [each.key for each in quarantined],
-        "values": [each.value for each in quarantined],
-        "headers": [Jsonb(_headers_kept(each), dumps=json.dumps) for each in quarantined],
-        "order_ids": [each.order_id for each in quarantined],
-        "reasons": [each.reason for each in quarantined],
-        "details": [each.detail for each in quarantined],
+        "q_topics": [each.partition.topic for each in quarantined],
+        "q_topic_ids": [each.partition.topic_id for each in quarantined],
+        "q_partitions": [each.partition.number for each in quarantined],
+        "q_offsets": [each.offset for each in quarantined],
+        "q_timestamps_ms": [each.timestamp_ms for each in quarantined],
+        "q_keys": [each.key for each in quarantined],
+        "q_values": [each.value for each in quarantined],
+        "q_headers": [Jsonb(_headers_kept(each), dumps=json.dumps) for each in quarantined],
+        "q_order_ids": [each.order_id for each in quarantined],
+        "q_reasons": [each.reason for each in quarantined],
+        "q_details": [each.detail for each in quarantined],
     }
 
 

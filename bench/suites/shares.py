@@ -162,8 +162,8 @@ _PARTS: Final = {
     "load": "look for the orders in the store",
     "decide": "decide, and the order after it",
     "encode": "write the events as JSON",
-    "commit": "COPY, positions, commit: our side of it",
-    "postgres": "COPY, positions, commit: PostgreSQL's side",
+    "commit": "store events and positions, commit: our side of it; the ceiling: COPY",
+    "postgres": "store events and positions, commit: PostgreSQL's side; the ceiling: COPY",
 }
 
 

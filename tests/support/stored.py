@@ -40,8 +40,14 @@ def stored(database_url: str) -> Stored:
 
 def messages_read(database_url: str, topic: str) -> int:
     """How many records of the topic are behind the positions."""
+    return sum(offsets(database_url, topic).values())
+
+
+def offsets(database_url: str, topic: str) -> dict[int, int]:
+    """The next offset of each partition of the topic that has a position."""
     with psycopg.connect(database_url) as connection:
-        return sum(offset for (name, _, _), offset in _positions(connection).items() if name == topic)
+        found = _positions(connection)
+    return {partition: offset for (name, _, partition), offset in found.items() if name == topic}
 
 
 def orders_stored(database_url: str, order_ids: Iterable[int]) -> dict[int, Order]:
