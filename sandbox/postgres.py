@@ -11,7 +11,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from importlib.util import find_spec
@@ -36,6 +36,7 @@ INITDB_SECONDS = 120.0
 READY_SECONDS = 60.0  # recovery after a crash is part of it
 IN_USE_SECONDS = 3.0  # the server of a killed parent is gone within this time
 CONNECT_TIMEOUT_SECONDS = 3
+DROP_SECONDS = 30
 PORT_ATTEMPTS = 5
 PORT_TAKEN = "could not create any TCP/IP sockets"
 PASSWORD_BYTES = 24
@@ -53,6 +54,12 @@ SETTINGS = {
     "log_min_messages": "log",  # starts, stops and crashes; a refused statement is the client's to report
     "timezone": "UTC",
 }
+_BUSY = """
+SELECT pid, application_name, datname, state, coalesce(wait_event_type || '/' || wait_event, 'nothing'),
+       extract(epoch FROM clock_timestamp() - state_change)::integer, left(query, 60)
+FROM pg_stat_activity
+WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' AND state <> 'idle' ORDER BY state_change
+"""
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
@@ -280,7 +287,27 @@ def url_of(url: str, name: str) -> str:
 
 
 def drop_database(url: str) -> None:
-    """Drop the database that the URL names, if it exists, and cut its connections."""
+    """Drop the database that the URL names, if it exists, and cut its connections. Raises DropHindered."""
     with psycopg.connect(url_of(url, MAINTENANCE_DATABASE), autocommit=True) as connection:
-        name = sql.Identifier(unquote(urlsplit(url).path.removeprefix("/")))
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+        drop(connection, unquote(urlsplit(url).path.removeprefix("/")))
+
+
+def drop(connection: psycopg.Connection, name: str) -> None:
+    """The same through a connection to another database of its server, in autocommit mode."""
+    connection.execute("SELECT set_config('statement_timeout', %s, false)", (f"{DROP_SECONDS}s",))
+    try:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    except psycopg.errors.QueryCanceled as error:
+        raise DropHindered(name, connection.execute(_BUSY).fetchall()) from error
+
+
+class DropHindered(Exception):
+    """The server waits for its other clients, of whatever database, before it drops one; here too long for one."""
+
+    def __init__(self, name: str, busy: Sequence[tuple[object, ...]]) -> None:
+        self.busy = busy
+        clients = "; ".join(
+            f"pid {pid} ({application}, database {database}): {state}, waits for {wait}, {seconds} s: {query}"
+            for pid, application, database, state, wait, seconds, query in busy
+        )
+        super().__init__(f"{name} can't be dropped within {DROP_SECONDS} s; busy clients: {clients or 'none'}")

@@ -13,8 +13,9 @@ from psycopg import sql
 from adapters.postgres.migrate import migrate
 from sandbox.apache_kafka import ApacheKafka
 from sandbox.broker import EmbeddedBroker, create_topic
-from sandbox.postgres import EmbeddedPostgres, create_database, drop_database, url_of
+from sandbox.postgres import EmbeddedPostgres, create_database, drop, drop_database, url_of
 from tests.support.clusters import Choice, Cluster, apache_kafka_lacks, given_cluster, must_not_be_missing
+from tests.support.processes import kill_stopped_children
 
 # A slow machine is no error: no example has a deadline, and slow generation is let pass.
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -61,7 +62,7 @@ def database_url(postgres_server: str, _template: str, _maintenance: psycopg.Con
     names = (sql.Identifier(name), sql.Identifier(_template))
     _maintenance.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
     yield url_of(postgres_server, name)
-    _maintenance.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(names[0]))
+    drop(_maintenance, name)
 
 
 @pytest.fixture(scope="session")
@@ -136,6 +137,12 @@ def best_topic(best_broker: Cluster) -> Iterator[MakeTopic]:
 def make_apache_topic(apache_kafka: Cluster) -> Iterator[MakeTopic]:
     """The same on Apache Kafka."""
     yield from _topics_on(apache_kafka)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """What a test stopped and didn't wake up holds up no teardown, and is not left behind, whatever happened."""
+    kill_stopped_children()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

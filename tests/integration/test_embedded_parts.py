@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient
 from sandbox import broker, postgres
 from sandbox.broker import Broker, EmbeddedBroker, create_topic
 from sandbox.ports import LOOPBACK, free_port
-from sandbox.postgres import EmbeddedPostgres, create_database, drop_database
+from sandbox.postgres import DropHindered, EmbeddedPostgres, create_database, drop_database
 from sandbox.processes import PartError
 from tests.integration.waiting import DEADLINE_SECONDS, children_of, gone, wait_until
 
@@ -213,6 +213,24 @@ class TestPostgres:
 
             with pytest.raises(psycopg.OperationalError, match="does not exist"):
                 psycopg.connect(url)
+
+    def test_a_database_that_cannot_be_dropped_is_given_up_with_the_names_of_those_who_keep_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A client that stands still in a COPY, in whatever database of the server: no time-out ends that one."""
+        monkeypatch.setattr(postgres, "DROP_SECONDS", 1)
+        with EmbeddedPostgres(tmp_path, durable=False) as server:
+            url = create_database(server.url, "to_drop")
+            with closing(psycopg.connect(server.url, application_name="standing still")) as connection:
+                connection.execute("CREATE TABLE t (n int)")
+                hindering = (
+                    rf"to_drop .* within 1 s.* pid {connection.info.backend_pid} \(standing still, .*ClientRead"
+                )
+                with connection.cursor().copy("COPY t FROM STDIN") as copy:
+                    copy.write("1\n")
+                    with pytest.raises(DropHindered, match=hindering):
+                        drop_database(url)
+            drop_database(url)
 
 
 def programs_below(folder: Path) -> tuple[Path, Path]:

@@ -12,8 +12,10 @@ import pytest
 
 from sandbox.processes import Child, Command, PartError, Supervisor
 from tests.integration.waiting import DEADLINE_SECONDS, children_of, gone, wait_until
+from tests.support.processes import kill_stopped_children
 
 REPOSITORY = Path(__file__).parents[2]
+STOPPED = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
 
 
 @pytest.fixture
@@ -61,6 +63,19 @@ class TestChildren:
 
         assert child.exit_code == -signal.SIGKILL
         wait_until(lambda: gone(grandchild), "the end of the child's child")
+
+    def test_a_child_that_a_test_left_standing_still_is_killed_at_its_end(
+        self, sleeper: Callable[..., Child]
+    ) -> None:
+        """And no other one."""
+        still, running = sleeper("sleep 600"), sleeper("sleep 600")
+        os.kill(still.pid, signal.SIGSTOP)
+
+        wait_until(lambda: os.waitid(os.P_PID, still.pid, STOPPED) is not None, "the child stands still")
+        kill_stopped_children()
+
+        assert still.wait(DEADLINE_SECONDS) == -signal.SIGKILL
+        assert running.alive
 
     def test_stopping_twice_does_nothing_the_second_time(self, sleeper: Callable[..., Child]) -> None:
         """The first stop reaps the child; the second must not signal whoever has its number now."""

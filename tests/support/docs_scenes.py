@@ -5,9 +5,9 @@ from typing import Final, NamedTuple
 
 from domain.messages import Kind
 from sandbox.broker import create_topic
+from sandbox.postgres import drop_database, url_of
 from tests.integration.waiting import wait_until
 from tests.support.docs_stage import Stage, valid_value
-from tests.support.event_store import sql
 from tests.support.messages import ORDER_ID
 
 SECOND_ORDER_ID: Final = ORDER_ID + 2
@@ -76,7 +76,7 @@ def two_roles(stage: Stage) -> None:
 
 def a_backed_up_service(stage: Stage) -> None:
     an_order(stage)
-    stage.at_the_end.callback(sql, stage.database_url, "DROP DATABASE IF EXISTS cashback_restored WITH (FORCE)")
+    stage.at_the_end.callback(drop_database, url_of(stage.database_url, "cashback_restored"))
 
 
 def only_the_api(stage: Stage) -> None:

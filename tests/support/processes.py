@@ -6,14 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from signal import SIGTERM, Signals
+from signal import SIGKILL, SIGTERM, Signals
 from types import TracebackType
 from typing import Any, Final, Self
 
 from sandbox.processes import Child, Command
-from tests.integration.waiting import DEADLINE_SECONDS, POLL_INTERVAL_SECONDS, wait_until
+from tests.integration.waiting import DEADLINE_SECONDS, POLL_INTERVAL_SECONDS, children_of, wait_until
 
 REPOSITORY: Final = Path(__file__).parents[2]
 QUICK_GROUP: Final = {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300, "fetch.wait.max.ms": 20}
@@ -49,6 +49,14 @@ def run_app(
         timeout=DEADLINE_SECONDS,
         check=False,
     )
+
+
+def kill_stopped_children() -> None:
+    """Those of the main thread, which starts all of ours. Who started them reaps them."""
+    for pid in children_of(os.getpid()):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if "\nState:\tT" in Path(f"/proc/{pid}/status").read_text("utf-8"):
+                os.kill(pid, SIGKILL)
 
 
 class App:
