@@ -186,9 +186,9 @@ class KafkaIntake:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         revoked = {(each.topic, each.partition) for each in partitions}
-        self._unplaced -= revoked
         self._stops.revoked(revoked)
         self._stop_fetching(consumer, revoked)
+        self._unplaced -= revoked  # last: if the batch under way is fenced, all that was placed waits for a place
         log.info("partitions revoked", partitions=len(partitions))
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from adapters.kafka.cluster import TopicIds
 from domain.events import OrderEvent
-from domain.ports import Advance, Batch, Loss, Partition, Position, StoreUnavailable
+from domain.ports import Advance, Batch, Fenced, Loss, Partition, Position, StoreUnavailable
 from sandbox.apache_kafka import ApacheKafka
 from sandbox.broker import EmbeddedBroker, create_topic
 from tests.integration.waiting import DEADLINE_SECONDS, wait_until
@@ -183,6 +183,32 @@ def test_a_refused_position_stops_its_partition_alone_by_the_name_of_the_loss(
 
 
 # Who reads.
+
+
+class FencedStoring:
+    """Its batch under way is fenced."""
+
+    def end(self) -> None:
+        self.end = lambda: None  # type: ignore[method-assign]  # only once
+        raise Fenced("moved")
+
+
+def test_partitions_that_are_lost_while_their_batch_is_fenced_are_not_fetched_again() -> None:
+    """Both happen to a process that stood still. Those that it still has wait for a place; of the others, one that
+    is placed again ends the process as soon as the group gives it back."""
+    client = FakeConsumer()
+    with RunningIntake("127.0.0.1:1", ["t"], MemoryStore(), topic_ids=RenamedTopic()) as running:
+        pass
+    intake = running.intake
+    zero, one = (Partition("t", "first", number) for number in range(2))
+    intake._intake.assign([zero, one])
+    intake._placed = {("t", 0): zero, ("t", 1): one}
+    intake._storing = FencedStoring()  # type: ignore[assignment]  # a fake
+
+    intake._on_lost(client, [TopicPartition("t", 0)])  # type: ignore[arg-type]  # a fake
+
+    assert (intake._placed, intake._unplaced) == ({}, {("t", 1)})
+    assert sorted(client.unassigned) == [("t", 0), ("t", 1)]
 
 
 class FlakyStore(MemoryStore):
