@@ -25,8 +25,8 @@ MAX_HELD_RECORDS: Final = 20_000
 """Records that wait in memory; with more the first to leave goes at once."""
 # How long a record is kept from leaving, in lifecycles: the longest that an order lives at the pace of the run.
 SHUFFLED_LIFECYCLES: Final = 1.0
-DELAYED_LIFECYCLES: Final = (1.0, 4.0)
-LATER_COPY_LIFECYCLES: Final = 4.0
+DELAYED_LIFECYCLES: Final = (1.0, 2.0)
+LATER_COPY_LIFECYCLES: Final = 2.0
 MAX_HOLD_LIFECYCLES: Final = SHUFFLED_LIFECYCLES + DELAYED_LIFECYCLES[1]
 """For a message; a copy may leave LATER_COPY_LIFECYCLES after it."""
 DELAYED_SHARE: Final = 0.03
@@ -38,7 +38,9 @@ HOSTS: Final = 4
 TWO_HOSTS_SHARE: Final = 0.4
 """Of the orders: each of their messages is published by one of two hosts."""
 MAX_SKEW_NS: Final = 30 * 10**9
-"""A host's clock is wrong by less than this, so that two hosts' clocks differ by less than a minute."""
+"""A host's clock is wrong by less than this, so that two hosts' clocks differ by less than a minute. A date is also
+held against the broker's own clock: at a rate that a person can watch, skew and the longest hold together stay
+below a minute, too."""
 
 
 class Disorder(StrEnum):
@@ -56,6 +58,8 @@ class Disorder(StrEnum):
     """Records among them that nobody can read. They are of no order that exists."""
     GROWING = "growing"
     """Partitions are added to the topic (see `sandbox/growing.py`)."""
+    RETURNS = "returns"
+    """Goods come back after completion, or an order is re-instated (see `sandbox/lifecycles.py`)."""
 
 
 class UnknownDisorder(CashbackError, ValueError):
@@ -175,6 +179,8 @@ class Stage:
         _, number, departure, done = heapq.heappop(self._waiting)
         self.counts.update(done)
         if departure.said is not None and not departure.is_copy:
+            if departure.said.is_return:
+                self.counts[Disorder.RETURNS] += 1
             if number < self._last_left and Disorder.DELAYED not in done:
                 self.counts[Disorder.SHUFFLED] += 1
             self._last_left = max(self._last_left, number)

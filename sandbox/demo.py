@@ -13,7 +13,7 @@ from typing import Final
 
 import psycopg
 
-from adapters.settings import read_settings
+from adapters.settings import Settings, read_settings
 from domain.errors import CashbackError
 from domain.ports import Partition, StoreUnavailable
 from sandbox.apache_kafka import ApacheKafka
@@ -157,6 +157,7 @@ class _Demo:
         report = reconcile(
             addresses,
             self._wishes,
+            corrections=self._service_settings.third_party_corrections,
             is_ours_alone=is_ours_alone,
             quarantined_before=quarantined_before,
             progress=lambda done: self._screen.tell(f"{done:,} orders rebuilt from their events"),
@@ -200,8 +201,12 @@ class _Demo:
 
     @property
     def _stalled_seconds(self) -> float:
-        service = self._settings.model_copy(update=service_settings(self._settings, self._wishes, {}))
+        service = self._service_settings
         return STALLED_SECONDS + service.lease_seconds + service.push_backoff_max_seconds
+
+    @property
+    def _service_settings(self) -> Settings:
+        return self._settings.model_copy(update=service_settings(self._settings, self._wishes, {}))
 
     def _scene(self, addresses: Addresses) -> Scene:
         wishes = self._wishes

@@ -71,10 +71,11 @@ def last_quarantined(database_url: str) -> int:
         return _count(connection, "SELECT coalesce(max(id), 0) FROM quarantine", ())
 
 
-def reconcile(
+def reconcile(  # noqa: PLR0913 - what is compared with what
     addresses: Addresses,
     wishes: Wishes,
     *,
+    corrections: bool,
     is_ours_alone: bool,
     quarantined_before: int,
     progress: Callable[[int], None],
@@ -83,7 +84,7 @@ def reconcile(
 
     Raises psycopg.Error or NoBooks.
     """
-    expected = {order_id: Standing(*end) for order_id, end in wishes.expected().items()}
+    expected = {order_id: Standing(*end) for order_id, end in wishes.expected(corrections=corrections).items()}
     only = None if is_ours_alone else expected.keys()
     store = read_event_store(addresses.database_url, progress, only)
     comparison = compare(store.standings, read_books(addresses.third_party_url, only), expected)

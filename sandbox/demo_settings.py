@@ -50,9 +50,9 @@ class Wishes:
             arguments += ["--chaos", str(self.chaos)]
         return arguments
 
-    def expected(self) -> dict[int, tuple[Status, Decimal]]:
+    def expected(self, *, corrections: bool = False) -> dict[int, tuple[Status, Decimal]]:
         """Where each order must end, by the generator's own account: no disorder changes it."""
-        return outcome(self._lifecycles())
+        return outcome(self._lifecycles(), corrections=corrections)
 
     def expected_poison(self) -> int:
         """How many records of the run nobody can read."""
@@ -65,7 +65,14 @@ class Wishes:
 
     def _lifecycles(self) -> Iterator[OrderMessage]:
         first, pace = self.first_order_id, pace_of(self.rate)
-        return lifecycles(self.seed, self.orders, first_order_id=first, started_at_ns=0, pace=pace)
+        return lifecycles(
+            self.seed,
+            self.orders,
+            first_order_id=first,
+            started_at_ns=0,
+            pace=pace,
+            returns=Disorder.RETURNS in self.chaos.kinds,
+        )
 
     def faults(self) -> dict[str, float]:
         """For `PUT /_sandbox/faults`; empty if none is wished for."""
@@ -95,6 +102,8 @@ def service_settings(settings: Settings, wishes: Wishes, broker_config: Mapping[
             "push_backoff_base_seconds": FAULTY_BACKOFF_BASE_SECONDS,
             "push_backoff_max_seconds": FAULTY_BACKOFF_MAX_SECONDS,
         }
+    if Disorder.RETURNS in wishes.chaos.kinds:
+        suited["third_party_corrections"] = True
     suited = {field: value for field, value in suited.items() if field not in settings.model_fields_set}
     if broker_config:
         suited["kafka_config"] = {**broker_config, **CONSUMER_CONFIG, **settings.kafka_config}
@@ -109,4 +118,10 @@ def environment(settings: Settings, fields: Mapping[str, Any] | None = None) -> 
 
 
 def _text(value: Any) -> str:
-    return dumps(value).decode() if isinstance(value, dict) else str(value)
+    match value:
+        case dict():
+            return dumps(value).decode()
+        case bool():
+            return "on" if value else "off"
+        case _:
+            return str(value)

@@ -105,6 +105,7 @@ def simulate(  # noqa: PLR0913  # each is an option of the command, and all but 
         started_at_ns=started_at_ns,
         pace=pace,
         stamped=stamped,
+        returns=Disorder.RETURNS in chaos.kinds,
     )
     stage = Stage(chaos, seed, pace, first_order_id)
     run = _Run(publisher, topic, stop, progress, clock, stage)
@@ -182,7 +183,7 @@ class _Run:
         self._messages += 1
         if departure.said.kind == "CREATED":
             self._started += 1
-        elif departure.said.kind in {"COMPLETED", "CANCELLED"}:
+        elif departure.said.kind in {"COMPLETED", "CANCELLED"} and not departure.said.is_return:
             self._finished += 1
 
     def _report_now_and_then(self) -> None:

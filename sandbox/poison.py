@@ -64,7 +64,7 @@ def _no_order_id(good: Encoded) -> Encoded:
 
 
 def _amount_as_text(good: Encoded) -> Encoded:
-    return _with_item(good, originalPrice="156.00")
+    return _with_item(good, originalPrice="156,00")
 
 
 def _amount_below_zero(good: Encoded) -> Encoded:

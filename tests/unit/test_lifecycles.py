@@ -1,5 +1,6 @@
 """The order service's messages are valid, whole, exact and the same for the same seed."""
 
+import dataclasses
 import json
 import re
 import threading
@@ -33,6 +34,8 @@ STARTED_AT_NS = 1_740_749_766_026_732_837
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
 TRACEPARENT = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-01")
 LEGAL = re.compile(r"CREATED( UPDATED){0,3}( COMPLETED| CANCELLED)?")
+RETURNED = re.compile(r" COMPLETED(?: UPDATED| CANCELLED COMPLETED)*(?: CANCELLED)?")
+CENT = Fraction(1, 100)
 
 seeds = st.integers(0, 2**32)
 first_ids = st.integers(1, MAX_ORDER_ID - 100)
@@ -65,9 +68,18 @@ def items_of(payload: dict[str, Any]) -> list[dict[str, Any]]:
     return [line["productItem"] for line in payload["orderItemsWithDiscountSummaryItems"]]
 
 
+def at_till(amount: Fraction) -> Fraction:
+    """Half up to cents, without a decimal library."""
+    return (amount / CENT + Fraction(1, 2)) // 1 * CENT
+
+
 def cashback_of(item: dict[str, Any]) -> Fraction:
     price, quantity, paid = (Fraction(item[name]) for name in ("originalPrice", "quantity", "finalTotalPrice"))
-    return price * quantity - paid
+    return at_till(price * quantity) - paid
+
+
+def earned(message: OrderMessage) -> Fraction:
+    return sum(map(cashback_of, items_of(read(message)["payload"])), Fraction(0))
 
 
 def check_against_the_contract(message: OrderMessage) -> None:
@@ -94,16 +106,31 @@ def check_against_the_contract(message: OrderMessage) -> None:
         assert isinstance(item["externalProductId"], str)
         assert isinstance(item["unit"], str)
         assert item["quantity"] > 0
-        for name in ("originalPrice", "discountedPrice", "finalTotalPrice", "vatRate"):
+        for name in ("originalPrice", "finalTotalPrice", "vatRate"):
             assert isinstance(item[name], Decimal)
             assert item[name] >= 0
         assert cashback_of(item) >= 0
+        check_what_the_discount_says(item)
 
 
-@given(seed=seeds, first_order_id=first_ids, pace=paces, stamped=st.booleans())
-def test_every_message_keeps_to_the_contract(seed: int, first_order_id: int, pace: Pace, *, stamped: bool) -> None:
+def check_what_the_discount_says(item: dict[str, Any]) -> None:
+    """What is to be paid is plausible; goods without a discount earn nothing, however their price is shown."""
+    quantity, paid = Fraction(item["quantity"]), Fraction(item["finalTotalPrice"])
+    shown = item.get("discountedPrice")
+    assert at_till(paid) == paid
+    assert shown is not None or item["unit"] == "KG"
+    if shown is not None:
+        assert quantity * Fraction(shown) / 2 <= paid <= quantity * Fraction(shown) * 2
+    if shown is None or shown == item["originalPrice"]:
+        assert cashback_of(item) == 0
+
+
+@given(seed=seeds, first_order_id=first_ids, pace=paces, stamped=st.booleans(), returns=st.booleans())
+def test_every_message_keeps_to_the_contract(
+    seed: int, first_order_id: int, pace: Pace, *, stamped: bool, returns: bool
+) -> None:
     """Whatever the seed, ids and pace: names, types, limits and exact cashback of each message are right."""
-    for message in some(seed, 20, first_order_id=first_order_id, pace=pace, stamped=stamped):
+    for message in some(seed, 20, first_order_id=first_order_id, pace=pace, stamped=stamped, returns=returns):
         check_against_the_contract(message)
 
 
@@ -118,6 +145,41 @@ def test_every_order_goes_through_a_legal_lifecycle(seed: int, pace: Pace, open_
         dates = [read(message)["payload"]["transactionDate"] for message in messages]
         assert all(earlier < later for earlier, later in pairwise(dates))
         assert all(earlier.at_ns < later.at_ns for earlier, later in pairwise(messages))
+
+
+@given(seed=seeds, pace=paces, stamped=st.booleans())
+def test_returns_come_after_completion_and_change_nothing_else(seed: int, pace: Pace, *, stamped: bool) -> None:
+    """Fewer items, or a cancellation, which may be taken back; later than all that was said of the order before,
+    with numbers that go on. All other messages are there as they were."""
+    messages = some(seed, 30, pace=pace, stamped=stamped, returns=True)
+    plain = [message for message in messages if not message.is_return]
+    assert plain == some(seed, 30, pace=pace, stamped=stamped)
+    for history in by_order(messages).values():
+        kinds = [message.kind for message in history]
+        returns = [message for message in history if message.is_return]
+        before = len(history) - len(returns)
+        assert not any(message.is_return for message in history[:before])
+        assert not returns or RETURNED.fullmatch("".join(f" {kind}" for kind in kinds[before - 1 :]))
+        assert [message.sequence for message in history] == list(range(1, len(history) + 1))
+        assert all(earlier.at_ns < later.at_ns for earlier, later in pairwise(history))
+        assert history[-1].at_ns <= history[before - 1].at_ns + pace.lifecycle_ns + len(returns)
+        lists = [items_of(read(each)["payload"]) for each in history if each.kind in {"CREATED", "UPDATED"}]
+        for earlier, later in pairwise(lists[len(lists) - kinds[before:].count("UPDATED") - 1 :]):
+            assert len(later) < len(earlier)
+            assert all(item in earlier for item in later)
+
+
+def test_now_and_then_goods_come_back() -> None:
+    """In every way that there is, and not of most orders."""
+    histories = by_order(some(orders=2_000, returns=True)).values()
+    ways = Counter(" ".join(each.kind for each in history if each.is_return) for history in histories)
+    assert ways[""] > 1_500
+    assert {"UPDATED", "CANCELLED", "CANCELLED COMPLETED", "UPDATED CANCELLED", "UPDATED UPDATED"} <= ways.keys()
+    assert any(
+        message.is_return and message.kind == "UPDATED" and not items_of(read(message)["payload"])
+        for history in histories
+        for message in history
+    )
 
 
 @given(seed=seeds, pace=paces)
@@ -180,6 +242,17 @@ def test_the_stream_has_everything_that_the_service_must_cope_with() -> None:
     assert any(message.kind == "UPDATED" and not items_of(read(message)["payload"]) for message in messages)
     assert re.search(rb'"quantity":\d\.\d\d[1-9],"unit":"KG"', text)
     assert re.search(rb'"originalPrice":\d+\.\d0,', text)
+    assert re.search(rb'"unit":"KG","originalPrice":\d+\.\d\d,"discountedPrice":null,"finalTotalPrice"', text)
+    assert re.search(rb'"unit":"KG","originalPrice":\d+\.\d\d,"finalTotalPrice"', text)
+    assert re.search(rb'"unit":"KG","originalPrice":(\d+\.\d\d),"discountedPrice":\1,"finalTotalPrice"', text)
+    tails = [
+        Fraction(item["originalPrice"]) * Fraction(item["quantity"]) - Fraction(item["finalTotalPrice"])
+        for message in messages
+        if message.kind == "CREATED"
+        for item in items_of(read(message)["payload"])
+        if item.get("discountedPrice", item["originalPrice"]) in {None, item["originalPrice"]}
+    ]
+    assert min(tails) < 0 < max(tails)  # the till has rounded up, and down
     for unknown in (b'"channel":', b'"promotion":{"code":', b'"brand":', b'"producer":'):
         assert 0 < text.count(unknown) < len(messages) * MAX_ITEMS
     ends = [read(message)["payload"] for message in messages if message.kind == "CANCELLED"]
@@ -251,21 +324,57 @@ def test_first_order_ids_from_the_clock_grow_and_fit() -> None:
 
 
 @settings(max_examples=30)
-@given(seed=seeds, shuffle=st.randoms(use_true_random=False))
-def test_the_outcome_is_the_last_list_and_the_end_whatever_the_order_of_arrival(seed: int, shuffle: Any) -> None:
-    """Computed with fractions order by order, and again from a shuffled and doubled stream: the same."""
-    messages = some(seed, 20, open_share=0.2)
+@given(seed=seeds, shuffle=st.randoms(use_true_random=False), returns=st.booleans(), corrections=st.booleans())
+def test_the_outcome_is_the_last_list_and_the_end_whatever_the_order_of_arrival(
+    seed: int, shuffle: Any, *, returns: bool, corrections: bool
+) -> None:
+    """Computed with fractions order by order, and again from a shuffled and doubled stream: the same. Without
+    corrections what comes after the end says nothing; with them a completed order's last word counts."""
+    messages = some(seed, 20, open_share=0.2, returns=returns)
     expected = {}
     for order_id, history in by_order(messages).items():
-        last_list = [message for message in history if message.kind in {"CREATED", "UPDATED"}][-1]
-        amount = sum(map(cashback_of, items_of(read(last_list)["payload"])), Fraction(0))
-        end = history[-1].kind
-        expected[order_id] = (end if end in {"COMPLETED", "CANCELLED"} else "PENDING", amount)
+        heard = history if corrections else [message for message in history if not message.is_return]
+        last_list = [message for message in heard if message.kind in {"CREATED", "UPDATED"}][-1]
+        [*_, end] = [message.kind for message in history if not message.is_return]
+        is_open = end not in {"COMPLETED", "CANCELLED"}
+        is_taken_back = heard[-1].is_return and heard[-1].kind == "CANCELLED"
+        amount = Fraction(0) if is_taken_back else earned(last_list)
+        expected[order_id] = ("PENDING" if is_open else end, amount)
     doubled = messages * 2
     shuffle.shuffle(doubled)
     for arrived in (messages, doubled):
-        found = {order_id: (status, Fraction(amount)) for order_id, (status, amount) in outcome(arrived).items()}
-        assert found == expected
+        ends = outcome(arrived, corrections=corrections).items()
+        assert {order_id: (status, Fraction(amount)) for order_id, (status, amount) in ends} == expected
+    if not returns:
+        assert outcome(messages, corrections=True) == outcome(messages)
+
+
+def test_with_corrections_the_end_is_not_the_last_word() -> None:
+    """Goods come back one after the other, then all of them, then the order is re-instated."""
+    first, *_ = some(orders=1)
+    lists = {count: _with_items(first, count) for count in (3, 2, 1)}
+    kinds = ["CREATED", "COMPLETED", "UPDATED", "CANCELLED", "COMPLETED", "UPDATED"]
+    values = [lists[3], b"", lists[2], b"", b"", lists[1]]
+    history = [
+        dataclasses.replace(first, kind=kind, value=value, at_ns=number)
+        for number, (kind, value) in enumerate(zip(kinds, values, strict=True))
+    ]
+    amounts = [3, 3, 2, 0, 2, 1]
+    for count in range(1, 7):
+        status = "COMPLETED" if count > 1 else "PENDING"
+        heard = history[:count]
+        assert outcome(heard, corrections=True) == {first.order_id: (status, amounts[count - 1])}
+        assert outcome(heard) == {first.order_id: (status, 3)}
+    cancelled = [history[0], dataclasses.replace(history[3], at_ns=1), *history[4:]]
+    assert outcome(cancelled, corrections=True) == {first.order_id: ("CANCELLED", 3)}
+
+
+def _with_items(message: OrderMessage, count: int) -> bytes:
+    """A list of so many items that earn 1 each."""
+    body = json.loads(message.value)
+    item = {"quantity": 1, "originalPrice": 3, "finalTotalPrice": 2}
+    body["payload"]["orderItemsWithDiscountSummaryItems"] = [{"productItem": item}] * count
+    return json.dumps(body).encode()
 
 
 class FakeClock:
