@@ -45,7 +45,8 @@ ChaosText = Annotated[
     typer.Option(
         "--chaos",
         metavar="all|KIND,…",
-        help="Publish in disorder: shuffled, doubled, delayed, skewed, poison, growing; comma-separated, or all.",
+        help="Publish in disorder: shuffled, doubled, delayed, skewed, poison, growing, returns; comma-separated,"
+        " or all.",
     ),
 ]
 

@@ -37,10 +37,10 @@ POISON_SHARE: Final = 0.02
 HOSTS: Final = 4
 TWO_HOSTS_SHARE: Final = 0.4
 """Of the orders: each of their messages is published by one of two hosts."""
-MAX_SKEW_NS: Final = 30 * 10**9
-"""A host's clock is wrong by less than this, so that two hosts' clocks differ by less than a minute. A date is also
-held against the broker's own clock: at a rate that a person can watch, skew and the longest hold together stay
-below a minute, too."""
+MAX_SKEW_NS: Final = 20 * 10**9
+"""A host's clock is wrong by less than this, and two hosts' clocks differ by less than twice as much. With the time
+that a record is held that stays below a minute, which is what the service takes for possible: between two messages,
+and between a message's date and the broker's own."""
 
 
 class Disorder(StrEnum):

@@ -5,6 +5,7 @@ A test compares.
 
 import re
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -37,7 +38,14 @@ METRIC_UNITS: Final = {
     "_bytes": "bytes",
     "_events": "events",
 }
-TYPES: Final = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", dict: "JSON object"}
+TYPES: Final = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    Decimal: "number",
+    bool: "`on` or `off`",
+    dict: "JSON object",
+}
 # Any value that a deployment brings with it; in the exposition that the page is made from it's an example.
 OPEN_LABELS: Final = {"topic", "partition", "consumergroup", "version", "build", "python", "reason", "le"}
 

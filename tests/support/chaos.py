@@ -9,26 +9,21 @@ from sandbox.lifecycles import OrderMessage, outcome
 End = tuple[str, Decimal]
 
 
-def as_published(messages: Iterable[OrderMessage]) -> dict[int, End]:
+def as_published(messages: Iterable[OrderMessage], *, corrections: bool = False) -> dict[int, End]:
     """Where each order ends if the order of publishing is taken for the order of events.
 
     The first end counts, and of the lists published before it the last one; the CREATED's list comes before all
-    others. A copy says nothing that was not said before.
+    others. With corrections a completed order's later messages count as well. A copy says nothing that was not said
+    before.
     """
     told: dict[int, dict[int, OrderMessage]] = {}
     for message in messages:
         told.setdefault(message.order_id, {}).setdefault(message.sequence, message)
     ends: dict[int, End] = {}
     for history in told.values():
-        heard = [history[1]]
-        for message in history.values():
-            if message.kind == "UPDATED":
-                heard.append(message)
-            elif message.kind in {"COMPLETED", "CANCELLED"}:
-                heard.append(message)
-                break
+        heard = [history[1], *(message for message in history.values() if message.kind != "CREATED")]
         in_order = [_at(number, message) for number, message in enumerate(heard)]
-        ends |= outcome(in_order)
+        ends |= outcome(in_order, corrections=corrections)
     return ends
 
 

@@ -22,8 +22,10 @@ from sandbox.lifecycles import (
     MAX_ITEMS,
     MAX_OPEN_ORDERS,
     MAX_ORDER_ID,
+    Kind,
     OrderMessage,
     Pace,
+    Status,
     first_order_id_at,
     lifecycles,
     outcome,
@@ -353,20 +355,20 @@ def test_with_corrections_the_end_is_not_the_last_word() -> None:
     """Goods come back one after the other, then all of them, then the order is re-instated."""
     first, *_ = some(orders=1)
     lists = {count: _with_items(first, count) for count in (3, 2, 1)}
-    kinds = ["CREATED", "COMPLETED", "UPDATED", "CANCELLED", "COMPLETED", "UPDATED"]
+    kinds: list[Kind] = ["CREATED", "COMPLETED", "UPDATED", "CANCELLED", "COMPLETED", "UPDATED"]
     values = [lists[3], b"", lists[2], b"", b"", lists[1]]
     history = [
         dataclasses.replace(first, kind=kind, value=value, at_ns=number)
         for number, (kind, value) in enumerate(zip(kinds, values, strict=True))
     ]
-    amounts = [3, 3, 2, 0, 2, 1]
-    for count in range(1, 7):
-        status = "COMPLETED" if count > 1 else "PENDING"
+    three, two, one, nothing = map(Decimal, (3, 2, 1, 0))
+    for count, amount in enumerate((three, three, two, nothing, two, one), start=1):
+        status: Status = "COMPLETED" if count > 1 else "PENDING"
         heard = history[:count]
-        assert outcome(heard, corrections=True) == {first.order_id: (status, amounts[count - 1])}
-        assert outcome(heard) == {first.order_id: (status, 3)}
+        assert outcome(heard, corrections=True) == {first.order_id: (status, amount)}
+        assert outcome(heard) == {first.order_id: (status, three)}
     cancelled = [history[0], dataclasses.replace(history[3], at_ns=1), *history[4:]]
-    assert outcome(cancelled, corrections=True) == {first.order_id: ("CANCELLED", 3)}
+    assert outcome(cancelled, corrections=True) == {first.order_id: ("CANCELLED", three)}
 
 
 def _with_items(message: OrderMessage, count: int) -> bytes:
