@@ -487,7 +487,7 @@ def _advance(order: Order, event: MessageEvent, standing: Standing, changes: dic
     place = standing.place
     if place is not None:
         end = order.lane_ends.get(place.lane)
-        if end is None or place.offset > end[0]:
+        if end is None or place.offset >= end[0]:
             reached = (place.offset, standing.effective_at_ns)
             changes["lane_ends"] = {**order.lane_ends, place.lane: reached}
     sequence = event.message.sequence
