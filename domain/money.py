@@ -116,8 +116,8 @@ def is_implausible_price(
     if not discounted_price:
         return False
     expected = _exact.multiply(discounted_price, quantity)
-    final = Decimal(final_total_price)
-    return _exact.multiply(final, 2) < expected or final > _exact.multiply(expected, 2)
+    doubled = _exact.add(final_total_price, final_total_price)
+    return doubled < expected or final_total_price > _exact.add(expected, expected)
 
 
 def check_amount(number: Decimal | int) -> Decimal:
