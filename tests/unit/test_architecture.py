@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 # No clock, no chance, no input and output: those arrive as arguments.
 DOMAIN_MAY_IMPORT = {
-    *("collections.abc", "dataclasses", "datetime", "decimal", "enum", "functools", "re", "typing", "uuid"),
+    *("collections.abc", "dataclasses", "datetime", "decimal", "enum", "functools", "json", "re", "typing", "uuid"),
     *("msgspec", "msgspec.structs", "eventsourcing.domain"),
 }
 # Ways to the clock, to chance and to the world that the modules above would leave open.
