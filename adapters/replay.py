@@ -162,7 +162,7 @@ def _message(each: Republication, partition: int, offset: int | None = None) -> 
         "topic": each.topic,
         "partition": partition,
         "offset": offset,
-        "key": each.key.decode(),
+        "key": each.key.decode("utf-8", "backslashreplace"),
         "type": message.kind,
         "transactionId": message.transaction_id,
         "transactionDate": message.transaction_date,

@@ -19,11 +19,13 @@ from domain.events import (
 )
 from domain.messages import Message
 from domain.order import order_key, standing_of
+from projections.origin import ORIGIN_HEADER, origin_of, write_origin
 
 REPLAY_HEADER: Final = "cashback-replay"
 """Names the replay that a republished message belongs to (contract.md, section 1)."""
 
 Headers = tuple[tuple[str, bytes | None], ...]
+_OURS: Final = frozenset({REPLAY_HEADER, ORIGIN_HEADER})
 
 
 class Mode(StrEnum):
@@ -58,16 +60,20 @@ class Republication:
 
     @property
     def key(self) -> bytes:
-        return b"%d" % self.message.order_id
+        """As received."""
+        key = self.message.key
+        return b"%d" % self.message.order_id if key is None else key.encode("latin-1")
 
     def headers(self, replay_id: str) -> Headers:
-        """As received, with this replay's id in the place of an earlier one's."""
+        """As received, with this replay's id in the place of an earlier one's, and where it was first received."""
         received = tuple(
             (name, None if value is None else value.encode("latin-1"))
             for name, value in self.message.headers
-            if name != REPLAY_HEADER
+            if name not in _OURS
         )
-        return (*received, (REPLAY_HEADER, replay_id.encode()))
+        origin = origin_of(self.message)
+        place = () if origin is None else ((ORIGIN_HEADER, write_origin(origin)),)
+        return (*received, (REPLAY_HEADER, replay_id.encode()), *place)
 
 
 def republications(events: Sequence[OrderEvent], topics: Sequence[str]) -> list[Republication]:

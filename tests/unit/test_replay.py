@@ -21,6 +21,7 @@ from tests.support.messages import ORDER_ID, TOPIC, History, cancelled, complete
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(hours=24)
+PLACE = ("cashback-origin", b"order-cashback-promotion@topic-1/0/0/1740744000000")
 MOMENT = timedelta(microseconds=1)
 
 
@@ -101,7 +102,7 @@ class TestRepublication:
         )
         (sent,) = republications(History(received).events, (TOPIC,))
         assert sent.key == b"%d" % ORDER_ID
-        assert sent.headers("new") == (("ce_id", b"\xff\x00"), ("none", None), ("cashback-replay", b"new"))
+        assert sent.headers("new") == (("ce_id", b"\xff\x00"), ("none", None), ("cashback-replay", b"new"), PLACE)
 
     @given(st.data())
     def test_an_order_told_again_from_its_republication_ends_in_the_same_place(self, data: st.DataObject) -> None:
