@@ -16,6 +16,8 @@ _MEDIA_TYPE: Final = b"application/cloudevents"
 _JSON_FORMAT: Final = b"application/cloudevents+json"
 _BATCH: Final = b"application/cloudevents-batch"
 _REQUIRED: Final = ("specversion", "id", "source", "type")
+EVENT_MEMBERS: Final = frozenset({*_REQUIRED, "sequence", "data"})
+"""Those that we read."""
 
 
 class BadCloudEvent(Exception):
@@ -40,7 +42,7 @@ def data_of(event: Mapping[str, Any]) -> dict[str, Any]:
     """The event's data. Raises BadCloudEvent if it isn't a JSON object, or the event isn't one of version 1.0."""
     for name in _REQUIRED:
         value = event.get(name)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or not _is_text(value):
             raise BadCloudEvent(f"the CloudEvents attribute {name} must be a text that isn't empty")
     if event["specversion"] != SPEC_VERSION:
         raise BadCloudEvent(f"the CloudEvents attribute specversion must be {SPEC_VERSION}")
@@ -50,12 +52,17 @@ def data_of(event: Mapping[str, Any]) -> dict[str, Any]:
     return data
 
 
+def _is_text(value: str) -> bool:
+    """Half of a surrogate pair, which JSON can hold, is none."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def with_attributes(headers: Mapping[str, bytes | None], event: Mapping[str, Any]) -> dict[str, bytes | None]:
     """The headers, and those that the event's attributes would be. Raises BadCloudEvent where they disagree."""
     attributes = {f"ce_{name}": event[name].encode() for name in _REQUIRED}
     sequence = event.get("sequence")
     if sequence is not None:
-        if isinstance(sequence, bool) or not isinstance(sequence, int | str):
+        if isinstance(sequence, bool) or not isinstance(sequence, int | str) or not _is_text(str(sequence)):
             raise BadCloudEvent("the CloudEvents attribute sequence must be a text or a whole number")
         attributes["ce_sequence"] = str(sequence).encode()
     for name, value in attributes.items():

@@ -11,16 +11,21 @@ from typing import Final, Literal
 import msgspec
 from pydantic import ValidationError
 
-from adapters.kafka import canonical
+from adapters.kafka import canonical, repeats
 from adapters.kafka.cloudevents import CONTENT_TYPE, BadCloudEvent, data_of, is_structured, kind_of, with_attributes
+from adapters.kafka.foreign import describe
+from adapters.kafka.keys import is_key_of, order_id_of_key
 from adapters.kafka.quick import quick_facts
 from adapters.kafka.records import UNREADABLE_HEADERS, Headers, Record
-from adapters.kafka.wire import MAX_SEQUENCE_DIGITS, MAX_TEXT_LENGTH, WIRE_TYPES, Facts
+from adapters.kafka.wire import AMOUNTS, MAX_SEQUENCE_DIGITS, MAX_TEXT_LENGTH, WIRE_TYPES, Facts, order_id_in
 from domain.errors import BadInstant
 from domain.identifiers import MAX_ORDER_ID
-from domain.instants import parse_instant
-from domain.messages import Kind, Message
-from domain.money import ZERO, total
+from domain.instants import read_instant
+from domain.messages import Kind, Message, Origin
+from domain.money import DEFAULT_TILL, ZERO, Till, total
+from projections.origin import ORIGIN_HEADER, BadOrigin, read_origin
+from projections.received import json_of
+from projections.replay import REPLAY_HEADER
 
 MAX_NESTING: Final = 100
 """Objects and lists inside one another; whoever reads the body later may have less stack left than we have here."""
@@ -39,6 +44,7 @@ Reason = Literal[
     "key_mismatch",
     "bad_header",
     "bad_cloudevent",
+    "duplicate_member",
     "order_full",
 ]
 
@@ -69,49 +75,70 @@ class _Refused(Exception):
         self.detail = detail
 
 
-def decode(record: Record, *, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> Message | Unreadable:
-    """The message that the record holds, or why it holds none."""
+def decode(
+    record: Record, *, till: Till = DEFAULT_TILL, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
+) -> Message | Unreadable:
+    """The message that the record holds, or why it holds none. `till` says what its items earn."""
     said: dict[str, object] = {}
     payload: object = None
     try:
         headers = _headers(record.headers)
         structured = is_structured(headers.get(CONTENT_TYPE))
-        said, is_plain = _json_object(record.value, max_message_bytes)
+        json = _json(record.value, max_message_bytes)
+        whole, is_plain, colons = _json_object(json)
+        said = whole
         if structured:
-            event, said = said, data_of(said)
-            headers = with_attributes(headers, event)
+            said = data_of(whole)
+            headers = with_attributes(headers, whole)
         kind, payload = _kind_and_payload(said, headers)
-        facts = (is_plain and quick_facts(kind, payload)) or WIRE_TYPES[kind].model_validate(payload).facts()
-        happened_at_ns = parse_instant(facts.transaction_date)
-        _check_key(record.key, facts.order_id)
-        digest = canonical.digest(kind, happened_at_ns, payload)
+        facts = (is_plain and quick_facts(kind, payload, till)) or WIRE_TYPES[kind].model_validate(payload).facts(
+            till
+        )
+        happened_at_ns, date = read_instant(facts.transaction_date)
         path = _PAYLOAD_PATHS[structured, payload is said]
-        return _message(record, headers, kind, facts, happened_at_ns, digest, path)
+        _check_repeats(repeats.find(json, whole, path, kind, colons))
+        key = _key(record.key, facts.order_id)
+        digest = canonical.digest(kind, happened_at_ns, payload)
+        return _message(record, headers, kind, facts, key, date, happened_at_ns, digest, path)
     except _Refused as error:
-        return Unreadable(error.reason, error.detail, _order_id(payload))
+        reason, detail = error.reason, error.detail
     except ValidationError as error:
-        return Unreadable(*_first_fault(error), _order_id(payload))
+        reason, detail = _first_fault(error)
     except BadInstant as error:
-        return Unreadable("bad_date", f"payload.transactionDate: {error.why}", _order_id(payload))
+        reason, detail = "bad_date", f"payload.transactionDate: {error.why}"
     except BadCloudEvent as error:
-        return Unreadable("bad_cloudevent", str(error), _order_id(said if _is_bare(said) else said.get("payload")))
+        reason, detail = "bad_cloudevent", str(error)
+        payload = said if _is_bare(said) else said.get("payload")
+    order_id = _order_id(payload)
+    return Unreadable(reason, detail, order_id_of_key(record.key) if order_id is None else order_id)
 
 
-def _json_object(value: bytes | None, max_message_bytes: int) -> tuple[dict[str, object], bool]:
-    """And whether it is plain (adapters/kafka/canonical.py)."""
+def _json(value: bytes | None, max_message_bytes: int) -> bytes:
+    """The value without the five bytes that a schema registry's serializer puts before it."""
     if value is None:
         raise _Refused("no_value", "the record has no value")
     if len(value) > max_message_bytes:
         raise _Refused("too_large", f"{len(value)} bytes, and {max_message_bytes} are allowed")
+    if (foreign := describe(value)) is not None:
+        raise _Refused("not_json", foreign)
+    return json_of(value)
+
+
+def _json_object(json: bytes) -> tuple[dict[str, object], bool, int]:
+    """And whether it is plain (adapters/kafka/canonical.py), and how many colons stand in it."""
     try:
-        found, is_plain = canonical.read(value)
-    except (msgspec.DecodeError, UnicodeError, ArithmeticError, RecursionError, ValueError) as error:
+        found, is_plain = canonical.read(json)
+    except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError) as error:
         raise _Refused("not_json", f"the value isn't JSON: {error}") from error
+    if isinstance(found, str) and found.lstrip().startswith("{"):
+        raise _Refused("not_json", "a text that holds JSON: it went through a serializer of JSON twice")
     if not isinstance(found, dict):
         raise _Refused("not_json", "the value isn't a JSON object")
-    if value.count(b"{") + value.count(b"[") > MAX_NESTING and _nesting(found) > MAX_NESTING:
+    # What is inside an object stands behind a colon.
+    colons = json.count(b":")
+    if colons + json.count(b"[") >= MAX_NESTING and _nesting(found) > MAX_NESTING:
         raise _Refused("not_json", f"the value is nested more than {MAX_NESTING} levels deep")
-    return found, is_plain
+    return found, is_plain, colons
 
 
 def _kind_and_payload(
@@ -127,6 +154,11 @@ def _kind_and_payload(
     if not isinstance(payload, dict):
         raise _Refused("bad_payload", "payload must be a JSON object")
     return kind, payload
+
+
+def _check_repeats(repeated: str | None) -> None:
+    if repeated is not None:
+        raise _Refused("duplicate_member", f"{repeated} stands there more than once")
 
 
 def _is_bare(said: dict[str, object]) -> bool:
@@ -151,11 +183,15 @@ def _nesting(value: object) -> int:
     return levels
 
 
-def _check_key(key: bytes | None, order_id: int) -> None:
+def _key(key: bytes | None, order_id: int) -> str | None:
+    """As it is kept: not at all if it is the order id in decimal."""
     if key is None:
         raise _Refused("key_missing", "the record has no key; it must be the order id in decimal")
-    if key != b"%d" % order_id:
+    if key == b"%d" % order_id:
+        return None
+    if not is_key_of(order_id, key):
         raise _Refused("key_mismatch", "the record's key isn't the payload's orderId in decimal")
+    return key.decode("latin-1")
 
 
 def _message(  # noqa: PLR0913, PLR0917 - all that a message is made from
@@ -163,18 +199,20 @@ def _message(  # noqa: PLR0913, PLR0917 - all that a message is made from
     headers: Mapping[str, bytes | None],
     kind: Kind,
     facts: Facts,
+    key: str | None,
+    date: str,
     happened_at_ns: int,
     digest: str,
     payload_path: tuple[str, ...],
 ) -> Message:
     cashbacks = facts.cashbacks
-    replay = headers.get("cashback-replay")
+    replay, origin = headers.get(REPLAY_HEADER), headers.get(ORIGIN_HEADER)
     # In the order of the fields: their names, one by one, would take a microsecond more, of nearly twenty for all.
     return Message(
         kind,
         facts.order_id,
         facts.transaction_id,
-        facts.transaction_date,
+        date,
         happened_at_ns,
         _identity(headers.get("ce_id")) or digest,
         digest,
@@ -193,7 +231,17 @@ def _message(  # noqa: PLR0913, PLR0917 - all that a message is made from
         None if cashbacks is None else total(cashbacks),
         cashbacks is not None and min(cashbacks, default=ZERO) < ZERO,
         None if replay is None else replay.decode("latin-1")[:MAX_TEXT_LENGTH],
+        None if origin is None else _origin(origin),
+        key,
+        facts.is_implausible,
     )
+
+
+def _origin(text: bytes) -> Origin:
+    try:
+        return read_origin(text)
+    except BadOrigin as error:
+        raise _Refused("bad_header", f"the header {ORIGIN_HEADER} isn't a place on a topic") from error
 
 
 def _identity(ce_id: bytes | None) -> str | None:
@@ -227,13 +275,10 @@ def _number(text: bytes | None) -> int | None:
 
 
 def _order_id(payload: object) -> int | None:
-    order_id = payload.get("orderId") if isinstance(payload, dict) else None
+    order_id = order_id_in(payload.get("orderId")) if isinstance(payload, dict) else None
     if isinstance(order_id, int) and not isinstance(order_id, bool) and 1 <= order_id <= MAX_ORDER_ID:
         return order_id
     return None
-
-
-_AMOUNTS = frozenset({"quantity", "originalPrice", "discountedPrice", "finalTotalPrice", "vatRate"})
 
 
 def _first_fault(error: ValidationError) -> tuple[Reason, str]:
@@ -246,6 +291,6 @@ def _first_fault(error: ValidationError) -> tuple[Reason, str]:
         reason = "no_order_id"
     elif last == "transactionDate":
         reason = "bad_date"
-    elif last in _AMOUNTS:
+    elif last in AMOUNTS:
         reason = "bad_amount"
     return reason, f"{path}: {fault['msg'].removeprefix('Value error, ')}"

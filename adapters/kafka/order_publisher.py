@@ -11,6 +11,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from adapters.kafka.decoder import Unreadable, decode
 from adapters.kafka.publisher import OnDelivery, Outgoing
 from adapters.kafka.records import Headers, Record
+from adapters.kafka.wire import AMOUNTS, ITEMS, PRODUCT
 from domain import exact_json
 from domain.errors import CashbackError
 from domain.messages import Kind
@@ -109,8 +110,8 @@ def encode(
     for a publisher that can't count: its messages carry neither a number nor an identity, and their order is
     certain only as long as an order stays on one partition.
 
-    Raises NotPublishable for whatever the intake would put into quarantine, and for a cashback below zero, which
-    it would reject.
+    Raises NotPublishable for whatever the intake would put into quarantine, for a cashback below zero, which it
+    would reject, and for numbers and dates in the odd forms that it takes only for the sake of other serializers.
     """
     order_id = payload.get("orderId")
 
@@ -135,6 +136,10 @@ def encode(
         raise refuse(read.detail)
     if read.is_negative:
         raise refuse("an item's cashback is below zero")
+    if read.transaction_date != payload["transactionDate"]:
+        raise refuse("payload.transactionDate must be a text in RFC 3339")
+    if (path := _quoted_number_in(kind, payload)) is not None:
+        raise refuse(f"{path} must be a JSON number")
     return encoded
 
 
@@ -152,6 +157,21 @@ def _stamp(kind: Kind, order_id: object, sequence: int, source: str) -> Headers:
         ("ce_type", TYPE_PREFIX + kind.value.lower().encode()),
         ("content-type", CONTENT_TYPE),
         ("sequence", str(sequence).encode()),
+    )
+
+
+def _quoted_number_in(kind: Kind, payload: Mapping[str, Any]) -> str | None:
+    """The path to the first number that stands in a text: readers take it, but need not get it."""
+    if isinstance(payload["orderId"], str):
+        return "payload.orderId"
+    return next(
+        (
+            f"payload.{ITEMS}[{number}].{PRODUCT}.{name}"
+            for number, item in enumerate(() if kind.is_end else payload[ITEMS])
+            for name in sorted(AMOUNTS)
+            if isinstance(item[PRODUCT].get(name), str)
+        ),
+        None,
     )
 
 

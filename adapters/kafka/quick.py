@@ -15,7 +15,7 @@ from adapters.kafka.wire import ITEMS, MAX_REASON_LENGTH, MAX_TEXT_LENGTH, Facts
 from adapters.structs import make_ready
 from domain.identifiers import MAX_ORDER_ID
 from domain.messages import Kind
-from domain.money import DEFAULT_TILL
+from domain.money import Till, is_implausible_price
 
 _Text = Annotated[str, Meta(max_length=MAX_TEXT_LENGTH)]
 # Well within what money.py calculates with. An int counts as the Decimal that it becomes in the first calculation.
@@ -27,9 +27,9 @@ class _ProductItem(msgspec.Struct, rename="camel", gc=False):
     quantity: _Amount
     unit: _Text
     original_price: _Amount
-    discounted_price: _Amount
     final_total_price: _Amount
-    vat_rate: _Amount
+    discounted_price: _Amount | None = None
+    vat_rate: _Amount | None = None
 
 
 class _Item(msgspec.Struct, rename="camel", gc=False):
@@ -39,7 +39,7 @@ class _Item(msgspec.Struct, rename="camel", gc=False):
 class _Payload(msgspec.Struct, rename="camel", gc=False):
     order_id: Annotated[int, Meta(ge=1, le=MAX_ORDER_ID)]
     transaction_id: _Text
-    transaction_date: str
+    transaction_date: Any
 
 
 class _Terms(_Payload, rename="camel", kw_only=True, gc=False):
@@ -58,7 +58,7 @@ make_ready(_Terms, _End)
 _NUMBERS: Final = (Decimal,)  # they are there already: a text isn't taken for one
 
 
-def quick_facts(kind: Kind, payload: dict[str, Any]) -> Facts | None:
+def quick_facts(kind: Kind, payload: dict[str, Any], till: Till) -> Facts | None:
     """What a payload of plain JSON (see canonical.py) says; None if it isn't easy to see that it's right."""
     try:
         if kind.is_end:
@@ -72,11 +72,14 @@ def quick_facts(kind: Kind, payload: dict[str, Any]) -> Facts | None:
     if not terms.items and kind is Kind.CREATED:
         return None
     cashbacks = []
+    is_implausible = False
     for item in terms.items:
         product = item.product_item
         if not product.quantity:
             return None
-        cashbacks.append(DEFAULT_TILL.item_cashback(product.original_price, product.quantity, product.final_total_price))
+        quantity, final = product.quantity, product.final_total_price
+        cashbacks.append(till.item_cashback(product.original_price, quantity, final))
+        is_implausible = is_implausible or is_implausible_price(product.discounted_price, quantity, final)
     return Facts(
         terms.order_id,
         terms.transaction_id,
@@ -85,4 +88,5 @@ def quick_facts(kind: Kind, payload: dict[str, Any]) -> Facts | None:
         terms.buyer_id,
         None,
         tuple(cashbacks),
+        is_implausible,
     )

@@ -45,7 +45,7 @@ UNREADABLE: Sequence[tuple[Reason, bytes | None, bytes | None, Headers]] = (
         (("", b""), ("none", None), ("same", b"\xff\x00"), ("same", b"again")),
     ),
     ("unknown_type", b"1", b'{"type": "PAID", "payload": {}}', ()),
-    ("no_order_id", b"1", created(orderId="1"), ()),
+    ("no_order_id", b"1", created(orderId="01"), ()),
     ("bad_payload", b"1", created(storeNo=None), ()),
     ("bad_amount", b"1", created(orderItemsWithDiscountSummaryItems=[product(quantity=0)]), ()),
     ("bad_date", b"1", created(transactionDate="yesterday"), ()),
@@ -53,6 +53,8 @@ UNREADABLE: Sequence[tuple[Reason, bytes | None, bytes | None, Headers]] = (
     ("key_mismatch", b"01", GOOD, ()),
     ("bad_header", b"1", GOOD, (("sequence", b"0"),)),
     ("bad_header", b"1", GOOD, (("ce_id", b"\xff"),)),
+    ("bad_header", b"1", GOOD, (("cashback-origin", b"somewhere"),)),
+    ("duplicate_member", b"1", GOOD.replace(b'"quantity": 2', b'"quantity": 1, "quantity": 2'), ()),
     ("bad_cloudevent", b"1", GOOD, (("content-type", b"application/cloudevents+json"),)),
 )
 

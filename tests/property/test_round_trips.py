@@ -1,6 +1,7 @@
 """Nothing that was said is lost or changed by reading it, storing it, or reading it back."""
 
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -10,22 +11,30 @@ from hypothesis import strategies as st
 
 from adapters.kafka import canonical
 from adapters.kafka.decoder import Unreadable, decode
+from adapters.kafka.keys import order_id_of_key
 from adapters.kafka.quick import quick_facts
 from adapters.kafka.records import Headers, Record
-from adapters.kafka.wire import WIRE_TYPES
+from adapters.kafka.wire import ITEMS, PRODUCT_MEMBERS, WIRE_TYPES, members_of
 from adapters.postgres.codec import EventMapper
 from domain.decision import decide
 from domain.events import Doubt, MessageEvent, OrderEvent, Refusal, WaitsFor, type_of_topic
 from domain.exact_json import loads
 from domain.identifiers import MAX_ORDER_ID, stream_id
+from domain.instants import parse_instant
 from domain.messages import Kind, Message, Origin
-from domain.money import MAX_DIGITS, MAX_EXPONENT
+from domain.money import DEFAULT_TILL, MAX_DIGITS, MAX_EXPONENT, Rounding, Till
 from domain.order import Order, fold
+from projections.origin import ORIGIN_HEADER, BadOrigin, read_origin, write_origin
+from projections.received import json_of
+from projections.received import payload_of as payload_in
+from projections.replay import republications
 from sandbox.lifecycles import lifecycles
-from tests.support.messages import NOON_NS, NOW_NS, ORDER_ID, payload_of, record
+from tests.support.decoding import SEED
+from tests.support.messages import NOON_NS, NOW_NS, ORDER_ID, History, payload_of, product, record
 
 MAX_INT64 = 2**63 - 1
 mapper = EventMapper()
+tills = st.builds(Till, st.sampled_from(["TRY", "JPY", "KWD"]), st.sampled_from(Rounding))
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 int64s = st.integers(min_value=-MAX_INT64 - 1, max_value=MAX_INT64)
@@ -142,14 +151,17 @@ def assert_is_sound(found: Message | Unreadable, source: Record) -> None:
         assert found.order_id is None or 1 <= found.order_id <= MAX_ORDER_ID
         return
     assert found.body == source.value
-    assert source.key == b"%d" % found.order_id
+    (copy,) = republications(History(found).events, [found.topic])
+    assert (copy.key, copy.message.body) == (source.key, source.value)
+    assert order_id_of_key(source.key) in {found.order_id, None}
     restored = tuple((name, None if value is None else value.encode("latin-1")) for name, value in found.headers)
     assert restored == source.headers
     for text in (found.transaction_id, found.transaction_date, found.store_no, found.buyer_id, found.reason):
         assert text is None or "\x00" not in text
+    assert parse_instant(found.transaction_date) == found.happened_at_ns
     for number in (found.happened_at_ns, found.order_id, found.sequence, found.offset):
         assert number is None or abs(number) <= MAX_INT64
-    assert loads(found.body)["payload"]["orderId"] == found.order_id
+    assert int(loads(bytes(payload_in(found)))["orderId"]) == found.order_id
     first, *others = decide(Order(found.order_id), found, now_ns=NOW_NS)
     assert others == []
     again = mapper.to_domain_event(mapper.to_stored_event(first))
@@ -179,15 +191,35 @@ def test_any_json_is_a_message_or_unreadable(kind: str, payload: Any, extra: Any
         assert_is_sound(decode(source), source)
 
 
-literals = st.one_of(
+numbers = st.one_of(
     st.builds(
         "{}{}".format, st.integers(), st.sampled_from(["", "e5", "E+30", "e-31", ".0", ".250", "e400", "e-400"])
     ),
     st.decimals(allow_nan=False, allow_infinity=False).map(str),
+    st.sampled_from(["0", "-0", "0.00", "24323523", "1740749766026", "1740749766.026732837", "1.7407E9"]),
+)
+dates = st.sampled_from(
+    [
+        *("2025-02-28T13:36Z", "2025-02-28T13:36:06.026+0300", "2025-02-28T16:36:06+03:00[Europe/Istanbul]"),
+        *("2025-02-28T13:36:06", "2025-02-28", "20250228"),
+    ]
+)
+literals = st.one_of(
+    numbers,
+    numbers.map('"{}"'.format),
+    dates.map('"{}"'.format),
     st.sampled_from(
-        ["null", "true", '"1"', "[]", "{}", '"\\u0000"', '"\\ud800"', '""', '"x"', "NaN", "", "1e999999"]
+        [
+            *("null", "true", "[]", "{}", "NaN", "", "1e999999", "1e99999999999999999999", "[2025, 2, 28, 13, 36]"),
+            *('"\\u0000"', '"\\ud800"', '""', '"x"', '"+1"', '":"', '{"orderId": 1}', '1, "orderId": 24323523'),
+        ]
     ),
 )
+keys_of_order: list[bytes | None] = [
+    *([b"%d" % ORDER_ID] * 3),
+    *(b'"%d"' % ORDER_ID, ORDER_ID.to_bytes(8, "big"), ORDER_ID.to_bytes(4, "big")),
+    *(b"0%d" % ORDER_ID, b"", None),
+]
 
 
 def members(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -201,8 +233,8 @@ def members(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @st.composite
 def mutated(draw: st.DrawFn) -> Record:
-    """A valid record in which something, or nothing, was changed: a literal, a member gone, the key, the headers, a
-    byte."""
+    """A valid record in which something, or nothing, was changed: a literal, a member gone or standing there twice,
+    the key, the headers, a byte, a schema's id before it."""
     kind = draw(st.sampled_from(Kind))
     envelope: Any = {"type": kind.value, "payload": payload_of(kind)}
     literal = '"__literal__"'
@@ -215,14 +247,17 @@ def mutated(draw: st.DrawFn) -> Record:
             at[last] = "__literal__"
         else:
             del at[last]
-    value = json.dumps(envelope).replace(literal, draw(literals)).encode("utf-8", "surrogatepass")
+    text = json.dumps(envelope).replace(literal, draw(literals))
+    if draw(st.integers(0, 9)) == 0:
+        name = draw(st.sampled_from(sorted({str(path[-1]) for path in members(envelope)})))
+        text = text.replace(f'"{name}": ', f'"{name}": {draw(literals)}, "{name}": ')
+    value = text.encode("utf-8", "surrogatepass")
     if draw(st.integers(0, 4)) == 0:
         position = draw(st.integers(0, len(value) - 1))
         value = value[:position] + draw(st.binary(max_size=2)) + value[position + 1 :]
-    key = draw(
-        st.sampled_from([b"%d" % ORDER_ID, b"%d" % ORDER_ID, b"%d" % ORDER_ID, b"0%d" % ORDER_ID, b"", None])
-    )
-    return record(value, key=key, headers=draw(st.just(()) | headers))
+    prefix = draw(st.sampled_from([b"", b"", b"", b"\x00\x00\x00\x00\x07", b"\x00"]))
+    key = draw(st.sampled_from(keys_of_order))
+    return record(prefix + value, key=key, headers=draw(st.just(()) | headers))
 
 
 @given(mutated())
@@ -231,17 +266,40 @@ def test_a_damaged_message_is_a_message_or_unreadable(source: Record) -> None:
     assert_is_sound(decode(source), source)
 
 
-@given(mutated(), st.sampled_from(Kind))
-def test_the_quick_way_says_what_the_models_say_or_nothing(source: Record, kind: Kind) -> None:
-    """Whatever it lets through, they let through, with the same amounts."""
+@given(mutated(), st.sampled_from(Kind), tills)
+def test_the_quick_way_says_what_the_models_say_or_nothing(source: Record, kind: Kind, till: Till) -> None:
+    """Whatever it lets through, they let through, with the same amounts, by any till."""
     try:
-        said, is_plain = canonical.read(source.value or b"")
+        said, is_plain = canonical.read(json_of(source.value or b""))
         payload = said["payload"]
     except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError):
         return
-    found = quick_facts(kind, payload) if is_plain and isinstance(payload, dict) else None
+    found = quick_facts(kind, payload, till) if is_plain and isinstance(payload, dict) else None
     if found is not None:
-        assert found == WIRE_TYPES[kind].model_validate(payload).facts()
+        assert found == WIRE_TYPES[kind].model_validate(payload).facts(till)
+
+
+FORMS: dict[str, list[str | None]] = {
+    "discountedPrice": ["null", None],
+    "vatRate": ["null", None, "1.25"],
+    "transactionDate": ["1740749766.026732837", "1740749766026", "1740749766", '"2025-02-28T13:36+0000"'],
+}
+
+
+@given(st.sampled_from(sorted(FORMS)), st.data(), st.sampled_from([Kind.CREATED, Kind.UPDATED]))
+def test_what_serializers_write_by_default_goes_the_quick_way(member: str, data: st.DataObject, kind: Kind) -> None:
+    """Instants as numbers, prices that aren't there: a whole order service may write all its messages so."""
+    literal = data.draw(st.sampled_from(FORMS[member]))
+    said = json.dumps({"payload": payload_of(kind)})
+    if literal is None:
+        said = re.sub(rf', "{member}": [^,}}]*', "", said)
+    else:
+        said = re.sub(rf'"{member}": [^,}}]*', lambda _: f'"{member}": {literal}', said)
+    read, is_plain = canonical.read(said.encode())
+    assert is_plain
+    found = quick_facts(kind, read["payload"], DEFAULT_TILL)
+    assert found is not None
+    assert found == WIRE_TYPES[kind].model_validate(read["payload"]).facts(DEFAULT_TILL)
 
 
 def test_ordinary_messages_go_the_quick_way() -> None:
@@ -249,7 +307,85 @@ def test_ordinary_messages_go_the_quick_way() -> None:
     for message in lifecycles(1, 50, first_order_id=1, started_at_ns=NOON_NS):
         said, is_plain = canonical.read(message.value)
         assert is_plain
-        assert quick_facts(Kind(message.kind), said["payload"]) is not None
+        assert quick_facts(Kind(message.kind), said["payload"], DEFAULT_TILL) is not None
+
+
+# Members that stand twice.
+
+
+def says_twice(text: str, kind: Kind) -> bool:
+    """By a reader that sees every member."""
+    known = {"type", "payload"}, members_of(WIRE_TYPES[kind]), {"productItem"}, PRODUCT_MEMBERS
+    seen = [False]
+
+    class Pairs(list[tuple[str, Any]]):
+        pass
+
+    def look(value: Any, depth: int) -> None:
+        names = [name for name, _ in value if name in known[depth]]
+        seen[0] = seen[0] or len(names) != len(set(names))
+        for name, each in dict(value).items():
+            if depth == 1 and name == ITEMS and not kind.is_end:
+                for item in each:
+                    look(item, 2)
+            elif (depth, name) in {(0, "payload"), (2, "productItem")}:
+                look(each, depth + 1)
+
+    look(json.loads(text, object_pairs_hook=Pairs), 0)
+    return seen[0]
+
+
+@given(st.data(), st.sampled_from(Kind))
+def test_a_member_that_stands_twice_is_seen_wherever_it_counts(data: st.DataObject, kind: Kind) -> None:
+    """Among members and texts of all sorts, colons and backslashes included, and nowhere else."""
+    value = {"type": kind.value, "payload": payload_of(kind, items=None if kind.is_end else [product(), product()])}
+    text = json.dumps(value)
+    odd = st.sampled_from(['":"', '"\\\\u003a"', '{"orderId": {"a": 1}}', '[{"quantity": ":"}]', "5", '"\\\\"'])
+    for _ in range(data.draw(st.integers(0, 3))):
+        names = [found.start() for found in re.finditer(r'"[a-zA-Z]+": ', text)]
+        at = data.draw(st.sampled_from(names))
+        name = re.match(r'"[a-zA-Z]+": ', text[at:])
+        assert name is not None
+        again = re.match(r'"[a-zA-Z]+": (?:"[^"\\\\]*"|[0-9.]+)', text[at:])
+        twin = again[0] if again and data.draw(st.booleans()) else f'"x": {data.draw(odd)}'
+        text = f"{text[:at]}{twin}, {text[at:]}"
+    found = decode(record(text.encode()))
+    assert isinstance(found, Unreadable) is says_twice(text, kind)
+    assert isinstance(found, Message) or found.reason == "duplicate_member"
+
+
+# Where a message was first received.
+
+origins = st.builds(
+    Origin,
+    texts,
+    texts,
+    st.integers(0, 2**31 - 1),
+    st.integers(0, MAX_INT64),
+    st.none() | st.integers(-1, MAX_INT64),
+)
+
+
+@given(origins)
+def test_an_origin_comes_back_from_its_header_as_it_was(origin: Origin) -> None:
+    """Any name, and nothing that a header can't hold."""
+    text = write_origin(origin)
+    assert read_origin(text) == origin
+    assert text.isascii()
+    found = decode(record(SEED, headers=((ORIGIN_HEADER, text),)))
+    assert isinstance(found, Message)
+    assert found.origin == origin
+
+
+@given(raw_bytes | origins.map(write_origin), st.binary(max_size=3), st.integers(0, 40))
+def test_a_header_is_an_origin_or_refused(text: bytes, stray: bytes, at: int) -> None:
+    """Whatever is read is written again the same: two texts are never one origin."""
+    for each in (text, text[:at] + stray + text[at:]):
+        try:
+            origin = read_origin(each)
+        except BadOrigin:
+            continue
+        assert write_origin(origin) == each
 
 
 # The digest.

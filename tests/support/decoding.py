@@ -1,6 +1,6 @@
 """Decoding in tests, and the example message of contract.md."""
 
-from adapters.kafka.decoder import Unreadable, decode
+from adapters.kafka.decoder import DEFAULT_MAX_MESSAGE_BYTES, Unreadable, decode
 from adapters.kafka.records import Record
 from domain.messages import Message
 
@@ -35,7 +35,7 @@ def read(source: Record) -> Message:
     return found
 
 
-def refused(source: Record, **limits: int) -> Unreadable:
-    found = decode(source, **limits)
+def refused(source: Record, *, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> Unreadable:
+    found = decode(source, max_message_bytes=max_message_bytes)
     assert isinstance(found, Unreadable), found
     return found

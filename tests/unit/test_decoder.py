@@ -11,10 +11,15 @@ from msgspec.structs import asdict
 from adapters.kafka.decoder import Unreadable, decode
 from adapters.kafka.records import Headers, Record
 from adapters.kafka.wire import MAX_REASON_LENGTH, MAX_TEXT_LENGTH
+from domain.exact_json import loads
 from domain.identifiers import MAX_ORDER_ID
+from domain.instants import parse_instant
 from domain.messages import Kind, Message
+from domain.money import Rounding, Till
+from projections.received import product_items
+from projections.replay import republications
 from tests.support.decoding import SEED, read, refused
-from tests.support.messages import ORDER_ID, payload_of, product, record, record_of, value_of
+from tests.support.messages import ORDER_ID, History, payload_of, product, record, record_of, value_of
 
 ITEMS = "orderItemsWithDiscountSummaryItems"
 
@@ -52,6 +57,9 @@ def test_the_example_of_the_article_is_read() -> None:
         "offset": 42,
         "timestamp_ms": 1_740_749_766_027,
         "replay": None,
+        "origin": None,
+        "key": None,
+        "is_implausible": False,
         "headers": (("ce_id", "m-1"), ("sequence", "1"), ("traceparent", "00-ÿ"), ("empty", None)),
         "payload_path": ("payload",),
     }
@@ -109,24 +117,66 @@ def test_members_that_we_do_not_know_are_kept_and_no_error() -> None:
     ("items", "cashback", "negative"),
     [
         ([(2, 156, 306)], "6", False),
-        ([("1.25", "19.99", "20.005")], "4.9825", False),
+        ([("1.255", "19.99", "20.08")], "5.01", False),
+        ([("0.333", "3.33", "1.11"), ("0.334", "3.34", "1.12")], "0", False),
         ([(1, 5, 5)], "0", False),
-        ([(1, 5, "5.01")], "-0.01", True),
-        ([(1, 5, "5.01"), (1, 100, 1)], "98.99", True),
+        ([(1, 5, "5.01")], "0", False),
+        ([(1, 5, "5.02")], "-0.02", True),
+        ([(1, 5, "5.02"), (1, 100, 1)], "98.98", True),
         ([("0.1", "0.1", 0), ("0.2", "0.1", 0)], "0.03", False),
-        ([("1e-30", "1e-30", 0)], "1e-60", False),
+        ([("1e-30", "1e-30", 0)], "0", False),
     ],
 )
-def test_the_cashback_is_exact_and_a_negative_item_shows(
+def test_the_cashback_is_the_tills_and_a_negative_item_shows(
     items: list[tuple[Any, ...]], cashback: str, *, negative: bool
 ) -> None:
-    """originalPrice × quantity − finalTotalPrice, summed; one item that takes money is enough."""
+    """originalPrice × quantity as the till rounds it, less finalTotalPrice, summed; one item that takes more than
+    the till's rounding is enough."""
     products = [product(*(f"Q{number}" for number in item)) for item in items]
     value = value_of(Kind.CREATED, payload_of(Kind.CREATED, items=products))
     for literal in (str(number) for item in items for number in item):
         value = value.replace(f'"Q{literal}"'.encode(), literal.encode())
     found = read(record(value))
     assert (found.cashback, found.is_negative) == (Decimal(cashback), negative)
+
+
+@pytest.mark.parametrize(
+    ("till", "cashback"),
+    [(Till(), "5.01"), (Till(rounding=Rounding.DOWN), "5.00"), (Till("KWD"), "5.007"), (Till("JPY"), "4")],
+)
+def test_the_till_is_that_of_the_settings(till: Till, cashback: str) -> None:
+    """Also where the models must read the message: 1.255 × 19.99 is 25.08745, of which 20.08 is paid."""
+    for literal in ("20.08", '"20.08"'):
+        item = product("Q1.255", "Q19.99", "QF")
+        value = value_of(Kind.CREATED, payload_of(Kind.CREATED, items=[item]))
+        for name, number in (("Q1.255", "1.255"), ("Q19.99", "19.99"), ("QF", literal)):
+            value = value.replace(f'"{name}"'.encode(), number.encode())
+        found = decode(record(value), till=till)
+        assert isinstance(found, Message)
+        assert found.cashback == Decimal(cashback)
+
+
+@pytest.mark.parametrize(
+    ("discounted", "final", "implausible"),
+    [
+        (153, 306, False),
+        (153, 153, False),
+        (153, "152.99", True),
+        (153, 612, False),
+        (153, "612.01", True),
+        (153, 0, True),
+        ('"153"', '"152.99"', True),
+        (None, 0, False),
+        (0, 0, False),
+    ],
+)
+def test_prices_that_contradict_each_other_show(discounted: Any, final: Any, *, implausible: bool) -> None:
+    """Of 2 × 153: less than half, or more than double. One item is enough, and the amount is as it is."""
+    item = product(final="FINAL", discountedPrice="DISCOUNTED")
+    value = value_of(Kind.UPDATED, payload_of(Kind.UPDATED, items=[product(), item, product()]))
+    shown = "null" if discounted is None else str(discounted)
+    value = value.replace(b'"FINAL"', str(final).encode()).replace(b'"DISCOUNTED"', shown.encode())
+    assert read(record(value)).is_implausible is implausible
 
 
 # What is not.
@@ -156,18 +206,19 @@ def test_the_cashback_is_exact_and_a_negative_item_shows(
     ],
 )
 def test_what_is_no_message_has_a_named_reason(value: bytes | None, reason: str) -> None:
-    """And a detail for a person."""
+    """And a detail for a person, and the order that the key names, if it names one."""
     found = refused(record(value))
     assert found.reason == reason
     assert found.detail
-    assert found.order_id is None
+    assert found.order_id == ORDER_ID
+    assert refused(record(value, key=b"order-5")) == Unreadable(found.reason, found.detail)
 
 
 def test_a_message_may_be_as_large_as_the_limit() -> None:
     """A byte more is too large, and isn't even parsed."""
     assert isinstance(decode(record(SEED), max_message_bytes=len(SEED)), Message)
     found = refused(record(SEED), max_message_bytes=len(SEED) - 1)
-    assert (found.reason, found.order_id) == ("too_large", None)
+    assert (found.reason, found.order_id) == ("too_large", ORDER_ID)
     assert str(len(SEED)) in found.detail
 
 
@@ -177,7 +228,13 @@ def test_a_message_may_be_as_large_as_the_limit() -> None:
         (0, None),
         (-1, None),
         (MAX_ORDER_ID + 1, None),
-        ("5", None),
+        ("5", 5),
+        ("05", None),
+        ("5.0", None),
+        (" 5", None),
+        ("", None),
+        ("\u0665", None),
+        (str(MAX_ORDER_ID + 1), None),
         (5.0, 5),
         (5.5, None),
         (None, None),
@@ -185,13 +242,13 @@ def test_a_message_may_be_as_large_as_the_limit() -> None:
     ],
 )
 def test_an_order_id_is_a_whole_number_within_63_bits(order_id: Any, known: int | None) -> None:
-    """Nothing else; 5.0 is the number 5, as JSON has it."""
+    """Nothing else; 5.0 is the number 5, as JSON has it, and it may stand in quotes as the key has it."""
     source = record(value_of(Kind.CREATED, payload_of(Kind.CREATED) | {"orderId": order_id}), key=b"5")
     if known is not None:
         assert read(source).order_id == known
         return
     found = refused(source)
-    assert (found.reason, found.order_id) == ("no_order_id", None)
+    assert (found.reason, found.order_id) == ("no_order_id", 5)
 
 
 @pytest.mark.parametrize("order_id", [1, MAX_ORDER_ID])
@@ -254,7 +311,9 @@ def test_a_member_that_is_missing_is_named(kind: Kind, member: str) -> None:
     assert f"payload.{member}" in found.detail
 
 
-@pytest.mark.parametrize("member", list(product()["productItem"]))
+@pytest.mark.parametrize(
+    "member", [name for name in product()["productItem"] if name not in {"discountedPrice", "vatRate"}]
+)
 def test_a_member_that_a_product_lacks_is_named(member: str) -> None:
     """With the way to it."""
     item = product()
@@ -271,25 +330,44 @@ def test_a_member_that_a_product_lacks_is_named(member: str) -> None:
         ("1", True),
         ("1.00", True),
         ("1e2", True),
-        ("0.000000000000000000000000000001", True),
-        ("1e-30", True),
-        ("1e-31", False),
-        ("9" * 38, True),
-        ("9" * 39, False),
-        ("1e30", True),
-        ("1e38", False),
+        ("142.8571428571428571428571428571429", True),
+        ("156." + "0" * 40, True),
+        ("156." + "0" * 40 + "1", False),
+        ("1e-40", True),
+        ("1e-41", False),
+        ("9" * 80, True),
+        ("9" * 81, False),
+        ("1e40", True),
+        ("1e81", False),
         ("1e999999999", False),
+        ("1e99999999999999999999", False),
         ("-0.01", False),
         ("-1", False),
-        ('"1"', False),
-        ("null", False),
+        ('"1"', True),
+        ('"19.990"', True),
+        ('"1.5E+2"', True),
+        ('"1e99999999999999999999"', False),
+        ('"-1"', False),
+        ('"+1"', False),
+        ('" 1"', False),
+        ('"1 "', False),
+        ('"01"', False),
+        ('"1."', False),
+        ('".5"', False),
+        ('"1,5"', False),
+        ('"1_000"', False),
+        ('"\\u0661"', False),
+        ('"NaN"', False),
+        ('"Infinity"', False),
+        ('""', False),
+        ('"1\\n"', False),
         ("true", False),
         ("[]", False),
         ("NaN", False),
     ],
 )
 def test_an_amount_is_a_number_that_can_be_calculated_exactly(member: str, literal: str, *, good: bool) -> None:
-    """Within the limits of money.py; text, null and negative numbers are none."""
+    """Within the limits of money.py. In quotes it must be what it could be without them."""
     found = decode(with_literal(literal, member))
     assert isinstance(found, Message) == good, found
     if isinstance(found, Unreadable):
@@ -305,8 +383,31 @@ def test_a_price_may_be_zero_and_a_quantity_may_not(member: str, literal: str, *
     assert isinstance(decode(with_literal(literal, member, Kind.UPDATED)), Message) or not good
 
 
+@pytest.mark.parametrize("member", ["discountedPrice", "vatRate"])
+def test_discounted_price_and_vat_rate_may_be_null_or_missing(member: str) -> None:
+    """Nothing is calculated with them; the others may not."""
+    without = product()
+    del without["productItem"][member]
+    for item in (without, product(**{member: None})):
+        assert read(record_of(Kind.CREATED, items=[item])).cashback == Decimal(6)
+    for other in ("quantity", "originalPrice", "finalTotalPrice"):
+        assert refused(with_literal("null", other)).reason == "bad_amount"
+
+
+def test_numbers_in_quotes_reach_the_third_party_as_they_came() -> None:
+    """And earn what they earn without quotes."""
+    item = product("2", "156.00", "306", discountedPrice="153", vatRate="1")
+    found = read(record_of(Kind.CREATED, items=[item]))
+    assert found.cashback == Decimal(6)
+    assert [loads(bytes(each)) for each in product_items(found)] == [item["productItem"]]
+
+
 @pytest.mark.parametrize(
-    "date", ["", "2025-02-28", "yesterday", 1_740_749_766, None, "2025-02-29T00:00:00Z", "9999-01-01T00:00:00Z"]
+    "date",
+    [
+        *("", "2025-02-28", "yesterday", True, None, {}, [], "2025-02-29T00:00:00Z", "9999-01-01T00:00:00Z"),
+        *("1740749766", 100_000_000_000_000, 99_999_999_999, 1.5e18, "2025-02-28T13:36:06", [2025, 2, 28, 13, 36]),
+    ],
 )
 def test_a_date_that_cannot_be_read_is_named(date: Any) -> None:
     """The order is known all the same."""
@@ -320,6 +421,152 @@ def test_a_date_may_have_an_offset() -> None:
     found = read(record_of(Kind.COMPLETED, transactionDate="2025-02-28T15:36:06.026732837+02:00"))
     assert found.happened_at_ns == 1_740_749_766_026_732_837
     assert found.transaction_date == "2025-02-28T15:36:06.026732837+02:00"
+
+
+@pytest.mark.parametrize(
+    ("literal", "date"),
+    [
+        ("1740749766.026732837", "2025-02-28T13:36:06.026732837Z"),
+        ("1.740749766026732837E9", "2025-02-28T13:36:06.026732837Z"),
+        ("1740749766.000000000", "2025-02-28T13:36:06.000000000Z"),
+        ("1740749766", "2025-02-28T13:36:06.000000000Z"),
+        ("1740749766026", "2025-02-28T13:36:06.026000000Z"),
+        ('"2025-02-28T16:36:06.026+0300"', "2025-02-28T13:36:06.026000000Z"),
+        ('"2025-02-28T13:36Z"', "2025-02-28T13:36:00.000000000Z"),
+        ('"2025-02-28T16:36:06.026732837+03:00[Europe/Istanbul]"', "2025-02-28T13:36:06.026732837Z"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Kind.CREATED, Kind.COMPLETED])
+def test_what_jvm_serializers_make_of_an_instant_is_read(literal: str, date: str, kind: Kind) -> None:
+    """All nine digits are kept, and the third party is told in RFC 3339. The same instant is the same message."""
+    value = value_of(kind, payload_of(kind, transactionDate="DATE"))
+    found = read(record(value.replace(b'"DATE"', literal.encode())))
+    assert (found.transaction_date, found.happened_at_ns) == (date, parse_instant(date))
+    assert found.digest == read(record(value.replace(b"DATE", date.encode()))).digest
+
+
+@pytest.mark.parametrize(
+    "date", ["2025-02-28T13:36:06.026732837", "2025-02-28", [2025, 2, 28, 13, 36, 6, 26_732_837]]
+)
+def test_a_date_without_an_offset_says_what_it_is(date: Any) -> None:
+    """Whose midnight it is nobody can tell."""
+    found = refused(record_of(Kind.COMPLETED, transactionDate=date))
+    assert (found.reason, found.order_id) == ("bad_date", ORDER_ID)
+    assert found.detail.startswith("payload.transactionDate: a local date without an offset: ")
+
+
+# Keys.
+
+
+@pytest.mark.parametrize(
+    ("key", "order_id"),
+    [
+        (b'"24323523"', ORDER_ID),
+        (ORDER_ID.to_bytes(8, "big"), ORDER_ID),
+        (ORDER_ID.to_bytes(4, "big"), ORDER_ID),
+        (MAX_ORDER_ID.to_bytes(8, "big"), MAX_ORDER_ID),
+        (b"1234", 0x31323334),
+        (b"12345678", 0x3132333435363738),
+    ],
+)
+def test_a_key_may_be_what_other_serializers_make_of_the_order_id(key: bytes, order_id: int) -> None:
+    """It is kept, so that a copy lands on the same partition. The payload decides what its bytes mean."""
+    payload = payload_of(Kind.CREATED, order_id=order_id)
+    found = read(record(value_of(Kind.CREATED, payload), key=key))
+    assert (found.order_id, (found.key or "").encode("latin-1")) == (order_id, key)
+    (again,) = republications(History(found).events, [found.topic])
+    assert again.key == key
+
+
+@pytest.mark.parametrize("order_id", [1234, 12_345_678])
+def test_digits_that_are_the_order_id_are_its_decimal(order_id: int) -> None:
+    """Also where there are four or eight of them."""
+    found = read(record_of(Kind.CREATED, order_id=order_id))
+    assert (found.order_id, found.key) == (order_id, None)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(b'"24323523', b"'24323523'", b'"024323523"', b'""', b"\x00" * 8, ORDER_ID.to_bytes(8, "little")),
+        *(ORDER_ID.to_bytes(5, "big"), ORDER_ID.to_bytes(16, "big"), (ORDER_ID + 1).to_bytes(8, "big")),
+        *(b"order-24323523", b"24323523.0", b"2.4323523E7"),
+    ],
+)
+def test_a_key_in_another_form_is_refused(key: bytes) -> None:
+    """By exact rules, never by guess."""
+    found = refused(record(SEED, key=key))
+    assert (found.reason, found.order_id) == ("key_mismatch", ORDER_ID)
+
+
+@pytest.mark.parametrize(
+    ("key", "order_id"),
+    [
+        (b"24323523", ORDER_ID),
+        (b'"24323523"', ORDER_ID),
+        (ORDER_ID.to_bytes(8, "big"), ORDER_ID),
+        (ORDER_ID.to_bytes(4, "big"), ORDER_ID),
+        (b"99999999999999999999", None),
+        (b"9999999999999999999", None),
+        (b"\x00" * 8, None),
+        (b"tom@shop", None),
+        ("caf\u00e9".encode("latin-1"), None),
+        (b"\xff" * 8, None),
+        (b"shop", None),
+        (b"order-5", None),
+        (None, None),
+    ],
+)
+def test_of_what_cannot_be_read_the_key_may_tell_the_order(key: bytes | None, order_id: int | None) -> None:
+    """Eight bytes that could as well be a text say nothing."""
+    assert refused(record(b"", key=key)).order_id == order_id
+
+
+# A schema registry's serializer.
+
+
+def test_json_behind_a_schemas_id_is_read() -> None:
+    """The digest is that of the JSON; what is stored, and published again, has all bytes."""
+    value = b"\x00\x00\x00\x00\x07" + SEED
+    found = read(record(value))
+    assert (found.body, found.digest) == (value, read(record(SEED)).digest)
+    assert [loads(bytes(each))["externalProductId"] for each in product_items(found)] == ["67867"]
+    (again,) = republications(History(found).events, [found.topic])
+    assert again.message.body == value
+
+
+@pytest.mark.parametrize(
+    ("content", "looks_like"),
+    [
+        (b"\x86\xf3\xb2\x17\x0a54645\x02\x00", "an Avro record of schema 7: "),
+        (b"\x00\x02\x0a54645", "an Avro record of schema 7: "),
+        (b"\x00\x08\x83\xcb\xcc\x0b\x12\x0554645", "a Protobuf message of schema 7: "),
+        (
+            b"\x02\x00\x08\x83\xcb\xcc\x0b\x19\x00\x00\x00\x00\x00\x00\x00\x00\x25\x00\x00\x00\x00",
+            "a Protobuf message",
+        ),
+        (b"\xff" * 20, "an Avro record of schema 7: "),
+        (SEED[:-1], "the value isn't JSON: "),
+        (b"", "the value isn't JSON: "),
+    ],
+)
+def test_what_else_stands_behind_a_schemas_id_is_named(content: bytes, looks_like: str) -> None:
+    """With what to do, and the order that the key tells."""
+    found = refused(record(b"\x00\x00\x00\x00\x07" + content))
+    assert (found.reason, found.order_id) == ("not_json", ORDER_ID)
+    assert found.detail.startswith(looks_like)
+
+
+@pytest.mark.parametrize("value", [b"\x00", b"\x00\x00\x00\x00\x07", b"\x00{}"])
+def test_a_zero_without_more_is_no_schema(value: bytes) -> None:
+    """Nor is it JSON."""
+    assert refused(record(value)).detail.startswith("the value isn't JSON: ")
+
+
+def test_json_in_a_text_says_that_it_was_written_twice() -> None:
+    """A String given to a JSON serializer."""
+    found = refused(record(json.dumps(SEED.decode()).encode()))
+    assert (found.reason, "twice" in found.detail) == ("not_json", True)
 
 
 def test_the_detail_does_not_repeat_what_the_record_holds() -> None:
