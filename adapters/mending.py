@@ -24,4 +24,4 @@ def limits_of(settings: Settings) -> Limits:
 
 def quarantining(settings: Settings, queries: PostgresQueries, store: OrderApplication) -> Quarantining:
     """What the endpoints and the command use."""
-    return Quarantining(queries, store, policy=policy_of(settings), limits=limits_of(settings))
+    return Quarantining(queries, store, policy=policy_of(settings), limits=limits_of(settings), till=settings.till)

@@ -21,6 +21,7 @@ from adapters.refusals import NotOpen, StillUnreadable, UnknownQuarantined
 from domain.decision import DEFAULT_POLICY, Policy, decide
 from domain.events import MessageEvent
 from domain.messages import Message
+from domain.money import DEFAULT_TILL, Till
 from domain.ports import Partition, StaleOrder, StoreUnavailable
 
 
@@ -58,20 +59,22 @@ class QuarantineReport:
 class Quarantining:
     """For one event loop; the store's work is done on threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that intake has, and the queries
         self,
         queries: PostgresQueries,
         store: OrderApplication,
         *,
         policy: Policy = DEFAULT_POLICY,
         limits: Limits | None = None,
+        till: Till = DEFAULT_TILL,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`policy` and `limits` are those of intake."""
+        """`policy`, `limits` and `till` are those of intake."""
         self._queries = queries
         self._store = store
         self._policy = policy
         self._limits = limits or Limits()
+        self._till = till
         self._clock_ns = clock_ns
 
     async def retry(
@@ -124,7 +127,7 @@ class Quarantining:
             value=kept.value if edit.value is None else edit.value,
             headers=kept.headers if edit.headers is None else edit.headers,
         )
-        found = decode(record, max_message_bytes=self._limits.max_message_bytes)
+        found = decode(record, till=self._till, max_message_bytes=self._limits.max_message_bytes)
         if isinstance(found, Unreadable):
             raise StillUnreadable(row.id, found.reason, found.detail)
         return found

@@ -244,6 +244,7 @@ class Service:
             read_token=read_token.get_secret_value() if read_token else None,
             console=PostgresConsole(database),
             comparisons=PostgresComparisons(database) if self._settings.third_party_lookups else None,
+            till=self._settings.till,
         )
 
     def _listen(self) -> socket.socket | None:
@@ -313,6 +314,7 @@ class Service:
             OrderApplication(self._database_url),
             policy=policy_of(settings),
             limits=limits_of(settings),
+            till=settings.till,
         )
         return KafkaIntake(
             intake,

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_va
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from domain.errors import CashbackError
+from domain.money import DEFAULT_TILL, Rounding, Till
 
 PREFIX: Final = "CASHBACK_"
 
@@ -31,6 +32,11 @@ def _topics(value: str) -> str:
     if not all(_TOPIC.fullmatch(name) for name in names) or len(set(names)) != len(names):
         raise ValueError("must be one topic name, or several different ones separated by commas")
     return ",".join(names)
+
+
+def _currency(value: str) -> str:
+    """Raises UnknownCurrency, which is a ValueError."""
+    return Till(value).currency
 
 
 def _dead_letter_topic(value: str) -> str:
@@ -153,6 +159,12 @@ class Settings(BaseSettings):
         description="whether the third party takes `correct` calls, see [docs/third-party.md](docs/third-party.md):"
         " what comes after an order was completed is then carried out; if not, it is refused and left to a person",
     )
+    currency: Annotated[str, AfterValidator(_currency)] = Field(
+        DEFAULT_TILL.currency, description="ISO 4217; gives the number of decimals of the minor unit"
+    )
+    rounding: Literal["half_up", "half_even", "down"] = Field(
+        "half_up", description="how the shop's tills round a price: `half_up`, `half_even` or `down`"
+    )
     max_order_cashback: Annotated[Decimal, Field(gt=0)] | None = Field(
         None, description="an order that would earn more is doubtful; no limit unless given"
     )
@@ -259,6 +271,10 @@ class Settings(BaseSettings):
     @property
     def lease_seconds(self) -> float:
         return self.push_lease_seconds or max(60.0, 3 * self.third_party_timeout_seconds)
+
+    @property
+    def till(self) -> Till:
+        return Till(self.currency, Rounding(self.rounding))
 
     @property
     def kafka_topics(self) -> tuple[str, ...]:

@@ -77,7 +77,8 @@ def order(order_id: OrderId, *, as_json: Json = False) -> None:
     """One order: state, amounts by item, and every message with its decision and its calls."""
     from adapters.command_line.order_command import run_order
 
-    raise typer.Exit(run_order(usable_database_url(configured()), order_id, as_json=as_json))
+    settings = configured()
+    raise typer.Exit(run_order(usable_database_url(settings), order_id, settings.till, as_json=as_json))
 
 
 @looking.command(rich_help_panel=LOOK)

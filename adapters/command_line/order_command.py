@@ -6,9 +6,10 @@ from adapters.command_line.order_text import show_order
 from adapters.postgres.queries import PostgresQueries
 from adapters.refusals import UnknownOrder
 from adapters.web.order_view import order_view
+from domain.money import Till
 
 
-def run_order(url: str, order_id: int, *, as_json: bool) -> int:
+def run_order(url: str, order_id: int, till: Till, *, as_json: bool) -> int:
     """Answers the exit code. Raises UnknownOrder."""
     record = ask_database(url, lambda database: PostgresQueries(database).order(order_id))
     if record is None:
@@ -17,5 +18,5 @@ def run_order(url: str, order_id: int, *, as_json: bool) -> int:
     if as_json:
         output.print_json(view)
     else:
-        show_order(view, record)
+        show_order(view, record, till)
     return 0

@@ -15,12 +15,12 @@ from adapters.command_line.output import counted, facts, moment, say, table
 from adapters.postgres.queries import OrderRecord
 from adapters.web.console.words import NOTHING, amount, took, words
 from adapters.web.models import Call, Delivery, OrderView, TimelineEvent
-from domain.money import DEFAULT_TILL
+from domain.money import Till
 
 _ITEM_COLUMNS: Final = ("product", "quantity", "unit", "price", "to pay", "cashback")
 
 
-def show_order(order: OrderView, record: OrderRecord) -> None:
+def show_order(order: OrderView, record: OrderRecord, till: Till) -> None:
     """`order` is what the API answers about `record`."""
     say(f"order {order['orderId']}: {order['status']}, cashback {amount(order['cashbackAmount'])}", "bold")
     facts(
@@ -36,7 +36,7 @@ def show_order(order: OrderView, record: OrderRecord) -> None:
     if order["items"]:
         say()
         right = ("quantity", "price", "to pay", "cashback")
-        table(_ITEM_COLUMNS, map(_item, order["items"]), right=right, title="items")
+        table(_ITEM_COLUMNS, [_item(each, till) for each in order["items"]], right=right, title="items")
     say()
     say("timeline", "bold")
     before = 0
@@ -78,9 +78,9 @@ def _calls(delivery: Delivery) -> str:
     return ", ".join(parts)
 
 
-def _item(item: dict[str, Any]) -> Sequence[object]:
+def _item(item: dict[str, Any], till: Till) -> Sequence[object]:
     price, quantity, to_pay = (Decimal(item[name]) for name in ("originalPrice", "quantity", "finalTotalPrice"))
-    cashback = DEFAULT_TILL.item_cashback(price, quantity, to_pay)
+    cashback = till.item_cashback(price, quantity, to_pay)
     product = item.get("externalProductId"), f"{quantity:f}", item.get("unit")
     return *product, amount(price), amount(to_pay), amount(cashback)
 

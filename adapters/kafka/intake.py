@@ -17,6 +17,7 @@ from adapters.kafka.records import Record
 from domain.decision import DEFAULT_POLICY, Policy, handle
 from domain.events import OrderEvent
 from domain.messages import Message
+from domain.money import DEFAULT_TILL, Till
 from domain.order import Order
 from domain.ports import (
     Advance,
@@ -79,11 +80,13 @@ class Intake:
         *,
         policy: Policy = DEFAULT_POLICY,
         limits: Limits | None = None,
+        till: Till = DEFAULT_TILL,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._store = store
         self._policy = policy
         self._limits = limits or Limits()
+        self._till = till
         self._clock_ns = clock_ns
         self._positions: dict[Partition, int | None] = {}
         self._leader_epochs: dict[Partition, int | None] = {}
@@ -130,7 +133,8 @@ class Intake:
 
     def read(self, records: Iterable[Record]) -> list[Read]:
         """What the records say. Looks at nothing else."""
-        return [(record, decode(record, max_message_bytes=self._limits.max_message_bytes)) for record in records]
+        till, max_message_bytes = self._till, self._limits.max_message_bytes
+        return [(record, decode(record, till=till, max_message_bytes=max_message_bytes)) for record in records]
 
     def handle(self, records: Iterable[Record]) -> Outcome:
         """Reads the records, and stores what is decided about them."""

@@ -15,6 +15,7 @@ from adapters.kafka.records import Record
 from adapters.tracing.contexts import remote_span
 from adapters.tracing.headers import trace_context
 from domain.decision import Policy
+from domain.money import Till
 from domain.ports import OrderStore, StaleOrder
 
 MAX_LINKS: Final = 1000
@@ -24,8 +25,10 @@ MAX_LINKS: Final = 1000
 class TracedIntake(Intake):
     """Traces what it stores. Nothing of what a message says gets into the span."""
 
-    def __init__(self, store: OrderStore, *, policy: Policy, limits: Limits, tracer: Tracer, group: str) -> None:
-        super().__init__(store, policy=policy, limits=limits)
+    def __init__(  # noqa: PLR0913 - what every intake has, and two more
+        self, store: OrderStore, *, policy: Policy, limits: Limits, till: Till, tracer: Tracer, group: str
+    ) -> None:
+        super().__init__(store, policy=policy, limits=limits, till=till)
         self._tracer = tracer
         self._group = group
 

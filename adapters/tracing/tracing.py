@@ -19,6 +19,7 @@ from adapters.tracing.contexts import traceparent
 from adapters.tracing.intake import MAX_LINKS, TracedIntake
 from adapters.version import VERSION
 from domain.decision import Policy
+from domain.money import Till
 from domain.ports import OrderStore
 from projections.ports import Ledger, ThirdParty
 
@@ -64,10 +65,10 @@ class Tracing:
         """By OTLP, http/protobuf; without an endpoint to where OpenTelemetry's own variables say."""
         return cls(lambda: OTLPSpanExporter(endpoint, timeout=EXPORT_TIMEOUT_SECONDS), roles, build)
 
-    def intake(self, group: str, store: OrderStore, *, policy: Policy, limits: Limits) -> Intake:
+    def intake(self, group: str, store: OrderStore, *, policy: Policy, limits: Limits, till: Till) -> Intake:
         """With a tracer of its own: spans with so many links need a short queue."""
         tracer = self._tracer(MAX_QUEUED_BATCHES, MAX_EXPORTED_BATCHES)
-        return TracedIntake(store, policy=policy, limits=limits, tracer=tracer, group=group)
+        return TracedIntake(store, policy=policy, limits=limits, till=till, tracer=tracer, group=group)
 
     def delivery(
         self, ledger: Ledger, third_party: ThirdParty, contexts: Contexts, url: str

@@ -29,6 +29,7 @@ from adapters.web.problems import BodyLimit, LastResort, add_problem_handlers
 from adapters.web.quarantine_routes import quarantine_router
 from adapters.web.reconciliation_routes import reconciliation_router
 from adapters.web.routes import orders_router
+from domain.money import DEFAULT_TILL, Till
 
 LARGER_BODIES: Final = {BULK_PATH: MAX_BULK_BODY_BYTES, "/api/quarantine/*/retry": MAX_EDIT_BODY_BYTES}
 DRY_RUNS: Final = (
@@ -56,6 +57,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
     read_token: str | None = None,
     console: ConsoleQueries | None = None,
     comparisons: Comparisons | None = None,
+    till: Till = DEFAULT_TILL,
 ) -> FastAPI:
     """Without `api_token` everybody on this machine may do everything; without `console` there are no pages, and
     without `comparisons` none can be started there."""
@@ -79,6 +81,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
             quarantining=quarantining,
             comparisons=comparisons,
             actions=actions,
+            till=till,
         )
         app.add_middleware(ConsoleElsewhere, console=create_console(parts, tokens))
     if tokens.open:

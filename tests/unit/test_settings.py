@@ -9,6 +9,7 @@ import pytest
 from adapters.mending import policy_of
 from adapters.settings import PREFIX, BadSetting, Settings, read_settings
 from domain.decision import DEFAULT_POLICY, Policy
+from domain.money import DEFAULT_TILL, Rounding, Till
 
 SECRET = "s3cr3t"
 WEBHOOK_SECRET = f"whsec_{base64.b64encode(24 * b'k').decode()}"
@@ -48,6 +49,9 @@ BAD = [
     ("third_party_date_digits", "10", "less than or equal to 9"),
     ("third_party_date_digits", "-1", "greater than or equal to 0"),
     ("third_party_corrections", "sometimes", "boolean"),
+    ("currency", "TL", "is no currency code of ISO 4217"),
+    ("currency", "try", "is no currency code of ISO 4217"),
+    ("rounding", "up", "'half_up', 'half_even' or 'down'"),
     ("max_order_cashback", "0", "greater than 0"),
     ("max_order_cashback", "NaN", "finite number"),
     ("max_order_cashback", "much", "decimal"),
@@ -85,6 +89,8 @@ GOOD = [
     ("third_party_date_digits", "0"),
     ("third_party_corrections", "on"),
     ("third_party_corrections", "off"),
+    ("currency", "KWD"),
+    ("rounding", "half_even"),
     ("max_order_cashback", "0.01"),
     ("push_lease_seconds", "20.1"),
     ("push_concurrency", "4096"),
@@ -149,6 +155,14 @@ def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.Monke
     shown = repr(read_settings())
     assert SECRET not in shown
     assert WEBHOOK_SECRET[10:] not in shown
+
+
+def test_the_till_calculates_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default is the domain's own."""
+    assert read_settings().till == DEFAULT_TILL
+    monkeypatch.setenv("CASHBACK_CURRENCY", "KWD")
+    monkeypatch.setenv("CASHBACK_ROUNDING", "down")
+    assert read_settings().till == Till("KWD", Rounding.DOWN)
 
 
 def test_messages_are_decided_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:

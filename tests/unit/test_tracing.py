@@ -22,6 +22,7 @@ from adapters.tracing.tracing import Tracing
 from domain.decision import DEFAULT_POLICY
 from domain.effects import EffectKind
 from domain.messages import Kind
+from domain.money import DEFAULT_TILL
 from domain.ports import Partition, StoreUnavailable
 from projections.ports import Answer, Call, Claim, Lookup, NotFound, Outcome, Settlement
 from tests.integration.waiting import DEADLINE_SECONDS
@@ -206,7 +207,7 @@ def test_a_batch_says_what_was_decided_and_is_linked_to_no_message_that_wants_no
 
 
 def traced_intake(tracing: Tracing, store: MemoryStore) -> Intake:
-    intake = tracing.intake("readers", store, policy=DEFAULT_POLICY, limits=Limits())
+    intake = tracing.intake("readers", store, policy=DEFAULT_POLICY, limits=Limits(), till=DEFAULT_TILL)
     intake.assign([P0])
     return intake
 

@@ -22,7 +22,7 @@ from adapters.web.order_view import order_view
 from adapters.web.requests import Id
 from domain.identifiers import MAX_ORDER_ID
 from domain.lifecycle import Status
-from domain.money import DEFAULT_TILL
+from domain.money import Till
 
 PAGE_ROWS: Final = 50
 MAX_ACTIONS_SHOWN: Final = 20
@@ -91,7 +91,7 @@ def orders_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         if record is None:
             raise UnknownOrder(order_id)
         actions = await parts.actions.page(order_id, None, MAX_ACTIONS_SHOWN)
-        context = await run_in_threadpool(_order_context, record)
+        context = await run_in_threadpool(_order_context, record, parts.till)
         may_compare = parts.comparisons is not None
         return pages.page(
             request, "order.html", done=query.done, actions=actions, may_compare=may_compare, **context
@@ -100,19 +100,20 @@ def orders_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
     return router
 
 
-def _order_context(record: OrderRecord) -> dict[str, Any]:
+def _order_context(record: OrderRecord, till: Till) -> dict[str, Any]:
     order = order_view(record)
     return {
         "order": order,
         "picture": picture(order["timeline"]),
-        "items": [_item(each) for each in order["items"]],
+        "items": [_item(each, till) for each in order["items"]],
         "steps": _steps(order),
     }
 
 
-def _item(item: dict[str, Any]) -> dict[str, Any]:
-    numbers = (Decimal(item[name]) for name in ("originalPrice", "quantity", "finalTotalPrice"))
-    return item | {"cashback": DEFAULT_TILL.item_cashback(*numbers)}
+def _item(item: dict[str, Any], till: Till) -> dict[str, Any]:
+    """A number may have come in quotes."""
+    numbers = {name: Decimal(item[name]) for name in ("originalPrice", "quantity", "finalTotalPrice")}
+    return item | numbers | {"cashback": till.item_cashback(*numbers.values())}
 
 
 _STEPS: Final = {"cashback-created", "cashback-updated", "cashback-completed", "cashback-cancelled"}

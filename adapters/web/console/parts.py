@@ -10,6 +10,7 @@ from adapters.operators import Asked
 from adapters.postgres.console import ListedOrder, ProcessRow, Sample
 from adapters.postgres.queries import OrderFilter
 from adapters.web.ports import Actions, BulkReplays, Parking, Quarantining, Queries, Reconciliation, Replays
+from domain.money import Till
 
 
 class ConsoleQueries(Protocol):
@@ -49,3 +50,5 @@ class ConsoleParts:
     comparisons: Comparisons | None
     """None where the third party can't be asked how an order stands."""
     actions: Actions
+    till: Till
+    """That of intake."""
