@@ -26,7 +26,8 @@ BINDING_VERSION: Final = "0.5.0"
 ORDER_ID: Final = 24323523
 TRANSACTION_ID: Final = "5661042b-cc39-4567-a264-265943097139"
 _SAID: Final = {
-    Kind.CREATED: "The order earns cashback: originalPrice × quantity − finalTotalPrice, summed over its items.",
+    Kind.CREATED: "The order earns cashback: originalPrice × quantity, rounded as the till does, − finalTotalPrice, summed over"
+    " its items.",
     Kind.UPDATED: "The order's items have changed; an empty list: nothing left to earn.",
     Kind.CANCELLED: "The order won't be delivered.",
     Kind.COMPLETED: "The order has arrived.",
@@ -34,8 +35,14 @@ _SAID: Final = {
 _BEYOND: Final = (
     "Members that are not named here are kept and are no error. What JSON Schema can't say: a date is a day of the"
     f" calendar; a number has at most {MAX_DIGITS} digits, none of them more than {MAX_EXPONENT} places from the"
-    f" point; a message has at most {PREFIX}MESSAGE_MAX_BYTES bytes, and no more than {MAX_NESTING} objects and"
-    " lists inside one another."
+    " point; no member that is named here stands in its object twice; a message has at most"
+    f" {PREFIX}MESSAGE_MAX_BYTES bytes, and no more than {MAX_NESTING} objects and lists inside one another."
+)
+_TAKEN_TOO: Final = (
+    "What the serializers of JVM clients write by default is read as well, by exact rules (docs/publishing.md): an"
+    " instant as a number, a date with +0000, without seconds, or with a zone's name behind its offset; the order id"
+    " and the numbers of a product item in quotes; the key in quotes, or in 8 or 4 bytes, big-endian; the five bytes"
+    " of a schema registry before the JSON. New publishers should write what the schemas say."
 )
 
 
@@ -119,6 +126,12 @@ def _headers() -> dict[str, Any]:
             "sequence": number | {"description": "1, 2, 3 … of the order; a doubled message has the same."},
             "traceparent": {"type": "string", "description": "W3C Trace Context."},
             "cashback-replay": {"type": "string", "description": "The replay that sent this copy."},
+            "cashback-origin": {
+                "type": "string",
+                "description": "Where the message of this copy was first received:"
+                " `topic@topic-id/partition/offset/timestamp`, the names percent-encoded, the timestamp in"
+                " milliseconds or `-`. Only what we publish again has it.",
+            },
             "ce_specversion": {"type": "string"},
             "ce_source": {"type": "string"},
             "ce_type": {"type": "string"},
@@ -199,7 +212,7 @@ def document() -> dict[str, Any]:
                 "address": topic,
                 "description": "All messages of an order have its id as their key, so that they keep their order."
                 " Partitions are chosen as Java's default partitioner does: murmur2 over the key. The value is"
-                " JSON, or a CloudEvent around it (components.schemas.cloudEvent). " + _BEYOND,
+                " JSON, or a CloudEvent around it (components.schemas.cloudEvent). " + _BEYOND + " " + _TAKEN_TOO,
                 "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in kinds},
                 "bindings": {"kafka": {"topic": topic, "bindingVersion": BINDING_VERSION}},
             },
@@ -239,7 +252,12 @@ def files() -> dict[Path, str]:
     """What stands in which file."""
     schemas = {kind.value.lower(): schema_of(kind) for kind in Kind} | {"message": schema_of_any()}
     written = {
-        DOCS / "schemas" / f"{name}.schema.json": {"$schema": DIALECT, "title": name, "$comment": _BEYOND} | schema
+        DOCS / "schemas" / f"{name}.schema.json": {
+            "$schema": DIALECT,
+            "title": name,
+            "$comment": f"{_BEYOND} {_TAKEN_TOO}",
+        }
+        | schema
         for name, schema in schemas.items()
     }
     contents = {DOCS / "asyncapi.json": document(), **written}

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from copy import deepcopy
 from decimal import Decimal
 from typing import Any, Final
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator  # type: ignore[import-untyped]  # has no types
 
 from adapters.kafka.decoder import decode
-from adapters.kafka.wire import KEY_PATTERN, SEQUENCE_PATTERN
-from domain.exact_json import loads
+from adapters.kafka.wire import AMOUNTS, ITEMS, KEY_PATTERN, PRODUCT, SEQUENCE_PATTERN
+from domain.errors import BadInstant
+from domain.exact_json import InvalidJson, loads
 from domain.identifiers import MAX_ORDER_ID
+from domain.instants import read_instant
 from domain.messages import Kind, Message
 from sandbox.lifecycles import lifecycles
 from scripts.asyncapi import DOCS, document, examples, files, schema_of, schema_of_any
@@ -32,6 +35,13 @@ ODD_VALUES: Final[list[Any]] = [
     *("2025-02-28T24:00:00Z", "2025-13-28T00:00:00Z", "2025-02-00T00:00:00Z", "2025-02-28T13:36:06.1234567890Z"),
     *("2025-02-28T13:36:06", "2025-02-28T13:36:06+24:00", "1678-01-01T00:00:00Z", "2261-12-31T23:59:60Z"),
     *("1676-12-31T00:00:00Z", "2263-01-01T00:00:00Z", "\u0662025-02-28T13:36:06Z"),
+    *(
+        "2025-02-28T13:36Z",
+        "2025-02-28T13:36:06+0000",
+        "2025-02-28T16:36:06+03:00[Europe/Istanbul]",
+        1_740_749_766_026,
+    ),
+    *("0", "-1", "1.50", "1E+2", "01", "+1", " 1", "1,5", "NaN"),
 ]
 
 
@@ -39,8 +49,38 @@ def is_read(value: Any) -> bool:
     """Whether the decoder takes it, under the key that it should have."""
     payload = value.get("payload") if isinstance(value, dict) else None
     order_id = payload.get("orderId") if isinstance(payload, dict) else None
-    key = b"%d" % int(order_id) if isinstance(order_id, int | float) else b"1"
+    key = b"%d" % int(order_id) if isinstance(order_id, int | float) else str(order_id).encode()
     return isinstance(decode(record(json.dumps(value).encode(), key=key)), Message)
+
+
+def _number(said: Any) -> Any:
+    """Without quotes, if it is one within them."""
+    try:
+        number = loads(said) if isinstance(said, str) and said == said.strip() else said
+    except InvalidJson:
+        return said
+    return number if isinstance(number, int | Decimal) and not isinstance(number, bool) else said
+
+
+def as_it_should_be(value: Any) -> Any:
+    """In the place of what is taken for the sake of other serializers, what the schemas ask for."""
+    value = deepcopy(value)
+    payload = value.get("payload") if isinstance(value, dict) else None
+    if not isinstance(payload, dict):
+        return value
+    if isinstance(payload.get("orderId"), str) and re.fullmatch(KEY_PATTERN, payload["orderId"]):
+        payload["orderId"] = int(payload["orderId"])
+    with suppress(BadInstant):
+        date = payload.get("transactionDate")
+        payload["transactionDate"] = read_instant(Decimal(str(date)) if isinstance(date, float) else date)[1]
+    items = payload.get(ITEMS)
+    for item in items if isinstance(items, list) else []:
+        product_item = item.get(PRODUCT) if isinstance(item, dict) else None
+        if isinstance(product_item, dict):
+            item[PRODUCT] = {
+                name: _number(said) if name in AMOUNTS else said for name, said in product_item.items()
+            }
+    return value
 
 
 def test_the_committed_documents_are_what_the_models_say() -> None:
@@ -115,7 +155,8 @@ def whole_message(kind: Kind) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_the_schema_takes_exactly_what_the_decoder_takes(kind: Kind) -> None:
-    """Every member in turn is left out, and replaced by every odd value."""
+    """Every member in turn is left out, and replaced by every odd value; but for the forms that are read for the
+    sake of other serializers."""
     assert ANY.is_valid(whole_message(kind))
     taken = refused = 0
     for path in _members(whole_message(kind)):
@@ -123,7 +164,8 @@ def test_the_schema_takes_exactly_what_the_decoder_takes(kind: Kind) -> None:
             value = whole_message(kind)
             _put(value, path, odd)
             read_by_us = is_read(value)
-            assert ANY.is_valid(value) == read_by_us, (path, odd)
+            assert ANY.is_valid(as_it_should_be(value)) == read_by_us, (path, odd)
+            assert read_by_us or not ANY.is_valid(value), (path, odd)
             taken, refused = taken + read_by_us, refused + (not read_by_us)
     assert taken > 50
     assert refused > 100
@@ -148,7 +190,7 @@ def test_the_schema_and_the_decoder_agree_on_several_changes_at_once(kind: Kind,
         paths = list(_members(value))
         if paths:
             _put(value, seed.choice(paths), seed.choice([*ODD_VALUES, ...]))
-    assert ANY.is_valid(value) == is_read(value)
+    assert ANY.is_valid(as_it_should_be(value)) == is_read(value)
 
 
 @pytest.mark.parametrize(
@@ -156,8 +198,8 @@ def test_the_schema_and_the_decoder_agree_on_several_changes_at_once(kind: Kind,
     [
         (("transactionDate",), "2025-02-30T00:00:00Z"),
         (("transactionDate",), "1677-01-01T00:00:00Z"),
-        (("orderItemsWithDiscountSummaryItems", 0, "productItem", "quantity"), 1e-31),
-        (("orderItemsWithDiscountSummaryItems", 0, "productItem", "originalPrice"), 10**38),
+        (("orderItemsWithDiscountSummaryItems", 0, "productItem", "quantity"), 1e-41),
+        (("orderItemsWithDiscountSummaryItems", 0, "productItem", "originalPrice"), 10**80),
         (("unknown",), json.loads("[" * 150 + "]" * 150)),
     ],
 )
