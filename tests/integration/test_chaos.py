@@ -1,5 +1,6 @@
 """`simulate --chaos` over real brokers into a real intake: what becomes of each order, and what is refused."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from sandbox.chaos import Chaos, Disorder, Stage
 from sandbox.lifecycles import COMPRESSED, OrderMessage, lifecycles, outcome
 from sandbox.order_service import ALL_CONFIRMED
 from tests.integration.waiting import DEADLINE_SECONDS
-from tests.support.chaos import End, as_published
+from tests.support.chaos import End, as_published, completed_after_cancellation
 from tests.support.clusters import Cluster
 from tests.support.processes import App, Apps, quick_group, run_app
 from tests.support.stored import messages_read, orders_stored
@@ -22,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3 * DEADLINE_SECONDS)]
 
 ORDERS = 150
 STAMPED_FROM, UNSTAMPED_FROM = 1, 10**9
-ORDERLY = "doubled,skewed,poison,growing"
+ORDERLY = "doubled,skewed,poison,growing,returns"
 """All disorder that leaves the order of publishing as it is."""
 
 
@@ -51,13 +52,24 @@ class Simulation:
 
     def messages(self) -> list[OrderMessage]:
         """As they happened; the dates begin with the clock of the run, and here with zero."""
-        stream = lifecycles(self._seed, ORDERS, first_order_id=self._first, started_at_ns=0, stamped=self._stamped)
+        stream = lifecycles(
+            self._seed,
+            ORDERS,
+            first_order_id=self._first,
+            started_at_ns=0,
+            stamped=self._stamped,
+            returns=Disorder.RETURNS in self._chaos.kinds,
+        )
         return list(stream)
 
-    def published(self) -> dict[int, End]:
-        """The orders' ends if what was published first came first."""
+    def ends(self) -> dict[int, End]:
+        """After all returns."""
+        return {**outcome(self.messages(), corrections=True)}
+
+    def published(self) -> list[OrderMessage]:
+        """In the order of publishing."""
         stage = Stage(self._chaos, self._seed, COMPRESSED, self._first)
-        return as_published(each.said for each in stage.disturb(self.messages()) if each.said is not None)
+        return [each.said for each in stage.disturb(self.messages()) if each.said is not None]
 
 
 def settings_for(kafka: Cluster, database_url: str, topic: str) -> dict[str, object]:
@@ -68,6 +80,7 @@ def settings_for(kafka: Cluster, database_url: str, topic: str) -> dict[str, obj
         "kafka_group": f"group-{topic}",
         "kafka_config": quick_group(**{"topic.metadata.refresh.interval.ms": 1000}),
         "intake_batch_size": 50,
+        "third_party_corrections": "on",
         "log_format": "json",
     }
 
@@ -87,7 +100,8 @@ def ends_in(database_url: str, simulation: Simulation) -> tuple[dict[int, Order]
 def assert_undisturbed(database_url: str, simulation: Simulation) -> None:
     """The lifecycles' own ends, to the last digit, and nothing for a person to look at."""
     orders, ends = ends_in(database_url, simulation)
-    assert ends == outcome(simulation.messages())
+    assert ends == simulation.ends()
+    assert simulation.counts.get("returns", 0) > 0
     assert not any(order.doubts for order in orders.values())
 
 
@@ -111,9 +125,10 @@ def test_stamped_orders_end_undisturbed_and_unstamped_ones_in_the_order_of_publi
         wait_until_read(intake, database_url, name, unstamped.end)
     assert_undisturbed(database_url, stamped)
     orders, ends = ends_in(database_url, unstamped)
-    assert ends == unstamped.published()
-    assert ends != outcome(unstamped.messages())  # which nobody could know, so that no order is doubtful
-    assert not any(order.doubts for order in orders.values())
+    assert ends == as_published(unstamped.published(), corrections=True)
+    assert ends != unstamped.ends()  # which nobody could know, so that no order is doubtful for that
+    doubtful = {number for number, order in orders.items() if order.doubts}
+    assert doubtful == completed_after_cancellation(unstamped.published())
     poison = stamped.counts["poison"] + unstamped.counts["poison"]
     assert quarantined(database_url) == poison > 0
     copies = stamped.counts["doubled"] + unstamped.counts["doubled"]
@@ -133,7 +148,7 @@ def test_on_a_growing_topic_stamped_orders_end_undisturbed_and_unstamped_ones_do
     assert (stamped.counts["growing"], unstamped.counts["growing"]) == (9, 36)
     assert_undisturbed(database_url, stamped)
     orders, ends = ends_in(database_url, unstamped)
-    expected = outcome(unstamped.messages())
+    expected = unstamped.ends()
     wrong = {number for number, end in expected.items() if ends.get(number) != end}
     assert all(orders[number].doubts for number in wrong)
     assert quarantined(database_url) == stamped.counts["poison"] + unstamped.counts["poison"]
@@ -179,3 +194,13 @@ def test_the_demo_reconciles_in_any_disorder(tmp_path: Path) -> None:
     assert (
         refused.stderr == "error: --chaos growing: the embedded broker can't add partitions; --kafka apache can\n"
     )
+
+
+def test_a_demo_without_corrections_names_the_orders_that_wait_for_a_person(tmp_path: Path) -> None:
+    """Switched off by its user: each order ends as it first did, and what came after that is theirs to settle."""
+    settings = {"demo_folder": tmp_path / "demo", "third_party_corrections": "off"}
+    done = run_app("demo", "--orders", "150", "--exit", "--chaos", "returns", folder=tmp_path, settings=settings)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "NOT RECONCILED" in done.stdout
+    assert " 0 parked orders" in done.stdout
+    assert re.search(r" [1-9]\d* doubtful orders", done.stdout)
