@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import pytest
+from msgspec.structs import replace as replace_event
 
 from adapters.auditing import Auditor
 from adapters.command_line import looking
 from adapters.postgres.feeds import PostgresFeed, write_intended_calls
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.pool import Database
+from adapters.postgres.rebuild import rebuild
 from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.reconciling import Reconciler, Tally
 from adapters.settings import BadSetting
+from domain.decision import Policy
 from domain.effects import EffectKind
 from domain.exact_json import loads
 from domain.messages import Kind
@@ -198,6 +201,42 @@ class Meanwhile:
         if self._happenings:
             await asyncio.to_thread(self._happenings.pop(0))
         return answer
+
+
+def test_corrected_orders_agree_once_their_corrections_are_delivered(
+    database_url: str, third_party: FakeThirdParty
+) -> None:
+    """Until then they are in flight; streams, ledger, books and sums are of one amount in the end."""
+    kinds = (Kind.CREATED, Kind.COMPLETED, Kind.CANCELLED, Kind.COMPLETED, Kind.CANCELLED)
+    events = stream(1, kinds, policy=Policy(corrections=True))
+    append(database_url, events[:2])
+    project(database_url)
+    deliver(database_url, third_party)
+    append(database_url, events[2:])
+    project(database_url)
+    assert verdicts(compare(database_url, third_party, 1)) == {1: Verdict.IN_FLIGHT}
+
+    deliver(database_url, third_party)
+    assert [path for _, path in third_party.applied][2:] == ["/v1/cashbacks/1/correct"] * 3
+    [order] = third_party.books.ledger.many([1])
+    assert (order.amount, order.credits) == (Decimal(0), 1)
+    assert [int(booked) for booked in order.bookings] == [6, -6, 6, -6]
+    found = compare(database_url, third_party, 1)
+    assert verdicts(found) == {1: Verdict.AGREES}
+    assert found[1].broken == ()
+    assert rebuild(database_url, [], lambda *_: None, check=True).differences == []
+    assert third_party.violations == []
+
+
+def test_a_third_party_that_keeps_cents_is_no_difference(database_url: str, third_party: FakeThirdParty) -> None:
+    """For an amount of an earlier release, which was finer; a cent more than it could be rounded to is one."""
+    finer = [replace_event(event, cashback=Decimal("25.08745")) for event in stream(1, (Kind.CREATED,))]
+    append(database_url, finer)
+    project(database_url)
+    deliver(database_url, third_party)
+    for theirs, verdict in (("25.09", Verdict.AGREES), ("25.08", Verdict.AGREES), ("25.10", Verdict.AMOUNT)):
+        falsify(third_party.books, 1, amount=Decimal(theirs))
+        assert verdicts(compare(database_url, third_party, 1)) == {1: verdict}
 
 
 def test_a_side_that_moves_during_the_lookup_is_no_difference(

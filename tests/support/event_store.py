@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from adapters.postgres.feeds import PostgresFeed, write_intended_calls, write_orders
 from adapters.postgres.store import OrderApplication
-from domain.decision import decide
+from domain.decision import DEFAULT_POLICY, Policy, decide
 from domain.events import MessageEvent, OrderEvent
 from domain.identifiers import stream_id
 from domain.messages import Kind
@@ -25,12 +25,14 @@ from tests.support.messages import NOW_NS, record_of
 LIFECYCLE: Final = (Kind.CREATED, Kind.UPDATED, Kind.COMPLETED)
 
 
-def stream(order_id: int, kinds: Sequence[Kind] = LIFECYCLE, *, partition: int = 0) -> list[MessageEvent]:
+def stream(
+    order_id: int, kinds: Sequence[Kind] = LIFECYCLE, *, partition: int = 0, policy: Policy = DEFAULT_POLICY
+) -> list[MessageEvent]:
     """What is decided about an order's messages, which come in their order."""
     order, events = Order(order_id), list[MessageEvent]()
     for number, kind in enumerate(kinds):
         message = read(record_of(kind, order_id=order_id, at_ns=number, offset=number, partition=partition))
-        decided = decide(order, message, now_ns=NOW_NS)
+        decided = decide(order, message, now_ns=NOW_NS, policy=policy)
         order = fold(order, decided) or order
         events += decided
     return events

@@ -3,22 +3,32 @@
 import threading
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.kafka.publisher import Delivered, OnDelivery, Outgoing
+from adapters.settings import Settings
 from domain.exact_json import loads
+from sandbox.chaos import Chaos
 from sandbox.demo_program import readable
 from sandbox.demo_report import MAX_SHOWN, Report, books_table, sentences
-from sandbox.demo_settings import MAX_ATTEMPTS, MIN_ATTEMPTS, PARKED_BY_BAD_LUCK, Wishes
+from sandbox.demo_settings import (
+    MAX_ATTEMPTS,
+    MIN_ATTEMPTS,
+    PARKED_BY_BAD_LUCK,
+    Wishes,
+    environment,
+    service_settings,
+)
 from sandbox.lifecycles import OrderMessage, outcome
-from sandbox.order_service import simulate
+from sandbox.order_service import NO_CHAOS, simulate
 from sandbox.reconciliation import MAX_KEPT_DIFFERENCES, Comparison, Standing, compare
 
 STATUSES = ("PENDING", "COMPLETED", "CANCELLED")
-amounts = st.decimals(0, 10**9, places=5)
+amounts = st.decimals(0, 10**9, places=2)
 standings = st.builds(Standing, st.sampled_from(STATUSES), amounts)
 books = st.dictionaries(st.integers(1, 50), standings, max_size=20)
 
@@ -76,6 +86,14 @@ class TestComparison:
             ).differences
             == []
         )
+
+    @pytest.mark.parametrize(("theirs", "differences"), [("25.09", 0), ("25.08", 0), ("25.10", 1)])
+    def test_amounts_of_earlier_releases_are_compared_as_finely_as_books_are_kept(
+        self, theirs: str, differences: int
+    ) -> None:
+        """In minor units, rounded half up or cut off."""
+        ours = {1: Standing("COMPLETED", Decimal("25.08745"))}
+        assert compare(ours, {1: Standing("COMPLETED", Decimal(theirs))}, {}).difference_count == differences
 
     def test_both_sides_agreeing_on_what_must_not_be_is_a_difference(self) -> None:
         """An order that neither side ended, though its last message was published."""
@@ -167,10 +185,11 @@ class Topic:
 
 
 class TestWishes:
+    @pytest.mark.parametrize("chaos", [NO_CHAOS, Chaos.named("returns")])
     @pytest.mark.parametrize("rate", [None, 10_000.0])
-    def test_what_is_expected_is_what_the_order_service_plays(self, rate: float | None) -> None:
+    def test_what_is_expected_is_what_the_order_service_plays(self, rate: float | None, chaos: Chaos) -> None:
         """The same seed at the same pace: the ends and amounts of the messages that really go out."""
-        wishes = Wishes(orders=60, rate=rate, seed=5, first_order_id=1_000)
+        wishes = Wishes(orders=60, rate=rate, seed=5, first_order_id=1_000, chaos=chaos)
         topic = Topic()
         simulate(
             topic,
@@ -181,12 +200,36 @@ class TestWishes:
             first_order_id=wishes.first_order_id,
             stamped=True,
             stop=threading.Event(),
+            chaos=chaos,
         )
 
-        published = outcome(_as_order_message(number, each) for number, each in enumerate(topic.messages))
+        messages = [_as_order_message(number, each) for number, each in enumerate(topic.messages)]
+        for corrections in (False, True):
+            assert outcome(messages, corrections=corrections) == wishes.expected(corrections=corrections)
+        assert {message.order_id for message in messages} == set(range(1_000, 1_060))
+        is_the_same = wishes.expected() == wishes.expected(corrections=True)
+        assert is_the_same is (chaos is NO_CHAOS)
 
-        assert published == wishes.expected()
-        assert set(published) == set(range(1_000, 1_060))
+    @pytest.mark.parametrize(
+        ("chaos", "given_by_the_user", "is_on"),
+        [
+            ("returns", {}, True),
+            ("all", {}, True),
+            ("shuffled", {}, False),
+            ("returns", {"third_party_corrections": False}, False),
+            ("shuffled", {"third_party_corrections": True}, True),
+        ],
+    )
+    def test_a_demo_with_returns_has_corrections_on_unless_its_user_says_otherwise(
+        self, chaos: str, given_by_the_user: dict[str, Any], *, is_on: bool
+    ) -> None:
+        """The sandbox takes them in any case."""
+        wishes = Wishes(orders=1, rate=None, seed=1, first_order_id=1, chaos=Chaos.named(chaos))
+        settings = Settings(_env_file=None, **given_by_the_user)
+        suited = service_settings(settings, wishes, {})
+        assert settings.model_copy(update=suited).third_party_corrections is is_on
+        said = environment(settings, suited).get("CASHBACK_THIRD_PARTY_CORRECTIONS")
+        assert said == ("on" if suited.get("third_party_corrections") else None)
 
     @pytest.mark.parametrize("rate", [0.01, 0.2, 0.5, 0.9])
     def test_faults_alone_park_no_order(self, rate: float) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.decision import Policy
 from domain.effects import EffectKind, effect_of
 from domain.events import OrderEvent
 from domain.lifecycle import Status
@@ -154,10 +155,13 @@ def side_of(events: Sequence[OrderEvent], projected: int) -> OurSide:
     kinds=st.lists(st.sampled_from(Kind), max_size=8),
     amounts=st.lists(st.sampled_from(["0", "1.5", "2"]), min_size=8, max_size=8),
     projected=st.integers(0, 12),
+    corrections=st.booleans(),
 )
-def test_whatever_is_received_no_invariant_is_broken(kinds: list[Kind], amounts: list[str], projected: int) -> None:
+def test_whatever_is_received_no_invariant_is_broken(
+    kinds: list[Kind], amounts: list[str], projected: int, *, corrections: bool
+) -> None:
     """`decide` sees to it; and both sums are the same however far the projection has come."""
-    history = History()
+    history = History(policy=Policy(corrections=corrections))
     for number, (kind, amount) in enumerate(zip(kinds, amounts, strict=False)):
         history.tell(message(kind, at_ns=number, offset=number, cashback=amount))
     side = side_of(history.events, projected)
