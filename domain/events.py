@@ -57,7 +57,9 @@ class Doubt(StrEnum):
     CREATED_TWICE = "created_twice"
     """A second CREATED with another amount or another buyer."""
     BUYER_CHANGED = "buyer_changed"
+    """An update was refused, or an end accepted, that names another buyer than the order has."""
     NEGATIVE_CASHBACK = "negative_cashback"
+    """A message was refused because an item would take money from the buyer."""
     IMPLAUSIBLE_AMOUNT = "implausible_amount"
     """More than an order may earn, or a price far from what the discount says: a publisher's mistake, maybe."""
 

@@ -26,8 +26,8 @@ BINDING_VERSION: Final = "0.5.0"
 ORDER_ID: Final = 24323523
 TRANSACTION_ID: Final = "5661042b-cc39-4567-a264-265943097139"
 _SAID: Final = {
-    Kind.CREATED: "The order earns cashback: originalPrice × quantity, rounded as the till does, − finalTotalPrice, summed over"
-    " its items.",
+    Kind.CREATED: "The order earns cashback: originalPrice × quantity, rounded as the till does, − finalTotalPrice,"
+    " summed over its items.",
     Kind.UPDATED: "The order's items have changed; an empty list: nothing left to earn.",
     Kind.CANCELLED: "The order won't be delivered.",
     Kind.COMPLETED: "The order has arrived.",
@@ -40,9 +40,9 @@ _BEYOND: Final = (
 )
 _TAKEN_TOO: Final = (
     "What the serializers of JVM clients write by default is read as well, by exact rules (docs/publishing.md): an"
-    " instant as a number, a date with +0000, without seconds, or with a zone's name behind its offset; the order id"
-    " and the numbers of a product item in quotes; the key in quotes, or in 8 or 4 bytes, big-endian; the five bytes"
-    " of a schema registry before the JSON. New publishers should write what the schemas say."
+    " instant as a number, a date with +0000, without seconds, or with a zone's name behind its offset; the order"
+    " id and the numbers of a product item in quotes; the key in quotes, or in 8 or 4 bytes, big-endian; the five"
+    " bytes of a schema registry before the JSON. New publishers should write what the schemas say."
 )
 
 
