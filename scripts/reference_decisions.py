@@ -28,7 +28,7 @@ OUTCOMES: Final = {
     ),
     Step.REFUSE_SECOND_END: f"rejected: `{Refusal.ENDED_TWICE}`",
 }
-"""Without corrections; with them what comes after a completion is counted, and corrected where the amount differs."""
+"""Without corrections; with them what comes after a completion counts, and is corrected where the amount differs."""
 _BY_A_PERSON: Final[dict[str, Any]] = {
     "decided_by": "somebody",
     "reason": "why",
@@ -63,8 +63,8 @@ Before this table: a stamped message that skips a number is held, whatever it sa
 identity or fact was there with other content, or with an item that takes money from the buyer, is rejected. An
 update that names another buyer is rejected in any state.
 
-Where the third party takes corrections (`CASHBACK_THIRD_PARTY_CORRECTIONS=on`), a message after the completion counts
-as any other: if all messages in their right order give another amount, that is told as a correction.
+Where the third party takes corrections (`CASHBACK_THIRD_PARTY_CORRECTIONS=on`), a message after the completion
+counts as any other: if all messages in their right order give another amount, that is told as a correction.
 
 ## Events
 

@@ -192,6 +192,8 @@ def call(order_id: int, version: int, kind: EffectKind | None = None) -> Call:
         body += ',"cashbackAmount":6.50'
     if kind in {EffectKind.CREATE, EffectKind.UPDATE}:
         body += ',"storeNo":"1","buyerId":"2","items":[{"quantity":1.250}]'
+    if kind is EffectKind.CORRECT:
+        body += ',"reason":"updated after completion"'
     return Call(order_id, version, kind, key, f"{body}}}".encode())
 
 

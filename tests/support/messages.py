@@ -153,14 +153,15 @@ class History:
 
 
 def product(quantity: Any = 2, original: Any = 156, final: Any = 306, **changes: Any) -> dict[str, Any]:
-    """One product item as on the wire; the numbers may be given as `Literal`."""
+    """One product item as on the wire; the numbers may be given as `Literal`. Nobody knows a discounted price that
+    would fit others than the usual ones."""
     return {
         "productItem": {
             "externalProductId": "67867",
             "quantity": quantity,
             "unit": "KG",
             "originalPrice": original,
-            "discountedPrice": 153,
+            "discountedPrice": 153 if (quantity, final) == (2, 306) else None,
             "finalTotalPrice": final,
             "vatRate": 1,
         }
