@@ -28,7 +28,7 @@ OUTCOMES: Final = {
     ),
     Step.REFUSE_SECOND_END: f"rejected: `{Refusal.ENDED_TWICE}`",
 }
-"""Without corrections; with them what comes after a completion counts, and is corrected where the amount differs."""
+"""Without corrections; with them what comes after a completion counts, and may be corrected."""
 _BY_A_PERSON: Final[dict[str, Any]] = {
     "decided_by": "somebody",
     "reason": "why",
