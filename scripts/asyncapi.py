@@ -26,7 +26,7 @@ BINDING_VERSION: Final = "0.5.0"
 ORDER_ID: Final = 24323523
 TRANSACTION_ID: Final = "5661042b-cc39-4567-a264-265943097139"
 _SAID: Final = {
-    Kind.CREATED: "The order earns cashback: originalPrice × quantity, rounded as the till does, − finalTotalPrice,"
+    Kind.CREATED: "The order earns cashback: originalPrice × quantity as the till rounds it, − finalTotalPrice,"
     " summed over its items.",
     Kind.UPDATED: "The order's items have changed; an empty list: nothing left to earn.",
     Kind.CANCELLED: "The order won't be delivered.",
@@ -39,7 +39,7 @@ _BEYOND: Final = (
     f" {PREFIX}MESSAGE_MAX_BYTES bytes, and no more than {MAX_NESTING} objects and lists inside one another."
 )
 _TAKEN_TOO: Final = (
-    "What the serializers of JVM clients write by default is read as well, by exact rules (docs/publishing.md): an"
+    "What serializers of JVM clients write by default is read as well, by exact rules (docs/publishing.md): an"
     " instant as a number, a date with +0000, without seconds, or with a zone's name behind its offset; the order"
     " id and the numbers of a product item in quotes; the key in quotes, or in 8 or 4 bytes, big-endian; the five"
     " bytes of a schema registry before the JSON. New publishers should write what the schemas say."
