@@ -56,10 +56,10 @@ def missing() -> str | None:
     return f"not on this machine: {', '.join(absent)}" if absent else None
 
 
-def fetch(jars: Path = JARS) -> Path:
-    """The folder with the jars, fetched by Maven unless they are there. Raises PartError."""
+def fetch(jars: Path = JARS, project: Path = POM) -> Path:
+    """The folder with the jars that a Maven project names, fetched unless they are there. Raises PartError."""
     jars.mkdir(parents=True, exist_ok=True)
-    pom = POM.read_bytes()
+    pom = project.read_bytes()
     with (jars / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = jars / _DONE
@@ -72,7 +72,7 @@ def fetch(jars: Path = JARS) -> Path:
             old.unlink()
         log = jars / "maven.log"
         with log.open("wb") as output:
-            command = [maven, "--batch-mode", "--quiet", "--file", str(POM), _COPY, f"-DoutputDirectory={jars}"]
+            command = [maven, "--batch-mode", "--quiet", "--file", str(project), _COPY, f"-DoutputDirectory={jars}"]
             try:
                 code = subprocess.run(
                     command,

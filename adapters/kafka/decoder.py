@@ -130,15 +130,23 @@ def _json_object(json: bytes) -> tuple[dict[str, object], bool, int]:
         found, is_plain = canonical.read(json)
     except (msgspec.DecodeError, UnicodeError, RecursionError, ValueError) as error:
         raise _Refused("not_json", f"the value isn't JSON: {error}") from error
-    if isinstance(found, str) and found.lstrip().startswith("{"):
-        raise _Refused("not_json", "a text that holds JSON: it went through a serializer of JSON twice")
     if not isinstance(found, dict):
-        raise _Refused("not_json", "the value isn't a JSON object")
+        raise _Refused("not_json", _what_else(found))
     # What is inside an object stands behind a colon.
     colons = json.count(b":")
     if colons + json.count(b"[") >= MAX_NESTING and _nesting(found) > MAX_NESTING:
         raise _Refused("not_json", f"the value is nested more than {MAX_NESTING} levels deep")
     return found, is_plain, colons
+
+
+def _what_else(found: object) -> str:
+    match found:
+        case str() if found.lstrip().startswith("{"):
+            return "a text that holds JSON: it went through a serializer of JSON twice"
+        case [str(), dict()]:
+            return "a pair of a text and an object: publish the object without its class (Jackson's default typing)"
+        case _:
+            return "the value isn't a JSON object"
 
 
 def _kind_and_payload(
@@ -190,7 +198,9 @@ def _key(key: bytes | None, order_id: int) -> str | None:
     if key == b"%d" % order_id:
         return None
     if not is_key_of(order_id, key):
-        raise _Refused("key_mismatch", "the record's key isn't the payload's orderId in decimal")
+        raise _Refused(
+            "key_mismatch", "the record's key isn't the payload's orderId: in decimal, in 8 or in 4 bytes"
+        )
     return key.decode("latin-1")
 
 
