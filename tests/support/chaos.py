@@ -17,30 +17,37 @@ def as_published(messages: Iterable[OrderMessage], *, corrections: bool = False)
     before.
     """
     ends: dict[int, End] = {}
-    for history in _told(messages).values():
-        heard = [history[1], *(message for message in history.values() if message.kind != "CREATED")]
-        in_order = [_at(number, message) for number, message in enumerate(heard)]
+    for history in _heard(messages).values():
+        in_order = [_at(number, message) for number, message in enumerate(history)]
         ends |= outcome(in_order, corrections=corrections)
     return ends
 
 
 def completed_after_cancellation(messages: Iterable[OrderMessage]) -> set[int]:
-    """The orders whose first published end is a cancellation, and that are said to be completed after it: what was
-    never credited can't be corrected, so that a person decides."""
+    """The orders whose first published end is a cancellation, and that are owed something by what is published
+    after it: what was never credited can't be corrected, so that a person decides."""
     found = set()
-    for order_id, history in _told(messages).items():
-        ends = [message.kind for message in history.values() if message.kind in {"COMPLETED", "CANCELLED"}]
-        if ends and ends[0] == "CANCELLED" and "COMPLETED" in ends:
-            found.add(order_id)
+    for order_id, history in _heard(messages).items():
+        amount, ends = Decimal(0), list[str]()
+        for message in history:
+            if message.kind in {"COMPLETED", "CANCELLED"}:
+                ends.append(message.kind)
+            else:
+                [(_, amount)] = outcome([message]).values()
+            if amount and ends[:1] == ["CANCELLED"] and ends[-1] == "COMPLETED":
+                found.add(order_id)
     return found
 
 
-def _told(messages: Iterable[OrderMessage]) -> dict[int, dict[int, OrderMessage]]:
-    """The orders' messages by their numbers, in the order of publishing, each once."""
+def _heard(messages: Iterable[OrderMessage]) -> dict[int, list[OrderMessage]]:
+    """Each order's messages in the order of publishing, each once, the CREATED before all others."""
     told: dict[int, dict[int, OrderMessage]] = {}
     for message in messages:
         told.setdefault(message.order_id, {}).setdefault(message.sequence, message)
-    return told
+    return {
+        order_id: [history[1], *(message for number, message in history.items() if number > 1)]
+        for order_id, history in told.items()
+    }
 
 
 def _at(number: int, message: OrderMessage) -> OrderMessage:

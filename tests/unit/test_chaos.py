@@ -350,7 +350,7 @@ def test_without_corrections_the_end_is_final_and_what_comes_after_it_leaves_a_d
 def test_unstamped_orders_follow_the_order_of_publishing(seed: int, pace: Pace, chaos: Chaos) -> None:
     """Each on one partition, any disorder: what was published first came first, and nobody can tell otherwise.
     Where the order of publishing isn't disturbed, that is the undisturbed end. Without a doubt either way, but for
-    what was completed after it had been cancelled."""
+    what was completed after it had been cancelled, and is worth something."""
     departures = disturbed(chaos, seed, pace=pace, stamped=False)
     orders = decided(departures, grows=False, policy=CORRECTING)
     said = [each.said for each in departures if each.said is not None]
