@@ -39,6 +39,7 @@ from adapters.postgres.parking import PostgresParking
 from adapters.postgres.pool import Database
 from adapters.postgres.queries import PostgresQueries
 from adapters.postgres.reconciliation import PostgresReconciliation
+from adapters.postgres.refilling import refill_for_ever
 from adapters.postgres.requests import PostgresRequests
 from adapters.postgres.store import OrderApplication
 from adapters.postgres.trace_contexts import PostgresTraceContexts
@@ -296,6 +297,9 @@ class Service:
                 orders.OrderRows(store.load),
             )
             self._start_thread(loop, f"projection {orders.NAME}", lambda: self._project(rows))
+            self._start_thread(
+                loop, "refilling", lambda: refill_for_ever(self._database_url, store.load, self._stop_threads)
+            )
         if Role.INTAKE in self._roles:
             self._start_thread(loop, "intake", lambda: self._kafka_intake().run(self._stop_threads))
             if copier := dead_letter_copier(self._settings, self._observer):

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Final
 
 from domain.lifecycle import Status
+from domain.money import ZERO, total
 from domain.order import Order, fold
 from projections.feed import Recorded
 
@@ -29,6 +30,12 @@ class OrderRow:
     doubts: tuple[str, ...]
     held_since_ns: int | None
     recorded_at_ns: int
+    at_stake: Decimal | None
+    """The money in the open doubts; None without one."""
+    doubtful_since_ns: int | None
+    """The oldest open doubt."""
+    began_at_ns: int | None
+    """When the first event was recorded; None in a row of an earlier release that hasn't been made anew yet."""
 
 
 def row_of(order: Order) -> OrderRow:
@@ -46,7 +53,20 @@ def row_of(order: Order) -> OrderRow:
         doubts=tuple(sorted(order.doubts)),
         held_since_ns=min((held.since_ns for held in order.waiting), default=None),
         recorded_at_ns=order.recorded_at_ns,
+        at_stake=_at_stake(order),
+        doubtful_since_ns=min((each.since_ns for each in order.open_doubts), default=None),
+        began_at_ns=order.began_at_ns,
     )
+
+
+def _at_stake(order: Order) -> Decimal | None:
+    """The sum over the events that raised doubts. One that names no amount is about all that the order earns."""
+    if not order.open_doubts:
+        return None
+    amounts = {each.version: each.at_stake for each in order.open_doubts}
+    known = total(amount.copy_abs() for amount in amounts.values() if amount is not None)
+    earned = order.terms.cashback if order.terms and None in amounts.values() else ZERO
+    return max(known, earned)
 
 
 class OrderRows:

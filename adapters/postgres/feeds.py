@@ -124,6 +124,9 @@ def write_orders(
         [",".join(row.doubts) for row in rows],
         [row.held_since_ns for row in rows],
         [row.recorded_at_ns for row in rows],
+        [row.at_stake for row in rows],
+        [row.doubtful_since_ns for row in rows],
+        [row.began_at_ns for row in rows],
     )
     statement = _SQL["upsert_orders"].replace("INTO orders", f"INTO {table}", 1)
     connection.execute(statement, columns, prepare=True)

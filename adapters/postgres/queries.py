@@ -272,9 +272,8 @@ def _headers(kept: Sequence[Sequence[Any]]) -> Headers:
 
 def order_row(row: Sequence[Any]) -> OrderRow:
     """From the columns of `orders` in the order in which the statements name them."""
-    order_id, version, status, buyer_id, store_no, cashback, held, rejected, superseded, doubts, since, recorded = (
-        row
-    )
+    order_id, version, status, buyer_id, store_no, cashback, held, rejected, superseded, doubts, *rest = row
+    held_since_ns, recorded_at_ns, at_stake, doubtful_since_ns, began_at_ns = rest
     return OrderRow(
         order_id=order_id,
         version=version,
@@ -286,8 +285,11 @@ def order_row(row: Sequence[Any]) -> OrderRow:
         rejected=rejected,
         superseded=superseded,
         doubts=tuple(doubts),
-        held_since_ns=since,
-        recorded_at_ns=recorded,
+        held_since_ns=held_since_ns,
+        recorded_at_ns=recorded_at_ns,
+        at_stake=at_stake,
+        doubtful_since_ns=doubtful_since_ns,
+        began_at_ns=began_at_ns,
     )
 
 

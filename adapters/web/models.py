@@ -49,7 +49,7 @@ class Problem(TypedDict, total=False):
 
 
 class OrderSummary(TypedDict):
-    """One order in a list."""
+    """One order in a list. `atStake` is the money in its open doubts; null without one."""
 
     orderId: int
     status: Status
@@ -62,6 +62,9 @@ class OrderSummary(TypedDict):
     superseded: int
     doubts: list[Doubt]
     heldSince: Nanoseconds | None
+    atStake: Amount | None
+    doubtfulSince: Nanoseconds | None
+    beganAt: Nanoseconds | None
     recordedAt: Nanoseconds
 
 

@@ -47,9 +47,16 @@ def order_summary(row: OrderRow) -> OrderSummary:
         "rejected": row.rejected,
         "superseded": row.superseded,
         "doubts": [Doubt(doubt) for doubt in row.doubts],
-        "heldSince": None if row.held_since_ns is None else format_instant(row.held_since_ns),
+        "heldSince": _instant(row.held_since_ns),
+        "atStake": row.at_stake,
+        "doubtfulSince": _instant(row.doubtful_since_ns),
+        "beganAt": _instant(row.began_at_ns),
         "recordedAt": format_instant(row.recorded_at_ns),
     }
+
+
+def _instant(since_ns: int | None) -> str | None:
+    return None if since_ns is None else format_instant(since_ns)
 
 
 def attempt_view(row: AttemptRow) -> Attempt:

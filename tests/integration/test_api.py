@@ -361,6 +361,9 @@ class TestOrders:
             "superseded": 0,
             "doubts": [],
             "heldSince": "2025-02-28T18:00:00.000000000Z",
+            "atStake": None,
+            "doubtfulSince": None,
+            "beganAt": "2025-02-28T18:00:00.000000000Z",
             "recordedAt": "2025-02-28T18:00:00.000000000Z",
         }
 

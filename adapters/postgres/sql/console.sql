@@ -1,7 +1,7 @@
 -- name: orders_page
 -- A page of orders, and where the calls of each stand. A lease that has run out is as good as none.
 SELECT o.order_id, o.version, o.status, o.buyer_id, o.store_no, o.cashback, o.held, o.rejected, o.superseded, o.doubts,
-       o.held_since_ns, o.recorded_at_ns,
+       o.held_since_ns, o.recorded_at_ns, o.at_stake, o.doubtful_since_ns, o.began_at_ns,
        CASE WHEN d.order_id IS NULL THEN 'idle'
             WHEN d.parked_at IS NOT NULL THEN 'parked'
             WHEN d.settled_version = d.head_version THEN 'idle'
