@@ -12,10 +12,12 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from adapters.money_may_be_wrong import Totals
 from domain.ports import StoreUnavailable
 from projections.waiting import happens
 
 SAMPLE_SECONDS: Final = 15.0
+_UP_TO: Final = "10001 stands for all above 10000"
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +48,7 @@ class Backlog(NamedTuple):
     different: int
     """Orders on which the third party and we don't agree."""
     projections: Mapping[str, ProjectionLag]
+    money_may_be_wrong: Totals
 
 
 class BacklogMetrics(Collector):
@@ -56,13 +59,12 @@ class BacklogMetrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         sample = self.sample
-        return [] if sample is None else [*_numbers(sample), *_ages(sample), *_lags(sample)]
+        return [] if sample is None else [*_numbers(sample), *_cases(sample), *_ages(sample), *_lags(sample)]
 
 
 def _numbers(sample: Backlog) -> list[Metric]:
-    up_to = "10001 stands for all above 10000"
     return [
-        GaugeMetricFamily(name, f"{what}; {up_to}", value=value)
+        GaugeMetricFamily(name, f"{what}; {_UP_TO}", value=value)
         for name, what, value in (
             ("cashback_orders_waiting", "Orders with a call due or to be tried again", sample.waiting.number),
             ("cashback_orders_parked", "Orders whose calls stand still until a person acts", sample.parked.number),
@@ -76,6 +78,19 @@ def _numbers(sample: Backlog) -> list[Metric]:
             ),
         )
     ]
+
+
+def _cases(sample: Backlog) -> list[Metric]:
+    orders = GaugeMetricFamily(
+        "cashback_money_may_be_wrong_orders", f"Orders whose money may be wrong, by why; {_UP_TO}", labels=["kind"]
+    )
+    amount = GaugeMetricFamily(
+        "cashback_money_at_stake", "The money in those orders, in the shop's currency", labels=["kind"]
+    )
+    for kind, total in sample.money_may_be_wrong.items():
+        orders.add_metric([kind], total.number)
+        amount.add_metric([kind], float(total.amount))
+    return [orders, amount]
 
 
 def _ages(sample: Backlog) -> list[Metric]:

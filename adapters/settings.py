@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from adapters.money_may_be_wrong import CaseLimits
 from domain.errors import CashbackError
 from domain.money import DEFAULT_TILL, Rounding, Till
 
@@ -208,6 +209,9 @@ class Settings(BaseSettings):
     order_max_events: Annotated[int, Field(ge=10, le=1_000_000)] = Field(
         1000, description="further messages of an order with so many decisions go to quarantine"
     )
+    pending_alert_days: Annotated[int, Field(ge=1, le=3650)] = Field(
+        14, description="an order that has been open for longer is listed, counted and alerted"
+    )
     clock_tolerance_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
         60.0, description="the clocks of two publishers differ by less than this"
     )
@@ -275,6 +279,11 @@ class Settings(BaseSettings):
     @property
     def till(self) -> Till:
         return Till(self.currency, Rounding(self.rounding))
+
+    @property
+    def case_limits(self) -> CaseLimits:
+        """From when on an order is on the list of those whose money may be wrong."""
+        return CaseLimits(pending_days=self.pending_alert_days)
 
     @property
     def kafka_topics(self) -> tuple[str, ...]:

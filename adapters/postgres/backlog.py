@@ -5,6 +5,8 @@ from typing import Final
 import msgspec
 
 from adapters.backlog import Backlog, ProjectionLag, Standing
+from adapters.money_may_be_wrong import DEFAULT_LIMITS, CaseLimits
+from adapters.postgres.money_may_be_wrong import totals
 from adapters.postgres.pool import Database
 from adapters.postgres.sql import statements
 from domain.instants import NANOSECONDS_PER_SECOND
@@ -25,8 +27,9 @@ _decode: Final = msgspec.json.Decoder(_Said).decode
 class PostgresBacklog:
     """For one event loop."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, limits: CaseLimits = DEFAULT_LIMITS) -> None:
         self._database = database
+        self._limits = limits
 
     async def backlog(self) -> Backlog:
         """Raises domain.ports.StoreUnavailable."""
@@ -34,6 +37,7 @@ class PostgresBacklog:
             row = await (await connection.execute(_SQL["backlog"], {"limit": MAX_COUNTED + 1})).fetchone()
             assert row is not None, "it has no condition"
             projections = await (await connection.execute(_SQL["projections"])).fetchall()
+            cases = await totals(connection, self._limits)
         return Backlog(
             waiting=_standing(*row[:2]),
             parked=_standing(*row[2:4]),
@@ -42,6 +46,7 @@ class PostgresBacklog:
             doubtful=row[8],
             different=row[9],
             projections={name: _lag(events, record, now) for name, events, record, now in projections},
+            money_may_be_wrong=cases,
         )
 
 

@@ -13,6 +13,7 @@ import yaml
 from adapters.backlog import Backlog, ProjectionLag, Standing
 from adapters.kafka.intake import Outcome as IntakeOutcome
 from adapters.metrics import Metrics
+from adapters.money_may_be_wrong import CaseKind, CaseTotal
 from domain.effects import EffectKind
 from domain.events import type_of_topic
 from domain.ports import Loss, Partition
@@ -70,5 +71,5 @@ def everything_that_can_be_exported() -> str:
     metrics.order_parked()
     one = Standing(1, 1.0)
     lags = {orders.NAME: ProjectionLag(1, 1.0), third_party.NAME: ProjectionLag(1, 1.0)}
-    metrics.backlog.sample = Backlog(one, one, one, one, 1, 1, lags)
+    metrics.backlog.sample = Backlog(one, one, one, one, 1, 1, lags, dict.fromkeys(CaseKind, CaseTotal(1)))
     return metrics.exposition()[0].decode()

@@ -8,6 +8,7 @@ import tomllib
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -18,6 +19,7 @@ from adapters.backlog import Backlog, ProjectionLag, Standing, watch_backlog
 from adapters.health import Health
 from adapters.kafka.intake import Outcome as IntakeOutcome
 from adapters.metrics import Metrics
+from adapters.money_may_be_wrong import CaseKind, CaseTotal
 from adapters.version import VERSION
 from domain.effects import EffectKind
 from domain.ports import Loss, Partition, StoreUnavailable
@@ -33,7 +35,7 @@ BACKLOG: Final = {
     *("cashback_orders_different", "cashback_quarantine_messages", "cashback_oldest_undelivered_call_seconds"),
     *("cashback_oldest_parked_order_seconds", "cashback_oldest_held_order_seconds"),
     *("cashback_oldest_quarantined_message_seconds", "cashback_projection_lag_events"),
-    "cashback_projection_lag_seconds",
+    *("cashback_projection_lag_seconds", "cashback_money_may_be_wrong_orders", "cashback_money_at_stake"),
 }
 ORDER_ID, BUYER = 24_323_523, "buyer-4711"
 
@@ -169,6 +171,7 @@ def test_what_waits_is_told_only_while_it_is_known() -> None:
         doubtful=3,
         different=1,
         projections={"orders": ProjectionLag(7, 2.5), "third-party": ProjectionLag(0, 0)},
+        money_may_be_wrong={CaseKind.DOUBTFUL: CaseTotal(3, Decimal("44.50")), CaseKind.PENDING: CaseTotal()},
     )
     found = samples(metrics)
     assert {key: value for key, value in found.items() if key[0] in BACKLOG} == {
@@ -178,6 +181,10 @@ def test_what_waits_is_told_only_while_it_is_known() -> None:
         ("cashback_orders_doubtful",): 3,
         ("cashback_orders_different",): 1,
         ("cashback_quarantine_messages",): 10_001,
+        ("cashback_money_may_be_wrong_orders", "doubtful"): 3,
+        ("cashback_money_may_be_wrong_orders", "pending"): 0,
+        ("cashback_money_at_stake", "doubtful"): 44.5,
+        ("cashback_money_at_stake", "pending"): 0,
         ("cashback_oldest_undelivered_call_seconds",): 31.5,
         ("cashback_oldest_parked_order_seconds",): 600,
         ("cashback_oldest_held_order_seconds",): 0,
@@ -196,7 +203,7 @@ def test_a_sample_is_taken_until_told_to_stop_and_forgotten_in_an_outage() -> No
     """The watch goes on: the database comes back."""
     metrics = Metrics()
     none = Standing(0, 0)
-    backlog = Backlog(none, none, none, none, 0, 0, {})
+    backlog = Backlog(none, none, none, none, 0, 0, {}, {})
     answers: list[Backlog | StoreUnavailable] = [backlog, StoreUnavailable("away"), backlog]
     seen: list[Backlog | None] = []
 

@@ -69,6 +69,8 @@ BAD = [
     ("intake_cache_orders", "-1", "greater than or equal to 0"),
     ("message_max_bytes", "1023", "greater than or equal to 1024"),
     ("order_max_events", "9", "greater than or equal to 10"),
+    ("pending_alert_days", "0", "greater than or equal to 1"),
+    ("pending_alert_days", "1.5", "valid integer"),
     ("clock_tolerance_seconds", "-0.1", "greater than or equal to 0"),
     ("api_port", "65536", "less than or equal to 65535"),
     ("api_token", f"{SECRET}\n", "visible ASCII"),

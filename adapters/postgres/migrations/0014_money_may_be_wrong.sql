@@ -9,9 +9,9 @@ ALTER TABLE orders
 CREATE INDEX orders_unfilled ON orders (order_id)
     WHERE began_at_ns IS NULL OR (doubts <> '{}' AND doubtful_since_ns IS NULL);
 
--- The greatest amount first, and the oldest first. The others go by `orders_held`, `delivery_parked_since` and
--- `reconciliation_open`. No index has the amount of orders without a doubt in it: their rows change in place (HOT).
-CREATE INDEX orders_at_stake ON orders (at_stake, order_id) WHERE doubts <> '{}';
-CREATE INDEX orders_doubtful_since ON orders (doubtful_since_ns, order_id) WHERE doubts <> '{}';
+-- The greatest amount first, and the oldest first (sql/money_may_be_wrong.sql). No index has the amount of orders
+-- without a doubt in it: their rows change in place (HOT).
+CREATE INDEX orders_at_stake ON orders ((coalesce(at_stake, 0)), order_id) WHERE doubts <> '{}';
+CREATE INDEX orders_doubtful_since ON orders ((coalesce(doubtful_since_ns, 0)), order_id) WHERE doubts <> '{}';
 CREATE INDEX orders_pending_since ON orders (began_at_ns, order_id) WHERE status = 'PENDING';
 CREATE INDEX quarantine_open_of_order ON quarantine (order_id, id) WHERE state = 'open' AND order_id IS NOT NULL;
