@@ -35,6 +35,7 @@ from adapters.postgres.comparisons import PostgresComparisons, PostgresCompariso
 from adapters.postgres.console import PostgresConsole
 from adapters.postgres.feeds import PostgresFeed, write_intended_calls, write_orders
 from adapters.postgres.ledger import PostgresLedger
+from adapters.postgres.money_may_be_wrong import PostgresMoneyMayBeWrong
 from adapters.postgres.parking import PostgresParking
 from adapters.postgres.pool import Database
 from adapters.postgres.queries import PostgresQueries
@@ -213,12 +214,13 @@ class Service:
     async def _watched(self, stack: AsyncExitStack) -> list[Any]:
         """With a connection of its own: it tells how the process is also when requests wait."""
         database = Database(self._database_url, pool_size=1, timeout_seconds=CONNECTION_SECONDS)
-        console = PostgresConsole(await stack.enter_async_context(database))
+        limits = self._settings.case_limits
+        console = PostgresConsole(await stack.enter_async_context(database), limits)
         parts = [Teller(console, self._roles, self._state.told).run(self._stop)]
         if Role.API in self._roles:
             parts.append(Preparer(console).run(self._stop))
             backlog = await stack.enter_async_context(Database(self._database_url, pool_size=1))
-            parts.append(watch_backlog(PostgresBacklog(backlog).backlog, self.metrics.backlog, self._stop))
+            parts.append(watch_backlog(PostgresBacklog(backlog, limits).backlog, self.metrics.backlog, self._stop))
         return parts
 
     async def _web_app(self, stack: AsyncExitStack) -> Any:
@@ -235,6 +237,7 @@ class Service:
             replays=replay_service(self._settings, database),
             bulk=bulk_replays(self._settings, database),
             reconciliation=PostgresReconciliation(database),
+            money_may_be_wrong=PostgresMoneyMayBeWrong(database, self._settings.case_limits),
             parking=PostgresParking(database),
             quarantining=quarantining(self._settings, PostgresQueries(database), store),
             actions=PostgresActions(database),
@@ -243,7 +246,7 @@ class Service:
             metrics_text=self.metrics.exposition,
             api_token=token.get_secret_value() if token else None,
             read_token=read_token.get_secret_value() if read_token else None,
-            console=PostgresConsole(database),
+            console=PostgresConsole(database, self._settings.case_limits),
             comparisons=PostgresComparisons(database) if self._settings.third_party_lookups else None,
             till=self._settings.till,
         )

@@ -28,6 +28,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     ],
     "order": ["order 24323523", "order 24323523 --json"],
     "parked": ["parked"],
+    "money-may-be-wrong": ["money-may-be-wrong", "money-may-be-wrong --kind doubtful --sort age --json"],
     "audit": ["audit --order 24323523"],
     "differences": ["differences --class amount"],
     "reconcile": ["reconcile --since 2025-02-28T00:00:00Z --rate 200", "reconcile 24323523 --json"],

@@ -7,6 +7,7 @@ import typer
 
 from adapters.command_line.configured import configured, usable_database_url
 from adapters.command_line.options import DEFAULT_LIMIT, LOOK, After, Json, Limit, OrderId, OrderIds
+from adapters.money_may_be_wrong import CaseKind, CaseSort
 from adapters.settings import BadSetting
 from domain.identifiers import MAX_ORDER_ID
 from domain.lifecycle import Status
@@ -37,7 +38,8 @@ def status(*, as_json: Json = False) -> None:
     """What stands still and how much money with it, how fast it goes, and how the processes are."""
     from adapters.command_line.status_command import run_status
 
-    raise typer.Exit(run_status(usable_database_url(configured()), as_json=as_json))
+    settings = configured()
+    raise typer.Exit(run_status(usable_database_url(settings), settings.case_limits, as_json=as_json))
 
 
 @looking.command(rich_help_panel=LOOK)
@@ -87,6 +89,28 @@ def parked(*, limit: Limit = DEFAULT_LIMIT, after: After = None, as_json: Json =
     from adapters.command_line.lists import Wish, run_parked
 
     raise typer.Exit(run_parked(usable_database_url(configured()), Wish(limit, after, as_json)))
+
+
+@looking.command("money-may-be-wrong", rich_help_panel=LOOK)
+def money_may_be_wrong(
+    *,
+    kind: Annotated[CaseKind | None, typer.Option(help="Only orders that are there for this reason.")] = None,
+    sort: Annotated[
+        CaseSort, typer.Option(help="The greatest amount at stake first, or the oldest.")
+    ] = CaseSort.AMOUNT,
+    limit: Limit = DEFAULT_LIMIT,
+    after: After = None,
+    as_json: Json = False,
+) -> None:
+    """Lists orders whose money may be wrong, once for each reason, with the next step: see
+    docs/runbooks/money-may-be-wrong.md."""
+    from adapters.command_line.lists import Wish
+    from adapters.command_line.money_command import Choice, run_money_may_be_wrong
+
+    settings = configured()
+    url = usable_database_url(settings)
+    wish = Wish(limit, after, as_json)
+    raise typer.Exit(run_money_may_be_wrong(url, settings.case_limits, Choice(kind, sort), wish))
 
 
 @looking.command(rich_help_panel=LOOK)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from adapters.command_line.asking import ask_database
 from adapters.command_line.output import facts, moment, print_json, say, table
+from adapters.money_may_be_wrong import CaseLimits
 from adapters.postgres.console import (
     KEPT_SECONDS,
     SAMPLE_SECONDS,
@@ -37,9 +38,9 @@ class Seen:
     overview: Overview
 
 
-def run_status(url: str, *, as_json: bool) -> int:
+def run_status(url: str, limits: CaseLimits, *, as_json: bool) -> int:
     """Answers the exit code: 0, whatever stands still."""
-    seen = ask_database(url, _look)
+    seen = ask_database(url, lambda database: _look(database, limits))
     if as_json:
         print_json(_as_json(seen))
     else:
@@ -47,9 +48,9 @@ def run_status(url: str, *, as_json: bool) -> int:
     return 0
 
 
-async def _look(database: Database) -> Seen:
+async def _look(database: Database, limits: CaseLimits) -> Seen:
     """With a sample of our own if nobody has just taken one: no process with the API need run."""
-    console = PostgresConsole(database)
+    console = PostgresConsole(database, limits)
     samples, processes = await _samples(console), await console.processes()
     now = datetime.now(UTC)
     return Seen(samples[-1].taken_at, samples[-1].numbers, _rates(samples), overview(samples, processes, now))
@@ -92,6 +93,10 @@ def _as_json(seen: Seen) -> dict[str, Any]:
             "unprojected": numbers.unprojected,
             "doubtful": numbers.doubtful,
             "differences": numbers.differences,
+            "moneyMayBeWrong": {
+                kind: {"number": each.number, "amountAtStake": each.amount}
+                for kind, each in numbers.money_may_be_wrong.items()
+            },
             "failedShare": seen.overview.failed_share,
             "breakers": seen.overview.breakers,
             "troubles": seen.overview.troubles,
@@ -115,8 +120,10 @@ def _show(seen: Seen) -> None:
     table(("stands still", "number", "cashback", "for"), rows, right=("number", "cashback"))
     share = seen.overview.failed_share
     say()
+    at_stake = seen.overview.at_stake
     facts(
         (
+            ("orders whose money may be wrong", f"{count(at_stake.number)}, {amount(at_stake.amount)} at stake"),
             ("doubtful orders", count(numbers.doubtful)),
             ("differences from the third party's books", count(numbers.differences)),
             ("messages waiting on the topic", NOTHING if numbers.lag is None else count(numbers.lag)),

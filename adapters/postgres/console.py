@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -11,6 +11,8 @@ from uuid import UUID
 import msgspec
 from psycopg.types.json import Jsonb
 
+from adapters.money_may_be_wrong import DEFAULT_LIMITS, CaseKind, CaseLimits, CaseTotal
+from adapters.postgres.money_may_be_wrong import totals
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.queries import DeliveryState, OrderFilter, narrowed, order_row
 from adapters.postgres.sql import statements
@@ -68,6 +70,8 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     doubtful: int = 0
     differences: int = 0
     """From the third party's books."""
+    money_may_be_wrong: Mapping[CaseKind, CaseTotal] = msgspec.field(default_factory=dict)
+    """By why."""
 
 
 class Sample(NamedTuple):
@@ -95,8 +99,9 @@ class ListedOrder(NamedTuple):
 class PostgresConsole:
     """Every method raises domain.ports.StoreUnavailable in an outage."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, limits: CaseLimits = DEFAULT_LIMITS) -> None:
         self._database = database
+        self._limits = limits
 
     async def orders(
         self, wanted: OrderFilter, *, parked: bool, start: int | None, upwards: bool, limit: int
@@ -154,7 +159,7 @@ class PostgresConsole:
             taken = await (await connection.execute(_SQL["take_step"], {"seconds": SAMPLE_SECONDS})).fetchone()
             if taken is None:
                 return False
-            numbers = await _numbers(connection, taken[0])
+            numbers = await _numbers(connection, taken[0], self._limits)
             put = {"step": taken[0], "numbers": msgspec.json.encode(numbers).decode()}
             await connection.execute(_SQL["put_numbers"], put)
             await connection.execute(_SQL["forget_samples"], (KEPT_SECONDS,))
@@ -210,7 +215,7 @@ def _digest(transaction_id: str) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
-async def _numbers(connection: Connection, step: int) -> Numbers:
+async def _numbers(connection: Connection, step: int, limits: CaseLimits) -> Numbers:
     limit = {"limit": MAX_COUNTED + 1}
     row = await (await connection.execute(_SQL["numbers"], limit)).fetchone()
     assert row is not None, "it has no condition"
@@ -234,6 +239,7 @@ async def _numbers(connection: Connection, step: int) -> Numbers:
         quarantined=Still(quarantined, quarantined_since),
         doubtful=doubtful,
         differences=differences,
+        money_may_be_wrong=await totals(connection, limits),
     )
 
 

@@ -12,12 +12,14 @@ from adapters.web.console.parts import Comparisons, ConsoleParts, ConsoleQueries
 from adapters.web.description import DescribedApp, operation_id
 from adapters.web.idempotency import IdempotentWrites, Requests
 from adapters.web.mending_models import MAX_EDIT_BODY_BYTES
+from adapters.web.money_routes import money_router
 from adapters.web.parked_routes import parked_router
 from adapters.web.ports import (
     Actions,
     BulkReplays,
     Health,
     MetricsText,
+    MoneyMayBeWrong,
     Parking,
     Quarantining,
     Queries,
@@ -47,6 +49,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
     replays: Replays,
     bulk: BulkReplays,
     reconciliation: Reconciliation,
+    money_may_be_wrong: MoneyMayBeWrong,
     parking: Parking,
     quarantining: Quarantining,
     actions: Actions,
@@ -69,6 +72,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
     app.include_router(parked_router(queries, parking))
     app.include_router(quarantine_router(queries, quarantining))
     app.include_router(reconciliation_router(reconciliation))
+    app.include_router(money_router(money_may_be_wrong))
     app.include_router(audit_router(actions))
     if console is not None:
         parts = ConsoleParts(
@@ -77,6 +81,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
             replays=replays,
             bulk=bulk,
             reconciliation=reconciliation,
+            money_may_be_wrong=money_may_be_wrong,
             parking=parking,
             quarantining=quarantining,
             comparisons=comparisons,

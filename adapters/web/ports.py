@@ -5,6 +5,7 @@ from typing import Protocol
 from uuid import UUID
 
 from adapters.bulk import BulkMode, BulkReplay, Preview, Selection
+from adapters.money_may_be_wrong import Case, CaseKind, CaseSort, Place, Totals
 from adapters.operators import Asked, Operator
 from adapters.parking import ParkingReport
 from adapters.postgres.actions import ActionRow
@@ -106,3 +107,10 @@ class Reconciliation(Protocol):
     async def page(
         self, state: DifferenceState, verdict: DifferenceClass | None, start: int | None, limit: int
     ) -> list[DifferenceRow]: ...
+
+
+class MoneyMayBeWrong(Protocol):
+    """Raises domain.ports.StoreUnavailable in an outage."""
+
+    async def page(self, kind: CaseKind | None, sort: CaseSort, after: Place | None, limit: int) -> list[Case]: ...
+    async def totals(self) -> Totals: ...

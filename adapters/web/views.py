@@ -3,6 +3,7 @@
 import base64
 from typing import TYPE_CHECKING
 
+from adapters.money_may_be_wrong import Case, next_step
 from adapters.postgres.actions import ActionRow
 from adapters.postgres.queries import (
     NO_EDIT,
@@ -32,6 +33,7 @@ from projections.third_party import path_of
 
 if TYPE_CHECKING:  # it loads FastAPI, which the command line does without
     from adapters.web.mending_models import ParkedCall, ParkedOrder
+    from adapters.web.money_routes import CaseView
     from adapters.web.reconciliation_routes import StandingView
 
 
@@ -189,3 +191,17 @@ def difference_view(row: DifferenceRow) -> dict[str, object]:
 
 def standing_view(standing: Standing | None) -> "StandingView | None":
     return None if standing is None else {"status": standing.status, "cashbackAmount": standing.amount}
+
+
+def case_view(case: Case) -> "CaseView":
+    step = next_step(case)
+    return {
+        "orderId": case.order_id,
+        "kind": case.kind,
+        "kinds": list(case.kinds),
+        "amountAtStake": case.amount,
+        "since": _instant(case.since_ns),
+        "detail": case.detail,
+        "quarantineId": case.quarantine_id,
+        "nextStep": {"says": step.says, "command": step.command, "endpoint": step.endpoint},
+    }

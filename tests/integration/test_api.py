@@ -33,7 +33,16 @@ from tests.support.running_api import (
 
 if TYPE_CHECKING:
     from adapters.web.idempotency import Requests
-    from adapters.web.ports import Actions, BulkReplays, Parking, Quarantining, Queries, Reconciliation, Replays
+    from adapters.web.ports import (
+        Actions,
+        BulkReplays,
+        MoneyMayBeWrong,
+        Parking,
+        Quarantining,
+        Queries,
+        Reconciliation,
+        Replays,
+    )
 
 pytestmark = pytest.mark.slow
 
@@ -261,6 +270,7 @@ class TestRefusals:
                 replays=cast("Replays", None),
                 bulk=cast("BulkReplays", None),
                 reconciliation=cast("Reconciliation", None),
+                money_may_be_wrong=cast("MoneyMayBeWrong", None),
                 parking=cast("Parking", None),
                 quarantining=cast("Quarantining", None),
                 requests=cast("Requests", None),

@@ -21,6 +21,7 @@ from adapters.postgres.comparisons import PostgresComparisons
 from adapters.postgres.console import PostgresConsole
 from adapters.postgres.feeds import PostgresFeed, write_intended_calls, write_orders
 from adapters.postgres.ledger import PostgresLedger
+from adapters.postgres.money_may_be_wrong import PostgresMoneyMayBeWrong
 from adapters.postgres.parking import PostgresParking
 from adapters.postgres.pool import Database
 from adapters.postgres.queries import PostgresQueries
@@ -197,6 +198,7 @@ def running_api(
             replays=replays,
             bulk=PostgresBulk(database),
             reconciliation=PostgresReconciliation(database),
+            money_may_be_wrong=PostgresMoneyMayBeWrong(database),
             parking=PostgresParking(database),
             quarantining=Quarantining(PostgresQueries(database), store, clock_ns=lambda: NOW_NS),
             actions=PostgresActions(database),

@@ -1,6 +1,6 @@
 """The operators' console: pages over the same queries and commands as the API."""
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -10,6 +10,7 @@ from adapters.web.console.comparing import comparing_router
 from adapters.web.console.door import door_router
 from adapters.web.console.gate import STATIC, Gate
 from adapters.web.console.lists import lists_router
+from adapters.web.console.money import CaseCount, money_router
 from adapters.web.console.orders import orders_router
 from adapters.web.console.pages import PageHeaders, Pages, ProblemPages
 from adapters.web.console.parked import parked_router
@@ -24,7 +25,13 @@ from adapters.web.responses import ProblemResponse
 def create_console(parts: ConsoleParts, tokens: Tokens) -> ASGIApp:
     """Without tokens nobody needs to sign in, and each page says so loudly."""
     sessions, pages = Sessions(tokens), Pages(is_open=tokens.open)
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(CaseCount(parts))],
+    )
     add_problem_handlers(app)
 
     @app.get(f"{STATIC}{{name}}")
@@ -38,6 +45,7 @@ def create_console(parts: ConsoleParts, tokens: Tokens) -> ASGIApp:
     app.include_router(quarantine_router(parts, pages))
     app.include_router(bulk_router(parts, pages))
     app.include_router(comparing_router(parts, pages))
+    app.include_router(money_router(parts, pages))
     app.include_router(lists_router(parts, pages))  # behind the others: its addresses with ids take any word
     # The last one added is the outermost.
     app.add_middleware(Gate, tokens=tokens, sessions=sessions)

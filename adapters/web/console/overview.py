@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Final
 
 from adapters.health import READY
+from adapters.money_may_be_wrong import CaseTotal, total_of
 from adapters.postgres.console import KEPT_SECONDS, Numbers, ProcessRow, Sample
 from adapters.web.console import words
 
@@ -42,6 +43,11 @@ class Overview:
     """Those that aren't closed: process and state."""
     troubles: Sequence[str]
     """What the processes wait for, in words."""
+
+    @property
+    def at_stake(self) -> CaseTotal:
+        """In orders whose money may be wrong."""
+        return total_of(self.numbers.money_may_be_wrong) if self.numbers else CaseTotal()
 
 
 def overview(samples: Sequence[Sample], processes: Sequence[ProcessRow], now: datetime) -> Overview:

@@ -50,6 +50,7 @@ class Place(NamedTuple):
 PLACES: Final = (
     Place("/", "Overview", "h"),
     Place("/orders", "Orders", "o"),
+    Place("/money-may-be-wrong", "Money may be wrong", "m"),
     Place("/parked", "Parked", "p"),
     Place("/quarantine", "Quarantine", "q"),
     Place("/replays", "Replays", "r"),
@@ -85,6 +86,7 @@ class Pages:
             may_act=session is not None and session.may_act,
             form_token=getattr(request.state, "form_token", ""),
             path=request.url.path,
+            case_count=getattr(request.state, "cases", 0),
             now=self._clock(),
             **context,
         )

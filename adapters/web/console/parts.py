@@ -9,7 +9,16 @@ from adapters.comparing import Comparison
 from adapters.operators import Asked
 from adapters.postgres.console import ListedOrder, ProcessRow, Sample
 from adapters.postgres.queries import OrderFilter
-from adapters.web.ports import Actions, BulkReplays, Parking, Quarantining, Queries, Reconciliation, Replays
+from adapters.web.ports import (
+    Actions,
+    BulkReplays,
+    MoneyMayBeWrong,
+    Parking,
+    Quarantining,
+    Queries,
+    Reconciliation,
+    Replays,
+)
 from domain.money import Till
 
 
@@ -45,6 +54,7 @@ class ConsoleParts:
     replays: Replays
     bulk: BulkReplays
     reconciliation: Reconciliation
+    money_may_be_wrong: MoneyMayBeWrong
     parking: Parking
     quarantining: Quarantining
     comparisons: Comparisons | None

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from adapters.bulk import BulkMode
+from adapters.money_may_be_wrong import CaseKind, CaseSort
 from adapters.postgres.queries import QuarantineState
 from adapters.postgres.reconciliation import DifferenceClass, DifferenceState
 from adapters.web.requests import MAX_TEXT_LENGTH, Empty, Id, checked_nonce, storable
@@ -66,6 +67,14 @@ class QuarantineQuery(CursorQuery):
 class DifferencesQuery(CursorQuery):
     state: DifferenceState = "open"
     verdict: Annotated[DifferenceClass | None, Field(alias="class"), Empty] = None
+
+
+class CasesQuery(_Query):
+    """The sort is that of the first page; the others go on as it began."""
+
+    kind: Annotated[CaseKind | None, Empty] = None
+    sort: CaseSort = CaseSort.AMOUNT
+    cursor: Annotated[str | None, Empty] = None
 
 
 class AuditQuery(CursorQuery):

@@ -1,0 +1,76 @@
+"""The endpoint of the orders whose money may be wrong."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query
+from pydantic import Field, WithJsonSchema
+from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
+
+from adapters.money_may_be_wrong import CaseKind, CaseSort
+from adapters.web.cursors import PLACE_PATTERN, cut_page, read_place, write_place
+from adapters.web.description import read_problems
+from adapters.web.models import Amount, Nanoseconds
+from adapters.web.ports import MoneyMayBeWrong
+from adapters.web.requests import NEXT, Empty, PageQuery
+from adapters.web.responses import ExactJson
+from adapters.web.routes import TOKEN
+from adapters.web.views import case_view
+
+_SORT: Final = "the greatest amount at stake first, or the oldest; later pages go on as the first one"
+_Cursor = Annotated[str, WithJsonSchema({"type": "string", "pattern": PLACE_PATTERN})]
+
+
+class NextStepView(TypedDict):
+    """What a person does about it: in words, behind `python app.py`, and here."""
+
+    says: str
+    command: str
+    endpoint: str
+
+
+class CaseView(TypedDict):
+    """An order and one reason to look at it; `kinds` are all of them. `amountAtStake` and `since` are null where
+    nobody knows; `detail` says more by kind: doubts, the reason of parking, the class of a difference."""
+
+    orderId: int
+    kind: CaseKind
+    kinds: list[CaseKind]
+    amountAtStake: Amount | None
+    since: Nanoseconds | None
+    detail: str
+    quarantineId: int | None
+    nextStep: NextStepView
+
+
+class CasesPage(TypedDict):
+    """An order is there once for each reason."""
+
+    cases: list[CaseView]
+    next: str | None
+
+
+class CasesQuery(PageQuery):
+    kind: Annotated[CaseKind | None, Empty] = None
+    sort: Annotated[CaseSort, Field(description=_SORT)] = CaseSort.AMOUNT
+    cursor: Annotated[_Cursor | None, Empty, Field(description=NEXT)] = None
+
+
+def money_router(money_may_be_wrong: MoneyMayBeWrong) -> APIRouter:
+    router = APIRouter(prefix="/api/money-may-be-wrong", tags=["money may be wrong"], dependencies=[TOKEN])
+
+    @router.get("", response_model=CasesPage, responses=read_problems())
+    async def list_cases(query: Annotated[CasesQuery, Query()]) -> ExactJson:
+        """Orders whose money may be wrong, why, and what to do next: doubtful, held or open for too long, parked,
+        with a message in quarantine, or different from the third party's books."""
+        place = read_place(query.cursor)
+        sort = place.sort if place else query.sort
+        rows = await money_may_be_wrong.page(query.kind, sort, place, query.limit + 1)
+        page, last = cut_page(rows, query.limit)
+        return ExactJson(
+            {
+                "cases": [case_view(each) for each in page],
+                "next": write_place(last.place(sort)) if last else None,
+            }
+        )
+
+    return router
