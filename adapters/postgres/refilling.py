@@ -11,7 +11,8 @@ from typing import Any, Final
 import psycopg
 import structlog
 
-from adapters.postgres.feeds import CONNECT_TIMEOUT_SECONDS, STATEMENT_TIMEOUT_SECONDS, write_orders
+from adapters.postgres.connections import conninfo
+from adapters.postgres.feeds import STATEMENT_TIMEOUT_SECONDS, write_orders
 from adapters.postgres.sql import statements
 from domain.order import Order
 from domain.ports import StoreUnavailable
@@ -36,11 +37,12 @@ def refill(database_url: str, load: Load, stop: threading.Event | None = None) -
     refilled, after = 0, 0
     try:
         with psycopg.connect(
-            database_url,
+            conninfo(
+                database_url,
+                application_name="cashback-refill",
+                statement_timeout=f"{STATEMENT_TIMEOUT_SECONDS}s",
+            ),
             autocommit=True,
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            application_name="cashback-refill",
-            options=f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s",
         ) as connection:
             while stop is None or not stop.is_set():
                 order_ids = _step(connection, load, after)
