@@ -33,7 +33,7 @@ from adapters.postgres.actions import PostgresActions
 from adapters.postgres.backlog import PostgresBacklog
 from adapters.postgres.comparisons import PostgresComparisons, PostgresComparisonWork
 from adapters.postgres.console import PostgresConsole
-from adapters.postgres.feeds import PostgresFeed, write_intended_calls, write_orders
+from adapters.postgres.feeds import PostgresFeed, write_ledger_rows, write_orders
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.money_may_be_wrong import PostgresMoneyMayBeWrong
 from adapters.postgres.parking import PostgresParking
@@ -53,7 +53,7 @@ from adapters.threads import take_turns_quickly
 from adapters.tracing.starting import start_tracing
 from adapters.watching import CONNECTION_SECONDS, Preparer, ProcessState, Teller
 from domain.errors import CashbackError
-from projections import orders, third_party
+from projections import holding, orders, third_party
 from projections.breaker import BreakerState
 from projections.delivery import DeliveryPolicy, Dispatcher
 from projections.retrying import RetryPolicy
@@ -170,6 +170,7 @@ class Service:
             lookups=settings.third_party_lookups,
             calls_per_second=settings.push_calls_per_second,
             resolution=resolution_of(settings),
+            holds_doubtful=settings.doubtful_orders == "hold",
         )
         dispatcher = Dispatcher(ledger, client, policy, self._observer)
         return dispatcher.run(self._stop, drain_seconds=settings.shutdown_timeout_seconds)
@@ -285,11 +286,11 @@ class Service:
 
     def _start_threads(self, loop: asyncio.AbstractEventLoop) -> None:
         if Role.PUSH in self._roles:
-            write_calls = partial(write_intended_calls, on_broken=self._observer.invariant_broken)
+            write_calls = partial(write_ledger_rows, on_broken=self._observer.invariant_broken)
             calls = Projection(
                 third_party.NAME,
                 PostgresFeed(self._database_url, third_party.NAME, write_calls),
-                third_party.intended_calls,
+                holding.ledger_rows,
             )
             self._start_thread(loop, f"projection {third_party.NAME}", lambda: self._project(calls))
         if Role.API in self._roles:

@@ -145,6 +145,11 @@ class Settings(BaseSettings):
     third_party_key_retention_hours: Annotated[float, Field(gt=0, le=8_760)] = Field(
         24.0, description="how long the third party remembers an `Idempotency-Key`"
     )
+    doubtful_orders: Literal["hold", "pay"] = Field(
+        "hold",
+        description="`hold`: a doubtful order is not completed with the third party until a person has settled the"
+        " doubt, see [docs/runbooks/doubtful.md](docs/runbooks/doubtful.md); `pay`: it is",
+    )
     third_party_lookups: bool = Field(
         default=True,
         description="whether the third party can be asked how an order stands; if not, a call that may have been"

@@ -5,9 +5,11 @@ the lease runs out, and the next dispatcher sends the same call with the same ke
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -29,6 +31,8 @@ MAX_UNSETTLED: Final = 2000
 """Nothing more is claimed while so many claims wait to be settled."""
 CALLS_SHARE_OF_DRAIN: Final = 0.75
 """Of the time to stop in, for the calls under way; the rest is for settling them."""
+FREE_DOUBTFUL_SECONDS: Final = 60.0
+"""How soon orders go on that another process, which holds them still, has parked as doubtful."""
 SHOWN_WAIT_SECONDS: Final = 5.0
 """A shorter wait that the third party asks for isn't worth a word."""
 
@@ -74,6 +78,7 @@ class Dispatcher:
         self._stop = asyncio.Event()
         self._wake = asyncio.Event()
         """Set when an order that we had settled may have its next call due."""
+        self._freed_at = -math.inf
 
     async def run(self, stop: asyncio.Event, *, drain_seconds: float = 20.0) -> None:
         """Delivers until `stop` is set; then ends the calls under way, settles them and returns.
@@ -120,7 +125,17 @@ class Dispatcher:
 
     async def _claim_all(self) -> None:
         while not self._stop.is_set():
+            await self._free_doubtful()
             await self._step()
+
+    async def _free_doubtful(self) -> None:
+        """Where doubtful orders are paid, those that were held before."""
+        now = self._monotonic()
+        if self._policy.holds_doubtful or now - self._freed_at < FREE_DOUBTFUL_SECONDS:
+            return
+        with suppress(StoreUnavailable):
+            await self._ledger.free_doubtful()
+            self._freed_at = now
 
     async def _step(self) -> None:
         """Claims what there is room for, or waits for room, for work, or for the end of an outage."""

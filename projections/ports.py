@@ -39,6 +39,8 @@ class Claim:
     have been sent, by the ledger's clock at the moment of the claim."""
     sendings: Mapping[int, int] = field(default_factory=dict)
     """How often each of those calls was sent before, by version; nothing for those that never were."""
+    is_doubtful: bool = False
+    """A doubt about the order is open."""
 
 
 class Outcome(StrEnum):
@@ -124,7 +126,8 @@ class Settlement:
     wait_seconds: float
     """Until the order's next call may be tried."""
     parked_reason: str | None = None
-    """Given if the order must stand still until a person looks at it."""
+    """Given if the order must stand still until a person looks at it. One that stands still because it is doubtful
+    (projections.holding.DOUBTFUL) goes on at once if the doubt was settled meanwhile."""
 
 
 class Ledger(Protocol):
@@ -140,6 +143,10 @@ class Ledger(Protocol):
     async def settle(self, settlements: Sequence[Settlement]) -> int:
         """Records what became of claims, in one transaction; a claim whose lease was lost changes nothing but
         the record of attempts. Says how many were lost."""
+
+    async def free_doubtful(self) -> None:
+        """Orders that stand still because they are doubtful go on, all of them: doubtful ones are paid from now
+        on."""
 
     async def wait(self, timeout_seconds: float) -> None:
         """Returns early when calls become due; may return early for no reason. Never raises."""

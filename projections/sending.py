@@ -10,8 +10,10 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from domain.effects import EffectKind
 from projections.breaker import Breaker, BreakerState
 from projections.doubt import Ruling, settle_doubt
+from projections.holding import DOUBTFUL
 from projections.pacing import Pacer
 from projections.ports import (
     Answer,
@@ -66,6 +68,8 @@ class DeliveryPolicy:
     """Whether it can be asked how an order stands. If not, what only that could tell is left to a person."""
     calls_per_second: float | None = None
     resolution: Resolution = EXACT
+    holds_doubtful: bool = True
+    """Whether a doubtful order's `complete` waits for a person."""
 
 
 @dataclass(slots=True)
@@ -121,6 +125,9 @@ class Sender:
         settled_version, spent = claim.settled_version, claim.attempts
         stop: _Stop | None = None
         for call in claim.calls:
+            if self._is_held(call, claim):
+                stop = _Stop(spent, parked_reason=DOUBTFUL)
+                break
             stop = await self._deliver(call, work, spent)
             if stop is not None:
                 break
@@ -131,6 +138,10 @@ class Sender:
         return Settlement(
             claim, tuple(work.attempts), settled_version, stop.spent, stop.wait_seconds, stop.parked_reason
         )
+
+    def _is_held(self, call: Call, claim: Claim) -> bool:
+        """The end of an order is always claimed after every doubt from before that end is known (holding.py)."""
+        return self._policy.holds_doubtful and claim.is_doubtful and call.kind is EffectKind.COMPLETE
 
     async def _deliver(self, call: Call, work: _Work, spent: int) -> _Stop | None:
         """None if the call has been carried out."""

@@ -12,6 +12,7 @@ from adapters.postgres.connections import conninfo
 from adapters.postgres.sql import statements
 from domain.ports import StoreUnavailable
 from projections.feed import Recorded
+from projections.holding import DoubtMark, LedgerRow
 from projections.orders import OrderRow
 from projections.reconciling import Invariant
 from projections.third_party import IntendedCall
@@ -130,6 +131,23 @@ def write_orders(
     )
     statement = _SQL["upsert_orders"].replace("INTO orders", f"INTO {table}", 1)
     connection.execute(statement, columns, prepare=True)
+
+
+def write_ledger_rows(
+    connection: Connection,
+    rows: Sequence[LedgerRow],
+    on_broken: Callable[[int, Invariant], None] = lambda *_: None,
+) -> None:
+    """As `write_intended_calls`, and marks the orders that are doubtful, or not any more."""
+    marks = [row for row in rows if isinstance(row, DoubtMark)]
+    calls = [row for row in rows if isinstance(row, IntendedCall)]
+    if marks:
+        connection.execute(_SQL["lock_cursors"], ([row.order_id for row in rows],))
+        flags = ([mark.order_id for mark in marks], [mark.is_doubtful for mark in marks])
+        connection.execute(_SQL["mark_doubtful"], flags)
+        connection.execute(_SQL["notify_due"])
+    if calls:
+        write_intended_calls(connection, calls, on_broken)
 
 
 def write_intended_calls(

@@ -102,6 +102,12 @@ class PostgresLedger:
                 await connection.execute(_SQL["insert_attempts"], _attempt_columns(attempts), prepare=True)
         return len(settlements) - len(ours)
 
+    async def free_doubtful(self) -> None:
+        async with self._translated() as connection:
+            freed = await connection.execute(_SQL["free_doubtful"])
+            if freed.rowcount:
+                await connection.execute(_SQL["notify_due"])
+
     async def wait(self, timeout_seconds: float) -> None:
         await happens(self._due, timeout_seconds)
 
@@ -137,7 +143,8 @@ def _claims(token: UUID, rows: Sequence[tuple[Any, ...]]) -> list[Claim]:
         queue = tuple(Call(order_id, row[3], EffectKind(row[4]), row[5], row[6]) for row in calls)
         doubts = {row[3]: row[7] for row in calls if row[7] is not None}
         sendings = {row[3]: row[8] for row in calls if row[8]}
-        claims.append(Claim(order_id, token, settled_version, attempts, queue, doubts, sendings))
+        is_doubtful = calls[0][9]
+        claims.append(Claim(order_id, token, settled_version, attempts, queue, doubts, sendings, is_doubtful))
     return claims
 
 

@@ -18,6 +18,7 @@ from domain.identifiers import stream_id
 from domain.lifecycle import Status
 from projections import orders, third_party
 from projections.feed import Recorded
+from projections.holding import is_rightly_marked
 from projections.orders import OrderRow, row_of
 from projections.rebuild import (
     Difference,
@@ -74,6 +75,7 @@ def rebuild(database_url: str, order_ids: Sequence[int], progress: Progress, *, 
             ids = [stream[0].event.order_id for stream in page]
             rows = _rows(connection, ids) if check else {}
             calls = _calls(connection, ids) if check else {}
+            marked = _doubtful(connection, ids) if check else set()
             rows_met += len(rows)
             ledger_met += len(calls)
             for order_id, stream in zip(ids, page, strict=True):
@@ -83,6 +85,10 @@ def rebuild(database_url: str, order_ids: Sequence[int], progress: Progress, *, 
                         result.note(found)
                     for found in differences_of_calls(stream, calls.get(order_id, {}), positions.third_party):
                         result.note(found)
+                    is_marked = order_id in marked
+                    if not is_rightly_marked(stream, is_doubtful=is_marked, position=positions.third_party):
+                        said = "doubtful" if is_marked else "free of doubt"
+                        result.note(Difference(order_id, f"the ledger has it as {said}, and it isn't"))
         if check and not order_ids:
             for known, met, name in zip(
                 connection.execute(_SQL["count_rows"]).fetchone() or (0, 0),
@@ -178,6 +184,10 @@ def _rows(connection: Connection, order_ids: Sequence[int]) -> dict[int, OrderRo
         row["order_id"]: OrderRow(**row | {"status": Status(row["status"]), "doubts": tuple(row["doubts"])})
         for row in rows
     }
+
+
+def _doubtful(connection: Connection, order_ids: Sequence[int]) -> set[int]:
+    return {order_id for (order_id,) in connection.execute(_SQL["doubtful_orders"], (list(order_ids),))}
 
 
 def _calls(connection: Connection, order_ids: Sequence[int]) -> dict[int, dict[int, LedgerCall]]:

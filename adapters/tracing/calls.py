@@ -81,6 +81,9 @@ class TracedLedger:
             self._remembered.forget(settlement.claim)
         return lost
 
+    async def free_doubtful(self) -> None:
+        await self._ledger.free_doubtful()
+
     async def wait(self, timeout_seconds: float) -> None:
         await self._ledger.wait(timeout_seconds)
 

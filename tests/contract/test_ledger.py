@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from domain.effects import EffectKind
 from domain.ports import StoreUnavailable
+from projections.holding import DOUBTFUL
 from projections.ports import Answer, Attempt, AttemptKind, Claim, Ledger, Outcome, Settlement
 from tests.support.fake_ledger import CALLS_PER_CLAIM, call, lifecycle
 from tests.support.ledgers import LEASE_SECONDS, InMemory, LedgerWorld, OnPostgres, Recorded, Standing
@@ -557,3 +559,100 @@ class TestOutages:
         world.run(scenario)
         assert world.standing(7) == Standing(3, 0, None, is_leased=False)
         assert len(world.attempts()) == 3
+
+
+def held(claim: Claim, settled_version: int = 0) -> Settlement:
+    """Its calls up to this version are delivered, and the next one waits for a person."""
+    done = [each for each in claim.calls if each.version <= settled_version]
+    attempts = tuple(attempt(claim, number, Outcome.DELIVERED, 200) for number in range(len(done)))
+    return Settlement(claim, attempts, settled_version, 0, 0.0, DOUBTFUL)
+
+
+class TestDoubtfulOrders:
+    def test_a_claim_says_whether_its_order_is_doubtful(self, world: LedgerWorld) -> None:
+        """Also of a doubt that came before the first call, and of one that was settled."""
+        world.mark(7, is_doubtful=True)
+        world.mark(9, is_doubtful=True)
+        for order_id in (7, 8, 9):
+            world.add(*lifecycle(order_id))
+        world.mark(9, is_doubtful=False)
+
+        async def scenario(ledger: Ledger) -> None:
+            claims, _ = await ledger.claim(10)
+            assert {claim.order_id: claim.is_doubtful for claim in claims} == {7: True, 8: False, 9: False}
+
+        world.run(scenario)
+
+    def test_an_order_without_a_call_is_never_claimed(self, world: LedgerWorld) -> None:
+        """Whether it is doubtful or not."""
+        world.mark(7, is_doubtful=True)
+        world.mark(8, is_doubtful=False)
+
+        async def scenario(ledger: Ledger) -> None:
+            assert await ledger.claim(10) == ([], None)
+
+        world.run(scenario)
+
+    def test_a_held_order_stands_still_until_the_doubt_is_settled_and_is_due_then(self, world: LedgerWorld) -> None:
+        """With the call that was held back first, and what has come since behind it."""
+        world.mark(7, is_doubtful=True)
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            await ledger.settle([held(await claim_one(ledger), 2)])
+            world.elapse(PATIENT_SECONDS)
+            assert await ledger.claim(10) == ([], None)
+            world.mark(7, is_doubtful=True)
+            world.add(call(7, 5, EffectKind.UPDATE))
+            assert await ledger.claim(10) == ([], None)
+            world.mark(7, is_doubtful=False)
+            claim = await claim_one(ledger)
+            assert [each.version for each in claim.calls] == [3, 5]
+            assert claim.doubts == {}
+
+        world.run(scenario)
+        assert world.standing(7).parked_reason is None
+
+    def test_a_doubt_that_was_settled_while_the_order_was_claimed_holds_nothing(self, world: LedgerWorld) -> None:
+        """Whoever had claimed it still says that it must stand still."""
+        world.mark(7, is_doubtful=True)
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            claim = await claim_one(ledger)
+            world.mark(7, is_doubtful=False)
+            assert await ledger.settle([held(claim, 2)]) == 0
+            again = await claim_one(ledger)
+            assert [each.version for each in again.calls] == [3]
+            assert not again.is_doubtful
+
+        world.run(scenario)
+
+    def test_a_settled_doubt_leaves_an_order_parked_for_another_reason(self, world: LedgerWorld) -> None:
+        """That reason is still there."""
+        world.mark(7, is_doubtful=True)
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            await ledger.settle([parked(await claim_one(ledger))])
+            world.mark(7, is_doubtful=False)
+            assert await ledger.claim(10) == ([], None)
+
+        world.run(scenario)
+        assert world.standing(7).parked_reason == "refused"
+
+    def test_where_doubtful_orders_are_paid_all_that_were_held_go_on(self, world: LedgerWorld) -> None:
+        """And no order that is parked for another reason."""
+        for order_id in (7, 8, 9):
+            world.mark(order_id, is_doubtful=True)
+            world.add(*lifecycle(order_id))
+
+        async def scenario(ledger: Ledger) -> None:
+            claims, _ = await ledger.claim(10)
+            await ledger.settle([held(claims[0], 2), held(claims[1], 2), parked(claims[2])])
+            await ledger.free_doubtful()
+            freed, _ = await ledger.claim(10)
+            assert {each.order_id: each.is_doubtful for each in freed} == {7: True, 8: True}
+
+        world.run(scenario)
+        assert world.standing(9).parked_reason == "refused"

@@ -107,6 +107,33 @@ def test_a_ledger_of_an_older_version_takes_corrections(empty: str) -> None:
             connection.execute(f"{insert} {row.format(7, 'refund')}")
 
 
+def test_orders_that_are_doubtful_already_are_marked_in_the_ledger(empty: str) -> None:
+    """With a call or without. What the list of orders hasn't got yet is read once more."""
+    make_version(empty, 14)
+    with psycopg.connect(empty) as connection:
+        connection.execute(
+            "INSERT INTO orders (order_id, version, status, held, rejected, superseded, doubts, recorded_at_ns)"
+            " SELECT id, 1, 'PENDING', 0, 0, 0, CASE id WHEN 3 THEN '{}' ELSE '{late}'::text[] END, 0"
+            " FROM generate_series(1, 3) AS id"
+        )
+        connection.execute(
+            "INSERT INTO delivery (order_id, head_version, settled_version) VALUES (2, 4, 4), (3, 1, 0)"
+        )
+        connection.execute(
+            "UPDATE projection_position SET notification_id = CASE name WHEN 'orders' THEN 7 ELSE 9 END"
+        )
+    migrate(empty)
+    with psycopg.connect(empty) as connection:
+        marked = connection.execute(
+            "SELECT order_id, head_version, is_doubtful FROM delivery ORDER BY 1"
+        ).fetchall()
+        positions = connection.execute(
+            "SELECT name, notification_id FROM projection_position ORDER BY 1"
+        ).fetchall()
+    assert marked == [(1, 0, True), (2, 4, True), (3, 1, False)]
+    assert positions == [("orders", 7), ("third-party", 7)]
+
+
 def test_processes_that_migrate_at_once_do_the_work_once(empty: str, database_url: str) -> None:
     """All succeed; one of them did it."""
     running = [

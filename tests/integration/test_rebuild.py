@@ -131,6 +131,11 @@ class TestChecking:
                 1,
                 "the ledger has a call of version 9, which no event asks for",
             ),
+            (
+                "UPDATE delivery SET is_doubtful = true WHERE order_id = 2",
+                2,
+                "the ledger has it as doubtful, and it isn't",
+            ),
         ],
     )
     def test_every_kind_of_damage_is_found(self, told: str, damage: str, order_id: int, what: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import psycopg
 from msgspec.structs import replace
 
-from adapters.postgres.feeds import PostgresFeed, write_intended_calls, write_orders
+from adapters.postgres.feeds import PostgresFeed, write_ledger_rows, write_orders
 from adapters.postgres.store import OrderApplication
 from domain.decision import DEFAULT_POLICY, Policy, decide
 from domain.events import MessageEvent, OrderEvent
@@ -15,10 +15,10 @@ from domain.identifiers import stream_id
 from domain.messages import Kind
 from domain.order import Order, fold
 from domain.ports import Batch
-from projections import orders, third_party
+from projections import holding, orders, third_party
+from projections.holding import LedgerRow
 from projections.orders import OrderRow
 from projections.runner import Projection
-from projections.third_party import IntendedCall
 from tests.support.decoding import read
 from tests.support.messages import NOW_NS, record_of
 
@@ -80,10 +80,10 @@ def orders_projection(database_url: str) -> Iterator[Projection[OrderRow]]:
 
 
 @contextmanager
-def calls_projection(database_url: str) -> Iterator[Projection[IntendedCall]]:
-    feed = PostgresFeed(database_url, third_party.NAME, write_intended_calls)
+def calls_projection(database_url: str) -> Iterator[Projection[LedgerRow]]:
+    feed = PostgresFeed(database_url, third_party.NAME, write_ledger_rows)
     try:
-        yield Projection(third_party.NAME, feed, third_party.intended_calls)
+        yield Projection(third_party.NAME, feed, holding.ledger_rows)
     finally:
         feed.close()
 

@@ -14,6 +14,7 @@ from domain.effects import Effect, EffectKind
 from domain.identifiers import idempotency_key_by_version, stream_id
 from domain.ports import StoreUnavailable
 from projections.doubt import maybe_done_after
+from projections.holding import DOUBTFUL
 from projections.ports import Attempt, AttemptKind, Call, Claim, Settlement
 
 CALLS_PER_CLAIM: Final = 4
@@ -39,6 +40,7 @@ class Cursor:
     """By version."""
     in_doubt: set[int] = field(default_factory=set)
     """Versions that may have been carried out, the delivered ones with them."""
+    is_doubtful: bool = False
 
     @property
     def head_version(self) -> int:
@@ -77,6 +79,23 @@ class FakeLedger:
                 cursor.next_attempt_at = self._clock()
             cursor.calls.setdefault(call.version, call)
         self._due.set()
+
+    def mark(self, order_id: int, *, is_doubtful: bool) -> None:
+        """As the projection does: an order that stood still because it was doubtful is due at once."""
+        cursor = self.cursors.setdefault(order_id, Cursor(next_attempt_at=self._clock()))
+        cursor.is_doubtful = is_doubtful
+        if not is_doubtful:
+            self._free(cursor)
+
+    def _free(self, cursor: Cursor) -> None:
+        if cursor.parked_reason == DOUBTFUL:
+            cursor.parked_reason, cursor.next_attempt_at = None, self._clock()
+            self._due.set()
+
+    async def free_doubtful(self) -> None:
+        await self._reached()
+        for cursor in self.cursors.values():
+            self._free(cursor)
 
     def set_back(self, order_id: int, first_version: int) -> None:
         """As a redelivery does: sends the calls from this version on again, but not while a lease runs."""
@@ -118,7 +137,18 @@ class FakeLedger:
             sendings = {
                 each.version: cursor.sendings[each.version] for each in calls if cursor.sendings[each.version]
             }
-            claims.append(Claim(order_id, token, cursor.settled_version, cursor.attempts, calls, doubts, sendings))
+            claims.append(
+                Claim(
+                    order_id,
+                    token,
+                    cursor.settled_version,
+                    cursor.attempts,
+                    calls,
+                    doubts,
+                    sendings,
+                    cursor.is_doubtful,
+                )
+            )
         times = [cursor.next_attempt_at for cursor in self.cursors.values() if cursor.is_waiting]
         return claims, min(times) - now if times else None
 
@@ -136,7 +166,8 @@ class FakeLedger:
             cursor.lease = cursor.claimed_at = None
             cursor.settled_version, cursor.attempts = each.settled_version, each.spent_attempts
             cursor.next_attempt_at = self._clock() + each.wait_seconds
-            cursor.parked_reason = each.parked_reason
+            is_freed = each.parked_reason == DOUBTFUL and not cursor.is_doubtful
+            cursor.parked_reason = None if is_freed else each.parked_reason
             cursor.delivered |= {
                 attempt.call.version for attempt in each.attempts if attempt.call.version <= each.settled_version
             }

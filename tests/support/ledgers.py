@@ -6,11 +6,12 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import psycopg
 
-from adapters.postgres.feeds import write_intended_calls
+from adapters.postgres.feeds import write_intended_calls, write_ledger_rows
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.sql import statements
 from domain.effects import Effect
 from domain.identifiers import stream_id
+from projections.holding import DoubtMark
 from projections.ports import Call, Ledger
 from projections.third_party import IntendedCall
 from tests.support.fake_ledger import FakeLedger
@@ -44,6 +45,7 @@ class Recorded(NamedTuple):
 class LedgerWorld(Protocol):
     def run(self, scenario: Scenario[T]) -> T: ...
     def add(self, *calls: Call) -> None: ...
+    def mark(self, order_id: int, *, is_doubtful: bool) -> None: ...
     def elapse(self, seconds: float) -> None: ...
     def set_back(self, order_id: int, first_version: int) -> None: ...
     def outage(self, *, begins: bool) -> None: ...
@@ -68,6 +70,9 @@ class InMemory:
 
     def add(self, *calls: Call) -> None:
         self._ledger.add(*calls)
+
+    def mark(self, order_id: int, *, is_doubtful: bool) -> None:
+        self._ledger.mark(order_id, is_doubtful=is_doubtful)
 
     def elapse(self, seconds: float) -> None:
         self._now += seconds
@@ -124,6 +129,10 @@ class OnPostgres:
         ]
         with psycopg.connect(self._url) as connection:
             write_intended_calls(connection, intended)
+
+    def mark(self, order_id: int, *, is_doubtful: bool) -> None:
+        with psycopg.connect(self._url) as connection:
+            write_ledger_rows(connection, [DoubtMark(order_id, is_doubtful)])
 
     def elapse(self, seconds: float) -> None:
         for table, column in (

@@ -19,7 +19,7 @@ from adapters.postgres.actions import PostgresActions
 from adapters.postgres.bulk import PostgresBulk
 from adapters.postgres.comparisons import PostgresComparisons
 from adapters.postgres.console import PostgresConsole
-from adapters.postgres.feeds import PostgresFeed, write_intended_calls, write_orders
+from adapters.postgres.feeds import PostgresFeed, write_ledger_rows, write_orders
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.money_may_be_wrong import PostgresMoneyMayBeWrong
 from adapters.postgres.parking import PostgresParking
@@ -32,7 +32,7 @@ from adapters.postgres.store import OrderApplication
 from adapters.quarantining import Quarantining
 from adapters.replay import ReplayService
 from adapters.web.app import create_app
-from projections import orders, third_party
+from projections import holding, orders, third_party
 from projections.breaker import BreakerState
 from projections.delivery import DeliveryPolicy, Dispatcher
 from projections.ports import Answer, Attempt, Call, Claim, Lookup, Outcome, ThirdParty
@@ -61,11 +61,11 @@ def project(database_url: str) -> None:
     """Until both projections have seen everything."""
     store = OrderApplication(database_url)
     rows = PostgresFeed(database_url, orders.NAME, write_orders)
-    calls = PostgresFeed(database_url, third_party.NAME, write_intended_calls)
+    calls = PostgresFeed(database_url, third_party.NAME, write_ledger_rows)
     try:
         while Projection(orders.NAME, rows, orders.OrderRows(store.load)).step():
             pass
-        while Projection(third_party.NAME, calls, third_party.intended_calls).step():
+        while Projection(third_party.NAME, calls, holding.ledger_rows).step():
             pass
     finally:
         rows.close()

@@ -8,6 +8,7 @@ import pytest
 
 from domain.effects import EffectKind
 from projections.breaker import BreakerState
+from projections.holding import DOUBTFUL
 from projections.ports import Call, Outcome
 from projections.retrying import RetryPolicy
 from tests.support.dispatching import POLICY, Breaking, World
@@ -315,5 +316,68 @@ class TestRefusedCredentials:
             await world.until(lambda: world.ledger.is_settled)
             await running.stop()
             assert now() < 5 * 9, "one probe, then two at once, then the others"
+
+        run(main)
+
+
+class TestDoubtfulOrders:
+    def test_all_but_the_complete_of_a_doubtful_order_is_sent(self) -> None:
+        """That waits for a person, and what comes behind it waits with it."""
+
+        async def main() -> None:
+            world = World()
+            world.ledger.mark(7, is_doubtful=True)
+            world.ledger.add(*lifecycle(7), call(7, 4, EffectKind.CANCEL))
+            await world.deliver_all()
+            assert world.versions_sent(7) == [1, 2]
+            assert world.watcher.parked == {7: DOUBTFUL}
+            assert world.ledger.cursors[7].parked_reason == DOUBTFUL
+
+        run(main)
+
+    def test_it_is_sent_as_soon_as_the_doubt_is_settled(self) -> None:
+        """By the dispatcher that is at work."""
+
+        async def main() -> None:
+            world = World()
+            world.ledger.mark(7, is_doubtful=True)
+            world.ledger.add(*lifecycle(7))
+            running = world.start()
+            await world.until(lambda: world.ledger.cursors[7].parked_reason == DOUBTFUL)
+            world.ledger.mark(7, is_doubtful=False)
+            await world.until(lambda: world.ledger.cursors[7].settled_version == 3)
+            await running.stop()
+            assert world.versions_sent(7) == [1, 2, 3]
+
+        run(main)
+
+    def test_a_cancelled_order_waits_for_nobody(self) -> None:
+        """Nothing is paid."""
+
+        async def main() -> None:
+            world = World()
+            world.ledger.mark(7, is_doubtful=True)
+            world.ledger.add(*lifecycle(7, (EffectKind.CREATE, EffectKind.CANCEL)))
+            await world.deliver_all()
+            assert world.versions_sent(7) == [1, 2]
+
+        run(main)
+
+    def test_where_doubtful_orders_are_paid_nothing_waits_not_even_what_was_held_before(self) -> None:
+        """Nor what another process, which knows nothing of it yet, holds still a moment later."""
+
+        async def main() -> None:
+            world = World(policy=replace(POLICY, holds_doubtful=False))
+            for order_id in (7, 8, 9):
+                world.ledger.mark(order_id, is_doubtful=True)
+                world.ledger.add(*lifecycle(order_id))
+            world.ledger.cursors[7].parked_reason = world.ledger.cursors[9].parked_reason = DOUBTFUL
+            running = world.start()
+            await world.until(lambda: all(world.ledger.cursors[each].settled_version == 3 for each in (7, 8, 9)))
+            world.ledger.add(*lifecycle(10))
+            world.ledger.cursors[10].parked_reason = DOUBTFUL
+            await world.until(lambda: world.ledger.cursors[10].settled_version == 3)
+            await running.stop()
+            assert world.watcher.parked == {}
 
         run(main)

@@ -79,6 +79,7 @@ BAD = [
     ("shutdown_timeout_seconds", "0", "greater than 0"),
     ("otel_endpoint", "collector:4318", "must start with http:// or https://"),
     ("log_level", "loud", "'debug', 'info', 'warning' or 'error'"),
+    ("doubtful_orders", "maybe", "'hold' or 'pay'"),
     ("log_format", "xml", "'auto', 'json' or 'console'"),
 ]
 GOOD = [

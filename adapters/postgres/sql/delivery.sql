@@ -45,7 +45,7 @@ OFFSET (
 SELECT d.order_id, d.settled_version, d.attempts, e.version, e.kind, e.idempotency_key, e.body,
        CASE WHEN coalesce(e.maybe_done, e.first_sent_at IS NOT NULL)
             THEN extract(epoch FROM now() - e.first_sent_at)::float8 END,
-       e.attempts
+       e.attempts, d.is_doubtful
 FROM delivery AS d
 CROSS JOIN LATERAL (
     SELECT version, kind, idempotency_key, body, maybe_done, first_sent_at, attempts FROM effect
@@ -63,13 +63,16 @@ WHERE settled_version < head_version AND parked_at IS NULL ORDER BY next_attempt
 
 -- name: settle
 -- Ends leases that are still ours; whoever sets a cursor back takes the token away. Answers one row for each of them.
--- A call's first sending counts from the claim on, by our clock: never later than it was.
+-- A call's first sending counts from the claim on, by our clock: never later than it was. An order that is to stand
+-- still because it is doubtful goes on if the doubt was settled since it was claimed.
 WITH given AS (
     SELECT * FROM unnest(%(order_ids)s::bigint[], %(tokens)s::uuid[], %(settled)s::bigint[], %(attempts)s::integer[],
                          %(waits)s::float8[], %(parked)s::text[])
         AS g (order_id, token, settled_version, attempts, wait_seconds, parked_reason)
 ), ours AS (
-    SELECT d.order_id, g.token, d.claimed_at FROM delivery AS d JOIN given AS g USING (order_id)
+    SELECT d.order_id, g.token, d.claimed_at,
+           CASE WHEN g.parked_reason <> 'doubtful' OR d.is_doubtful THEN g.parked_reason END AS parked_reason
+    FROM delivery AS d JOIN given AS g USING (order_id)
     WHERE d.lease_token = g.token ORDER BY d.order_id FOR UPDATE OF d
 ), ended AS (
     UPDATE delivery AS d
@@ -79,8 +82,8 @@ WITH given AS (
         lease_token = NULL,
         claimed_at = NULL,
         claimed_head = NULL,
-        parked_at = CASE WHEN g.parked_reason IS NOT NULL THEN now() END,
-        parked_reason = g.parked_reason
+        parked_at = CASE WHEN ours.parked_reason IS NOT NULL THEN now() END,
+        parked_reason = ours.parked_reason
     FROM given AS g JOIN ours USING (order_id, token)
     WHERE d.order_id = g.order_id
     RETURNING d.order_id, g.token, ours.claimed_at
@@ -103,3 +106,16 @@ SELECT order_id FROM ended
 INSERT INTO attempt (kind, order_id, version, started_at, duration_ms, outcome, status, answer)
 SELECT * FROM unnest(%(kinds)s::text[], %(orders)s::bigint[], %(versions)s::bigint[], %(started)s::timestamptz[],
                      %(durations)s::integer[], %(outcomes)s::text[], %(statuses)s::integer[], %(answers)s::text[])
+
+-- name: free_doubtful
+-- Orders that stand still because they are doubtful go on.
+WITH held AS (
+    SELECT order_id FROM delivery WHERE parked_at IS NOT NULL AND parked_reason = 'doubtful'
+    ORDER BY order_id FOR UPDATE SKIP LOCKED
+)
+UPDATE delivery AS d SET parked_at = NULL, parked_reason = NULL, next_attempt_at = now()
+FROM held WHERE d.order_id = held.order_id
+
+-- name: notify_due
+-- Wakes the dispatchers; sent when the transaction commits.
+NOTIFY cashback_due

@@ -53,6 +53,22 @@ ON CONFLICT (order_id) DO UPDATE SET
     next_attempt_at = CASE WHEN d.settled_version = d.head_version AND d.lease_token IS NULL
                            THEN now() ELSE d.next_attempt_at END
 
+-- name: lock_cursors
+-- In the order in which a settlement locks them: two statements follow, each with cursors of its own.
+SELECT FROM delivery WHERE order_id = ANY(%b::bigint[]) ORDER BY order_id FOR UPDATE
+
+-- name: mark_doubtful
+-- An order that stood still because it was doubtful, and isn't any more, is due at once. One without any call has a cursor
+-- from now on, for its flag.
+INSERT INTO delivery AS d (order_id, head_version, is_doubtful)
+SELECT order_id, 0, is_doubtful FROM unnest(%b::bigint[], %b::boolean[]) AS m (order_id, is_doubtful) ORDER BY order_id
+ON CONFLICT (order_id) DO UPDATE SET
+    is_doubtful = excluded.is_doubtful,
+    parked_at = CASE WHEN excluded.is_doubtful OR d.parked_reason <> 'doubtful' THEN d.parked_at END,
+    parked_reason = CASE WHEN excluded.is_doubtful OR d.parked_reason <> 'doubtful' THEN d.parked_reason END,
+    next_attempt_at = CASE WHEN d.parked_reason = 'doubtful' AND NOT excluded.is_doubtful
+                           THEN now() ELSE d.next_attempt_at END
+
 -- name: park_broken
 -- Of the calls just given, those that were left out by `effect_once`: their orders stand still until a person looks. The
 -- head goes back to the last call that is there, and the token goes: a claim under way can't set the order going again.

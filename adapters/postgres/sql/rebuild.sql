@@ -32,6 +32,10 @@ SELECT order_id, version, kind,
        CASE WHEN sha256(body) = body_digest THEN body_digest ELSE '' END
 FROM effect AS e WHERE order_id = ANY(%s)
 
+-- name: doubtful_orders
+-- Those of the orders that the ledger has marked.
+SELECT order_id FROM delivery WHERE order_id = ANY(%s) AND is_doubtful
+
 -- name: count_rows
 -- How many orders the read model and the ledger know.
 SELECT (SELECT count(*) FROM orders), (SELECT count(DISTINCT order_id) FROM effect)
