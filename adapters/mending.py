@@ -1,6 +1,9 @@
-"""What deals with messages in quarantine, put together from the settings."""
+"""What people do about orders and about messages in quarantine, put together from the settings."""
 
+from adapters.intervening import Interventions
 from adapters.kafka.intake import Limits
+from adapters.postgres.intervening import PostgresInterventions
+from adapters.postgres.pool import Database
 from adapters.postgres.queries import PostgresQueries
 from adapters.postgres.store import OrderApplication
 from adapters.quarantining import Quarantining
@@ -20,6 +23,11 @@ def policy_of(settings: Settings) -> Policy:
 
 def limits_of(settings: Settings) -> Limits:
     return Limits(settings.message_max_bytes, settings.order_max_events, settings.intake_cache_orders)
+
+
+def interventions(settings: Settings, database: Database, store: OrderApplication) -> Interventions:
+    """What the endpoints and the commands use."""
+    return Interventions(PostgresInterventions(database), store, policy=policy_of(settings))
 
 
 def quarantining(settings: Settings, queries: PostgresQueries, store: OrderApplication) -> Quarantining:

@@ -12,9 +12,10 @@ from typing import Any, Final, Protocol
 
 from adapters.calls import call_as_json
 from adapters.operators import ActionKind
-from adapters.refusals import AnotherCall, NotPossible, UnderWay
+from adapters.refusals import AnotherCall, NotPossible, StillDoubtful, UnderWay
 from domain.effects import EffectKind
 from domain.exact_json import InvalidJson, loads
+from projections.holding import DOUBTFUL
 from projections.ports import Call
 from projections.reconciling import BROKEN
 from projections.replay import CallState
@@ -51,11 +52,16 @@ class WaitingCall:
 
     @property
     def amount(self) -> Decimal | None:
-        try:
-            said = loads(self.call.body).get("cashbackAmount")
-        except (InvalidJson, AttributeError):
-            return None
-        return Decimal(said) if isinstance(said, int | Decimal) else None
+        return amount_of(self.call)
+
+
+def amount_of(call: Call) -> Decimal | None:
+    """What the body says."""
+    try:
+        said = loads(call.body).get("cashbackAmount")
+    except (InvalidJson, AttributeError):
+        return None
+    return Decimal(said) if isinstance(said, int | Decimal) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,9 @@ def _call(waiting: WaitingCall) -> dict[str, Any]:
 
 
 def retried(cursor: Cursor, calls: Sequence[WaitingCall], *, dry_run: bool = False) -> ParkingReport:
-    """Raises NotPossible or UnderWay if there is nothing to retry at this moment."""
+    """Raises NotPossible, UnderWay or StillDoubtful if there is nothing to retry at this moment."""
+    if cursor.parked_reason == DOUBTFUL:
+        raise StillDoubtful(cursor.order_id)
     if cursor.state == "idle":
         raise NotPossible(cursor.order_id, cursor.state, "no call of it waits")
     if cursor.state == "in_flight":

@@ -33,6 +33,22 @@ class NotPossible(Refused):
         self.state = state
 
 
+class StillDoubtful(Refused):
+    """An order's completion waits until a person has settled what is in doubt about it."""
+
+    state = "parked"
+
+    def __init__(self, order_id: int) -> None:
+        super().__init__(
+            f"order {order_id} is parked as doubtful: settle the doubt first, with"
+            f" POST /api/orders/{order_id}/settle or `python app.py settle {order_id}`"
+        )
+
+
+class NothingToDo(Refused):
+    """Nobody's decision is needed. The text says what is true instead."""
+
+
 class OrderChanged(CashbackError):
     """The order isn't what whoever asks has seen."""
 

@@ -26,7 +26,7 @@ from adapters.kafka.cluster import TopicIds
 from adapters.kafka.consumer import KafkaIntake
 from adapters.kafka.intake import Intake
 from adapters.memory import collect_rarely
-from adapters.mending import limits_of, policy_of, quarantining
+from adapters.mending import interventions, limits_of, policy_of, quarantining
 from adapters.metrics import Metrics
 from adapters.observing import Observer
 from adapters.postgres.actions import PostgresActions
@@ -240,6 +240,7 @@ class Service:
             reconciliation=PostgresReconciliation(database),
             money_may_be_wrong=PostgresMoneyMayBeWrong(database, self._settings.case_limits),
             parking=PostgresParking(database),
+            interventions=interventions(self._settings, database, store),
             quarantining=quarantining(self._settings, PostgresQueries(database), store),
             actions=PostgresActions(database),
             requests=PostgresRequests(database),

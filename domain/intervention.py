@@ -3,13 +3,19 @@
 Pure, like `decision.py`: who asks, why and when arrive as arguments.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from domain.decision import DEFAULT_POLICY, Decision, Policy
 from domain.errors import CashbackError
 from domain.events import CreateGivenUp, DoubtSettled, GapAccepted, OperatorEvent, OrderEvent, WaitsFor
 from domain.order import NotCreated, Order, evolve
+
+Numbers = tuple[int, int]
+"""Of the publisher's sequence: the first and the last."""
+NUMBERS_PATTERN: Final = r"[0-9]{1,18}(-[0-9]{1,18})?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +24,13 @@ class Author:
 
     name: str
     reason: str
+
+
+class BadNumbers(CashbackError, ValueError):
+    """A text names no numbers."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text[:50]!r} are no numbers: `4` or `4-6`, the first one first")
 
 
 class NothingToSettle(CashbackError):
@@ -67,7 +80,7 @@ def release(
     author: Author,
     *,
     now_ns: int,
-    numbers: tuple[int, int] | None = None,
+    numbers: Numbers | None = None,
     policy: Policy = DEFAULT_POLICY,
 ) -> tuple[OrderEvent, ...]:
     """What held messages wait for will never come: they have their turn, or are closed unpaid.
@@ -100,7 +113,7 @@ def release(
     decision.release()
     order = decision.order
     events += decision.events
-    if numbers is None and isinstance(order.stage, NotCreated):
+    if numbers is None and order.waiting and isinstance(order.stage, NotCreated):
         given_up: OperatorEvent = CreateGivenUp(
             originator_id=order.id,
             originator_version=order.version + 1,
@@ -112,14 +125,14 @@ def release(
     return tuple(events)
 
 
-def missing_numbers(order: Order) -> list[tuple[int, int]]:
+def missing_numbers(order: Order) -> list[Numbers]:
     """The numbers, first and last, that held messages wait for."""
     held = sorted(
         each.message.sequence
         for each in order.held
         if each.waits_for is WaitsFor.SEQUENCE and each.message.sequence is not None
     )
-    gaps: list[tuple[int, int]] = []
+    gaps: list[Numbers] = []
     next_number = order.last_sequence + 1
     for number in held:
         gaps += _not_given_up(next_number, number - 1, order.accepted_gaps)
@@ -127,9 +140,9 @@ def missing_numbers(order: Order) -> list[tuple[int, int]]:
     return gaps
 
 
-def _not_given_up(first: int, last: int, given_up: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def _not_given_up(first: int, last: int, given_up: Iterable[Numbers]) -> list[Numbers]:
     """What is left of a range of numbers."""
-    left: list[tuple[int, int]] = []
+    left: list[Numbers] = []
     for gone_first, gone_last in sorted(given_up):
         if gone_first > last:
             break
@@ -139,7 +152,17 @@ def _not_given_up(first: int, last: int, given_up: Iterable[tuple[int, int]]) ->
     return [*left, (first, last)] if first <= last else left
 
 
-def format_numbers(numbers: tuple[int, int]) -> str:
+def format_numbers(numbers: Numbers) -> str:
     """`4` or `4-6`."""
     first, last = numbers
     return str(first) if first == last else f"{first}-{last}"
+
+
+def parse_numbers(text: str) -> Numbers:
+    """The inverse of `format_numbers`. Raises BadNumbers."""
+    if re.fullmatch(NUMBERS_PATTERN, text) is None:
+        raise BadNumbers(text)
+    first, last = int(text.partition("-")[0]), int(text.rpartition("-")[2])
+    if not 1 <= first <= last:
+        raise BadNumbers(text)
+    return first, last

@@ -7,7 +7,7 @@ from typing import Any
 
 from adapters.command_line import output, reports
 from adapters.command_line.asking import ask_database
-from adapters.mending import quarantining
+from adapters.mending import interventions, quarantining
 from adapters.operators import Asked, command_line_operator
 from adapters.postgres.parking import PostgresParking
 from adapters.postgres.pool import Database
@@ -16,6 +16,7 @@ from adapters.postgres.store import OrderApplication
 from adapters.refusals import UnknownQuarantined
 from adapters.settings import BadSetting, Settings
 from adapters.web.views import quarantine_view
+from domain.intervention import BadNumbers, parse_numbers
 from projections.redelivery import DEFAULT_WISH, Wish
 from projections.replay import Mode
 
@@ -43,6 +44,36 @@ def run_skip(  # noqa: PLR0913 - each is an option of the command
         return report.as_json()
 
     return _run(settings, skip, None if as_json else reports.show_parking)
+
+
+def run_settle(settings: Settings, order_id: int, *, dry_run: bool, reason: str, as_json: bool) -> int:
+    """Raises BadSetting without a reason, unless it's a dry run."""
+    _needs_reason(reason, "say why the doubt is settled; it is kept", dry_run=dry_run)
+
+    async def settle(database: Database) -> dict[str, Any]:
+        with _store(settings) as store:
+            service = interventions(settings, database, store)
+            return (await service.settle(order_id, _asked(reason), dry_run=dry_run)).as_json()
+
+    return _run(settings, settle, None if as_json else reports.show_intervention)
+
+
+def run_release(  # noqa: PLR0913 - each is an option of the command
+    settings: Settings, order_id: int, *, numbers: str | None, dry_run: bool, reason: str, as_json: bool
+) -> int:
+    """Raises BadSetting without a reason, unless it's a dry run, and for numbers that can't be read."""
+    _needs_reason(reason, "say why nothing more will come; it is kept", dry_run=dry_run)
+    try:
+        wanted = None if numbers is None else parse_numbers(numbers)
+    except BadNumbers as error:
+        raise BadSetting(f"--numbers: {error}") from None
+
+    async def release(database: Database) -> dict[str, Any]:
+        with _store(settings) as store:
+            service = interventions(settings, database, store)
+            return (await service.release(order_id, _asked(reason), numbers=wanted, dry_run=dry_run)).as_json()
+
+    return _run(settings, release, None if as_json else reports.show_intervention)
 
 
 def run_replay(  # noqa: PLR0913 - each is an option of the command

@@ -92,6 +92,39 @@ def skip(
 
 
 @mending.command(rich_help_panel=MEND)
+def settle(order_id: OrderId, *, dry_run: DryRun = False, reason: ReasonNeeded = "", as_json: Json = False) -> None:
+    """Settles what is in doubt about an order: what the doubt held back goes on. See docs/runbooks/doubtful.md."""
+    from adapters.command_line.deeds import run_settle
+
+    settings = configured()
+    usable_database_url(settings)
+    raise typer.Exit(run_settle(settings, order_id, dry_run=dry_run, reason=reason, as_json=as_json))
+
+
+@mending.command(rich_help_panel=MEND)
+def release(
+    order_id: OrderId,
+    numbers: Annotated[
+        str | None,
+        typer.Option(metavar="N-M", help="Only these numbers of the publisher's sequence will never come."),
+    ] = None,
+    *,
+    dry_run: DryRun = False,
+    reason: ReasonNeeded = "",
+    as_json: Json = False,
+) -> None:
+    """Gives up what an order's held messages wait for: they have their turn, or, without a CREATED, are closed
+    unpaid. See docs/runbooks/doubtful.md."""
+    from adapters.command_line.deeds import run_release
+
+    settings = configured()
+    usable_database_url(settings)
+    raise typer.Exit(
+        run_release(settings, order_id, numbers=numbers, dry_run=dry_run, reason=reason, as_json=as_json)
+    )
+
+
+@mending.command(rich_help_panel=MEND)
 def quarantine(  # noqa: PLR0913 - each is an option of the command
     quarantine_id: Annotated[
         int | None, typer.Argument(metavar="ID", min=1, max=MAX_ORDER_ID, help="Of a message.")

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from adapters.command_line.output import counted, facts, moment, say, table
 from adapters.command_line.visible import visible
+from adapters.operators import ActionKind
 from adapters.web.console.words import amount, hexdump, text_of, words
 from domain.exact_json import dumps
 from projections.replay import Mode
@@ -59,6 +60,44 @@ def show_replay(report: Json) -> None:
             (each["version"], _call(each), words(each["state"]), each["reason"]) for each in report["suppressed"]
         )
         table(("version", "call", "state", "why"), rows, right=("version",), title="calls that stay as they are")
+
+
+def show_intervention(report: Json) -> None:
+    """Of settling a doubt, or releasing what is held."""
+    _headline(report["action"], f"order {report['orderId']}", report)
+    before, after = amount(report["cashbackBefore"]), amount(report["cashbackAfter"])
+    facts(
+        (
+            ("state", _change(report["statusBefore"], report["statusAfter"])),
+            ("cashback", _change(before, after)),
+            ("given up", ", ".join(report["givenUp"])),
+            ("closed unpaid", counted(report["closed"], "message") if report["closed"] else None),
+        )
+    )
+    if report["doubts"]:
+        rows = (
+            (words(each["doubt"]), each["version"], moment(each["since"]), amount(each["atStake"]))
+            for each in report["doubts"]
+        )
+        title = "doubts that are settled" if report["action"] == ActionKind.SETTLE else "doubts that stay open"
+        table(("doubt", "version", "since", "at stake"), rows, right=("version", "at stake"), title=title)
+    for event in report["events"]:
+        say(
+            f"  version {event['version']}: {event['event']}" + (f", of a {event['type']}" if event["type"] else "")
+        )
+    if report["calls"]:
+        calls = (
+            (each["version"], _call(each), amount(each["cashbackAmount"]), each["key"]) for each in report["calls"]
+        )
+        table(
+            ("version", "call", "cashback", "key"), calls, right=("version", "cashback"), title="calls that follow"
+        )
+    else:
+        say("  no call follows")
+    if report["callCount"] > len(report["calls"]):
+        say(f"… and {report['callCount'] - len(report['calls'])} more")
+    for warning in report["warnings"]:
+        say(f"warning: {warning}", "yellow")
 
 
 def show_quarantine_deed(report: Json) -> None:
@@ -136,6 +175,10 @@ def _show_octets(name: str, octets: Json | None) -> None:
 
 def _headline(deed: str, about: str, report: Json) -> None:
     say(f"{deed} {about}" + (": a dry run, nothing is done" if report["dryRun"] else ": done"), "bold")
+
+
+def _change(before: str, after: str) -> str:
+    return before if before == after else f"{before} → {after}"
 
 
 def _call(call: Json) -> str:

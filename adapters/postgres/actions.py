@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from psycopg import Cursor
 from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
@@ -76,6 +77,16 @@ async def record_actions(connection: Connection, actions: Sequence[Action]) -> N
         return
     try:
         await connection.execute(INSERT_ACTIONS, action_columns(actions))
+    except UniqueViolation as error:
+        if error.diag.constraint_name != _ONCE_A_REQUEST:
+            raise
+        raise AnswerLost from error
+
+
+def record_action(cursor: Cursor[Any], action: Action) -> None:
+    """The same, in a transaction of the event store's."""
+    try:
+        cursor.execute(INSERT_ACTIONS, action_columns([action]))
     except UniqueViolation as error:
         if error.diag.constraint_name != _ONCE_A_REQUEST:
             raise

@@ -16,6 +16,7 @@ from adapters.postgres.sql import statements
 from adapters.refusals import NotPossible, UnknownOrder
 from domain.effects import EffectKind
 from domain.identifiers import stream_id
+from projections.holding import DOUBTFUL
 from projections.ports import Call
 from projections.replay import CallState
 
@@ -66,16 +67,22 @@ class PostgresParking:
         async with self._database.transaction() as connection:
             found = await cursors(connection, order_ids, lock=True)
             before = await done_in_bulk(connection, bulk_id, order_ids)
-            parked = [each for each, cursor in found.items() if cursor.state == "parked" and each not in before]
-            calls = await _waiting_calls(connection, parked, 1)
+            parked = [
+                each
+                for each, cursor in found.items()
+                if cursor.state == "parked" and cursor.parked_reason != DOUBTFUL and each not in before
+            ]
+            calls = await waiting_calls(connection, parked, 1)
             reports = [retried(found[order_id], calls.get(order_id, ())) for order_id in parked]
             await _retry(connection, {order_id: calls.get(order_id, ()) for order_id in parked})
             await record_actions(connection, [_action(report, asked, bulk_id) for report in reports])
-        return {
-            each: f"it is {found[each].state if each in found else 'without calls'}, not parked"
-            for each in order_ids
-            if each not in before and each not in parked
-        }
+        return {each: _why_not(found.get(each)) for each in order_ids if each not in before and each not in parked}
+
+
+def _why_not(cursor: Cursor | None) -> str:
+    if cursor is not None and cursor.parked_reason == DOUBTFUL:
+        return "it is doubtful: settle the doubt first"
+    return f"it is {cursor.state if cursor else 'without calls'}, not parked"
 
 
 async def _retry(connection: Connection, heads: Mapping[int, Sequence[WaitingCall]]) -> None:
@@ -97,7 +104,7 @@ async def _standing(
     found = await cursors(connection, [order_id], lock=lock)
     await check_seen(connection, order_id, asked)
     if order_id in found:
-        calls = await _waiting_calls(connection, [order_id], MAX_READ_CALLS)
+        calls = await waiting_calls(connection, [order_id], MAX_READ_CALLS)
         return found[order_id], calls.get(order_id, ())
     stream = await (await connection.execute(_SQL["with_stream"], ([stream_id(order_id)],))).fetchone()
     if stream is None:
@@ -105,9 +112,10 @@ async def _standing(
     raise NotPossible(order_id, "idle", "no call of it waits")
 
 
-async def _waiting_calls(
+async def waiting_calls(
     connection: Connection, order_ids: Sequence[int], limit: int
 ) -> dict[int, Sequence[WaitingCall]]:
+    """The first so many calls of each order that aren't settled."""
     cursor = connection.cursor(binary=True)
     await cursor.execute(_SQL["waiting_calls"], {"order_ids": list(order_ids), "limit": limit})
     rows = await cursor.fetchall()

@@ -18,6 +18,7 @@ from adapters.web.ports import (
     Actions,
     BulkReplays,
     Health,
+    Interventions,
     MetricsText,
     MoneyMayBeWrong,
     Parking,
@@ -35,7 +36,7 @@ from domain.money import DEFAULT_TILL, Till
 
 LARGER_BODIES: Final = {BULK_PATH: MAX_BULK_BODY_BYTES, "/api/quarantine/*/retry": MAX_EDIT_BODY_BYTES}
 DRY_RUNS: Final = (
-    r"/api/orders/[^/]+/replay",
+    r"/api/orders/[^/]+/(replay|settle|release)",
     r"/api/parked/[^/]+/(retry|skip)",
     r"/api/quarantine/[^/]+/(retry|discard)",
 )
@@ -51,6 +52,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
     reconciliation: Reconciliation,
     money_may_be_wrong: MoneyMayBeWrong,
     parking: Parking,
+    interventions: Interventions,
     quarantining: Quarantining,
     actions: Actions,
     requests: Requests,
@@ -67,7 +69,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
     tokens = Tokens(api_token, read_token)
     app = _bare_app(tokens, requests, openapi_url="/api/openapi.json")
     app.include_router(probes_router(health, metrics_text))
-    app.include_router(orders_router(queries, replays))
+    app.include_router(orders_router(queries, replays, interventions))
     app.include_router(bulk_router(bulk))
     app.include_router(parked_router(queries, parking))
     app.include_router(quarantine_router(queries, quarantining))
@@ -83,6 +85,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
             reconciliation=reconciliation,
             money_may_be_wrong=money_may_be_wrong,
             parking=parking,
+            interventions=interventions,
             quarantining=quarantining,
             comparisons=comparisons,
             actions=actions,

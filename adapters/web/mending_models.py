@@ -11,7 +11,7 @@ from typing_extensions import TypedDict  # pydantic asks for this one below Pyth
 
 from adapters.operators import ActionKind
 from adapters.postgres.queries import Edit
-from adapters.web.models import ActionView, Amount, Attempt, QuarantineSummary
+from adapters.web.models import ActionView, Amount, Attempt, Nanoseconds, QuarantineSummary
 from adapters.web.requests import (
     NEXT,
     SAID_OR_DRY_RUN,
@@ -25,6 +25,9 @@ from adapters.web.requests import (
     whole,
 )
 from domain.effects import EffectKind
+from domain.events import Doubt
+from domain.intervention import NUMBERS_PATTERN, Numbers, parse_numbers
+from domain.lifecycle import Status
 from domain.messages import Kind
 from projections.replay import CallState
 
@@ -55,6 +58,19 @@ class _Reasoned(_Deed):
         return self
 
 
+def _numbers(value: Any) -> Numbers | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError("must be a text")  # noqa: TRY004 - what pydantic makes a validation error of
+    return parse_numbers(value)
+
+
+LIKE_NUMBERS: Final = WithJsonSchema(
+    {"anyOf": [{"type": "string", "pattern": f"^{NUMBERS_PATTERN}$"}, {"type": "null"}], "examples": ["4-6", "4"]}
+)
+
+
 class RetryRequest(_Deed):
     pass
 
@@ -63,6 +79,17 @@ class SkipRequest(_Reasoned):
     """`version` names the call that is meant: if the order stands at another one by now, nothing is done."""
 
     version: Annotated[int, Field(ge=1, le=MAX_VERSION), BeforeValidator(whole)] | None = None
+
+
+class SettleRequest(_Reasoned):
+    pass
+
+
+class ReleaseRequest(_Reasoned):
+    """`numbers` are those of the publisher's sequence that will never come; without them all that is missing is
+    given up, a missing CREATED with it."""
+
+    numbers: Annotated[Numbers | None, BeforeValidator(_numbers), LIKE_NUMBERS] = None
 
 
 class DiscardRequest(_Reasoned):
@@ -187,6 +214,56 @@ class ParkedAnswer(TypedDict):
     call: WaitingCall | None
     follows: list[WaitingCall]
     followCount: int
+    warnings: list[str]
+
+
+class SettledDoubt(TypedDict):
+    """A doubt, and the event that raised it. `atStake`: what would be owed if the other reading were right, minus
+    what is."""
+
+    doubt: Doubt
+    version: int
+    since: Nanoseconds
+    atStake: Amount | None
+
+
+class FollowingCall(TypedDict):
+    """A call that goes to the third party because of it."""
+
+    version: int
+    kind: EffectKind
+    method: str
+    path: str
+    key: UUID
+    cashbackAmount: Amount | None
+
+
+class DecidedEvent(TypedDict):
+    """One event that follows; `type` is that of the message which it is about."""
+
+    version: int
+    event: str
+    type: Kind | None
+
+
+class InterventionAnswer(TypedDict):
+    """What was done, or, with `dryRun`, what would be. `doubts`: those that are settled, or that a release leaves
+    behind. `givenUp`: numbers, or the CREATED, that will never come; `closed`: messages that are closed, unpaid.
+    `calls`: the first hundred that follow."""
+
+    orderId: int
+    action: ActionKind
+    dryRun: bool
+    statusBefore: Status
+    statusAfter: Status
+    cashbackBefore: Amount | None
+    cashbackAfter: Amount | None
+    doubts: list[SettledDoubt]
+    givenUp: list[str]
+    closed: int
+    events: list[DecidedEvent]
+    calls: list[FollowingCall]
+    callCount: int
     warnings: list[str]
 
 

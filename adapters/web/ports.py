@@ -5,6 +5,7 @@ from typing import Protocol
 from uuid import UUID
 
 from adapters.bulk import BulkMode, BulkReplay, Preview, Selection
+from adapters.intervening import InterventionReport
 from adapters.money_may_be_wrong import Case, CaseKind, CaseSort, Place, Totals
 from adapters.operators import Asked, Operator
 from adapters.parking import ParkingReport
@@ -22,6 +23,7 @@ from adapters.postgres.queries import (
 from adapters.postgres.reconciliation import DifferenceClass, DifferenceRow, DifferenceState
 from adapters.quarantining import QuarantineReport
 from adapters.replay import ReplayReport
+from domain.intervention import Numbers
 from projections.orders import OrderRow
 from projections.redelivery import DEFAULT_WISH, Wish
 from projections.replay import Mode
@@ -84,6 +86,15 @@ class Parking(Protocol):
     async def skip(
         self, order_id: int, asked: Asked, *, dry_run: bool, version: int | None = None
     ) -> ParkingReport: ...
+
+
+class Interventions(Protocol):
+    """See adapters.intervening.Interventions for what is raised."""
+
+    async def settle(self, order_id: int, asked: Asked, *, dry_run: bool = False) -> InterventionReport: ...
+    async def release(
+        self, order_id: int, asked: Asked, *, numbers: Numbers | None = None, dry_run: bool = False
+    ) -> InterventionReport: ...
 
 
 class Quarantining(Protocol):

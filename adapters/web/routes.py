@@ -13,13 +13,14 @@ from adapters.web.conditions import ETAG, IsKnown, Seen, tagged_order
 from adapters.web.cursors import cut_page, read_cursor, write_cursor
 from adapters.web.description import done, read_problems, write_problems
 from adapters.web.idempotency import IDEMPOTENT
+from adapters.web.mending_models import InterventionAnswer, ReleaseRequest, SettleRequest
 from adapters.web.models import (
     OrdersPage,
     OrderView,
     ReplayAnswer,
 )
 from adapters.web.operators import AskedBy, asked
-from adapters.web.ports import Queries, Replays
+from adapters.web.ports import Interventions, Queries, Replays
 from adapters.web.requests import (
     Id,
     OrdersQuery,
@@ -34,7 +35,7 @@ _TOKENS: Final = "CASHBACK_API_TOKEN; CASHBACK_API_READ_TOKEN for what changes n
 TOKEN = Depends(HTTPBearer(auto_error=False, description=_TOKENS))
 
 
-def orders_router(queries: Queries, replays: Replays) -> APIRouter:
+def orders_router(queries: Queries, replays: Replays, interventions: Interventions) -> APIRouter:
     router = APIRouter(prefix="/api/orders", tags=["orders"], dependencies=[TOKEN])
 
     @router.get("", response_model=OrdersPage, responses=read_problems())
@@ -88,6 +89,44 @@ def orders_router(queries: Queries, replays: Replays) -> APIRouter:
         """Sends an order's calls or messages again; with `dryRun` it only says which, and what that could cost."""
         wished = asked(by, body.reason, seen, dry_run=body.dry_run)
         report = await replays.replay(order_id, body.mode, asked=wished, dry_run=body.dry_run, wish=body.wish)
+        return ExactJson(report.as_json(), 200 if body.dry_run else 202)
+
+    @router.post(
+        "/{orderId}/settle",
+        status_code=202,
+        response_model=InterventionAnswer,
+        responses={
+            **done(200, model=InterventionAnswer, description="Dry run"),
+            **done(202),
+            **write_problems(404, 412, 415),
+        },
+        dependencies=[Depends(json_only), IDEMPOTENT],
+    )
+    async def settle_order(
+        order_id: Annotated[Id, Path(alias="orderId")], by: AskedBy, seen: Seen, body: SettleRequest
+    ) -> ExactJson:
+        """Settles all that is in doubt about an order: what stands counts, and what the doubt held back goes on."""
+        wished = asked(by, body.reason, seen, dry_run=body.dry_run)
+        report = await interventions.settle(order_id, wished, dry_run=body.dry_run)
+        return ExactJson(report.as_json(), 200 if body.dry_run else 202)
+
+    @router.post(
+        "/{orderId}/release",
+        status_code=202,
+        response_model=InterventionAnswer,
+        responses={
+            **done(200, model=InterventionAnswer, description="Dry run"),
+            **done(202),
+            **write_problems(404, 412, 415),
+        },
+        dependencies=[Depends(json_only), IDEMPOTENT],
+    )
+    async def release_order(
+        order_id: Annotated[Id, Path(alias="orderId")], by: AskedBy, seen: Seen, body: ReleaseRequest
+    ) -> ExactJson:
+        """Gives up what held messages wait for: they have their turn, or, without a CREATED, are closed unpaid."""
+        wished = asked(by, body.reason, seen, dry_run=body.dry_run)
+        report = await interventions.release(order_id, wished, numbers=body.numbers, dry_run=body.dry_run)
         return ExactJson(report.as_json(), 200 if body.dry_run else 202)
 
     return router

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from adapters.web.ports import (
         Actions,
         BulkReplays,
+        Interventions,
         MoneyMayBeWrong,
         Parking,
         Quarantining,
@@ -272,6 +273,7 @@ class TestRefusals:
                 reconciliation=cast("Reconciliation", None),
                 money_may_be_wrong=cast("MoneyMayBeWrong", None),
                 parking=cast("Parking", None),
+                interventions=cast("Interventions", None),
                 quarantining=cast("Quarantining", None),
                 requests=cast("Requests", None),
                 actions=cast("Actions", None),

@@ -17,7 +17,7 @@ from scripts.openapi import document
 from tests.integration.test_api import is_problem
 from tests.integration.test_api_idempotency import WAITING_FOR_A_LOCK
 from tests.integration.waiting import wait_until
-from tests.support.messages import record, record_of
+from tests.support.messages import product, record, record_of
 from tests.support.running_api import Api, RecordingThirdParty, deliver, refuse, running_api, sql, tell
 
 pytestmark = pytest.mark.slow
@@ -29,6 +29,8 @@ WRITES: Final[dict[str, dict[str, Any]]] = {
     "/api/parked/1/retry": {},
     "/api/parked/1/skip": {"reason": "x"},
     "/api/orders/1/replay": {"mode": "redeliver", "reason": "x"},
+    "/api/orders/1/settle": {"reason": "x"},
+    "/api/orders/1/release": {"reason": "x"},
     "/api/quarantine/1/retry": {},
     "/api/quarantine/1/discard": {"reason": "x"},
 }
@@ -37,8 +39,14 @@ OF_ORDERS: Final = [path for path in WRITES if "quarantine" not in path]
 
 @pytest.fixture
 def api(database_url: str) -> Iterator[Api]:
-    """Over a parked order, and a message in quarantine that can't be read."""
-    tell(database_url, record_of(Kind.CREATED, order_id=1), record(b"{", offset=1))
+    """Over a parked order, doubtful too and with a message held, and a message in quarantine that can't be read."""
+    tell(
+        database_url,
+        record_of(Kind.CREATED, order_id=1),
+        record(b"{", offset=1),
+        record_of(Kind.CREATED, order_id=1, at_ns=1, items=[product(final=300)], partition=1),
+        record_of(Kind.UPDATED, order_id=1, at_ns=2, headers=(("sequence", b"9"),), partition=1, offset=1),
+    )
     deliver(database_url, RecordingThirdParty(refuse(1)))
     with running_api(database_url, token=TOKEN, read_token=READ_TOKEN) as running:
         yield running

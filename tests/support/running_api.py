@@ -12,6 +12,7 @@ import psycopg
 import uvicorn
 from fastapi import FastAPI
 
+from adapters.intervening import Interventions
 from adapters.kafka.intake import Intake, Limits
 from adapters.kafka.records import Record
 from adapters.kafka.republisher import KafkaRepublisher
@@ -20,6 +21,7 @@ from adapters.postgres.bulk import PostgresBulk
 from adapters.postgres.comparisons import PostgresComparisons
 from adapters.postgres.console import PostgresConsole
 from adapters.postgres.feeds import PostgresFeed, write_ledger_rows, write_orders
+from adapters.postgres.intervening import PostgresInterventions
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.money_may_be_wrong import PostgresMoneyMayBeWrong
 from adapters.postgres.parking import PostgresParking
@@ -200,6 +202,7 @@ def running_api(
             reconciliation=PostgresReconciliation(database),
             money_may_be_wrong=PostgresMoneyMayBeWrong(database),
             parking=PostgresParking(database),
+            interventions=Interventions(PostgresInterventions(database), store),
             quarantining=Quarantining(PostgresQueries(database), store, clock_ns=lambda: NOW_NS),
             actions=PostgresActions(database),
             requests=PostgresRequests(database),

@@ -11,6 +11,10 @@ SELECT order_id,
        (claimed_at IS NOT NULL OR lease_token IS NOT NULL) AND next_attempt_at > clock_timestamp()
 FROM delivery WHERE order_id = ANY(%s) ORDER BY order_id /* lock */
 
+-- name: hold_cursor
+-- Until the transaction ends nobody else moves it.
+SELECT FROM delivery WHERE order_id = %s FOR UPDATE
+
 -- name: waiting_calls
 -- The calls of orders that aren't settled, so many of each.
 SELECT d.order_id, e.version, e.kind, e.idempotency_key, e.body, e.state, e.attempts,

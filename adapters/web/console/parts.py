@@ -12,6 +12,7 @@ from adapters.postgres.queries import OrderFilter
 from adapters.web.ports import (
     Actions,
     BulkReplays,
+    Interventions,
     MoneyMayBeWrong,
     Parking,
     Quarantining,
@@ -56,6 +57,7 @@ class ConsoleParts:
     reconciliation: Reconciliation
     money_may_be_wrong: MoneyMayBeWrong
     parking: Parking
+    interventions: Interventions
     quarantining: Quarantining
     comparisons: Comparisons | None
     """None where the third party can't be asked how an order stands."""
