@@ -13,6 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from domain.errors import CashbackError
+from domain.events import Doubt
 from domain.lifecycle import Status
 from projections.redelivery import Wish
 
@@ -43,6 +44,10 @@ class BulkMode(StrEnum):
     """Its calls go to the third party again."""
     RETRY = "retry"
     """It is parked, and goes on."""
+    SETTLE = "settle"
+    """What is in doubt about it is settled."""
+    RELEASE = "release"
+    """What its held messages wait for is given up."""
 
 
 class BulkState(StrEnum):
@@ -75,6 +80,20 @@ class Selection:
     """What the reason for which they are parked begins with."""
     parked_from_ns: int | None = None
     parked_to_ns: int | None = None
+    doubtful: bool = False
+    """Only orders with an open doubt; so do the conditions below."""
+    doubt: Doubt | None = None
+    doubtful_from_ns: int | None = None
+    """Of the oldest open doubt."""
+    doubtful_to_ns: int | None = None
+    at_stake_min: Decimal | None = None
+    """At least so much money, to whoever's favour."""
+    at_stake_max: Decimal | None = None
+    held: bool = False
+    """Only orders with a held message that nobody has given up; so do the conditions below."""
+    held_from_ns: int | None = None
+    """Of the oldest held message."""
+    held_to_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +105,16 @@ class Foretold:
     """Calls that would stay as they are."""
     amount_at_risk: Decimal
     """What the third party could pay a second time because of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """What it would come to if the doubts about many orders were settled."""
+
+    calls: int
+    """Completions that were held back, and go on."""
+    at_stake: Decimal
+    """The money that the doubts are about, to whoever's favour; of those that say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +148,8 @@ class BulkReplay:
     """Of redeliveries."""
     foretold: Foretold | None = None
     """Of redeliveries: when the preview was made."""
+    settling: Settling | None = None
+    """Of doubts that are settled: when the preview was made."""
 
 
 @dataclass(frozen=True, slots=True)

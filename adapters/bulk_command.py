@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
@@ -26,8 +27,9 @@ from adapters.postgres.pool import Database
 from adapters.progress import progress_bar
 from adapters.replaying import bulk_replays, bulk_runner
 from adapters.settings import BadSetting, Settings
-from adapters.web.bulk_models import bulk_view, preview_view
+from adapters.web.bulk_models import bulk_view, limit_of, preview_view
 from domain.errors import BadInstant, CashbackError
+from domain.events import Doubt
 from domain.identifiers import MAX_ORDER_ID
 from domain.instants import parse_instant
 from domain.lifecycle import Status
@@ -66,6 +68,15 @@ def selection(  # noqa: PLR0913 - each is an option of the command
     parked_reason: str | None = None,
     parked_from: str | None = None,
     parked_to: str | None = None,
+    doubtful: bool = False,
+    doubt: Doubt | None = None,
+    doubtful_from: str | None = None,
+    doubtful_to: str | None = None,
+    at_stake_min: str | None = None,
+    at_stake_max: str | None = None,
+    held: bool = False,
+    held_from: str | None = None,
+    held_to: str | None = None,
 ) -> Selection:
     """From the options as typed; `orders` is a file of order ids, or `-`. Raises BadSetting."""
     chosen = Selection(
@@ -77,9 +88,20 @@ def selection(  # noqa: PLR0913 - each is an option of the command
         parked_reason=parked_reason,
         parked_from_ns=_instant("--parked-from", parked_from),
         parked_to_ns=_instant("--parked-to", parked_to),
+        doubtful=doubtful,
+        doubt=doubt,
+        doubtful_from_ns=_instant("--doubtful-from", doubtful_from),
+        doubtful_to_ns=_instant("--doubtful-to", doubtful_to),
+        at_stake_min=_limit("--at-stake-min", at_stake_min),
+        at_stake_max=_limit("--at-stake-max", at_stake_max),
+        held=held,
+        held_from_ns=_instant("--held-from", held_from),
+        held_to_ns=_instant("--held-to", held_to),
     )
     if chosen == Selection():
-        raise BadSetting("say which orders: --status, --changed-from, --changed-to, --parked… or --orders")
+        raise BadSetting(
+            "say which orders: --status, --changed-from, --changed-to, --parked…, --doubt…, --held… or --orders"
+        )
     return chosen
 
 
@@ -87,6 +109,13 @@ def _instant(option: str, text: str | None) -> int | None:
     try:
         return None if text is None else parse_instant(text)
     except BadInstant as error:
+        raise BadSetting(f"{option}: {error}") from None
+
+
+def _limit(option: str, text: str | None) -> Decimal | None:
+    try:
+        return None if text is None else limit_of(text)
+    except ValueError as error:
         raise BadSetting(f"{option}: {error}") from None
 
 

@@ -1,19 +1,27 @@
-"""The modes `retry` and `redeliver` of bulk replays: parked orders go on, and calls go to the third party again.
+"""The modes of bulk replays that mend orders: parked ones go on, calls go to the third party again, doubts are
+settled, and held messages released.
 
 Each order's act and its record under the bulk replay's id are one transaction: an order that comes a second time,
 because another process took over, counts as done.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from uuid import UUID
 
 from adapters.bulk_running import Handled, Handler, Mode
+from adapters.intervening import Interventions
+from adapters.operators import Asked
 from adapters.postgres.bulk_work import Job
 from adapters.postgres.parking import PostgresParking
 from adapters.postgres.replays import PostgresReplays, ReplayRecord
-from adapters.refusals import DoneBefore, NonceUsed, UnderWay
+from adapters.postgres.store import OrderApplication
+from adapters.refusals import DoneBefore, NonceUsed, NothingToDo, UnderWay, UnknownOrder
 from projections import replay
+
+MakeInterventions = Callable[[OrderApplication], Interventions]
 
 
 def retrying(parking: PostgresParking) -> Mode:
@@ -30,6 +38,59 @@ def redelivering(replays: PostgresReplays, key_retention_hours: float) -> Mode:
         yield _Redelivering(job, replays, timedelta(hours=key_retention_hours))
 
     return opened
+
+
+Decide = Callable[[int, Asked, UUID], Awaitable[object]]
+"""About one order, under the id of the bulk replay."""
+
+
+def settling(make_store: Callable[[], OrderApplication], make: MakeInterventions) -> Mode:
+    """With a store of its own for as long as one runs."""
+    return _deciding(
+        make_store,
+        lambda store: lambda order_id, asked, bulk_id: make(store).settle(order_id, asked, bulk_id=bulk_id),
+    )
+
+
+def releasing(make_store: Callable[[], OrderApplication], make: MakeInterventions) -> Mode:
+    """As `settling`. All that is missing is given up."""
+    return _deciding(
+        make_store,
+        lambda store: lambda order_id, asked, bulk_id: make(store).release(order_id, asked, bulk_id=bulk_id),
+    )
+
+
+def _deciding(make_store: Callable[[], OrderApplication], decide: Callable[[OrderApplication], Decide]) -> Mode:
+    @asynccontextmanager
+    async def opened(job: Job) -> AsyncIterator[Handler]:
+        store = make_store()
+        try:
+            yield _Deciding(job, decide(store))
+        finally:
+            await asyncio.to_thread(store.close)
+
+    return opened
+
+
+class _Deciding:
+    def __init__(self, job: Job, decide: Decide) -> None:
+        self._job = job
+        self._decide = decide
+
+    async def handle(self, order_ids: Sequence[int], halted: Callable[[], bool]) -> Handled:
+        done, failed = set[int](), dict[int, str]()
+        for order_id in order_ids:
+            if halted():
+                break
+            try:
+                await self._decide(order_id, self._job.asked, self._job.id)
+            except (UnknownOrder, NothingToDo) as error:
+                failed[order_id] = str(error)
+            except DoneBefore:
+                done.add(order_id)
+            else:
+                done.add(order_id)
+        return Handled(done, failed)
 
 
 class _Retrying:

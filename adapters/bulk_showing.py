@@ -33,6 +33,9 @@ def show_preview(preview: Preview) -> None:
         foretold = replay.foretold
         say(f"calls: {foretold.calls} would be sent, {foretold.suppressed} would stay as they are")
         say(f"could be paid a second time: {amount(foretold.amount_at_risk)}")
+    if replay.settling is not None:
+        say(f"completions that go on: {replay.settling.calls}")
+        say(f"at stake: {amount(replay.settling.at_stake)}")
     if preview.left_out_count:
         some = ", ".join(map(str, preview.left_out))
         more = ", …" if preview.left_out_count > len(preview.left_out) else ""

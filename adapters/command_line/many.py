@@ -20,6 +20,7 @@ from adapters.command_line.options import (
     redelivery,
 )
 from adapters.settings import BadSetting
+from domain.events import Doubt
 from domain.lifecycle import Status
 from projections.redelivery import DEFAULT_WISH, How
 
@@ -31,7 +32,10 @@ def replay_many(  # noqa: PLR0913 - each is an option of the command
     *,
     mode: Annotated[
         BulkMode,
-        typer.Option(help="Publish the messages again, call the third party again, or let parked orders go on."),
+        typer.Option(
+            help="Publish the messages again, call the third party again, let parked orders go on, settle doubts,"
+            " or release what is held."
+        ),
     ] = BulkMode.REPUBLISH,
     status: Annotated[Status | None, typer.Option(help="Orders with this status.")] = None,
     changed_from: Annotated[
@@ -47,6 +51,27 @@ def replay_many(  # noqa: PLR0913 - each is an option of the command
     ] = None,
     parked_from: Annotated[str | None, typer.Option(help="Orders parked at this moment or after it.")] = None,
     parked_to: Annotated[str | None, typer.Option(help="Orders parked before this moment.")] = None,
+    doubtful: Annotated[bool, typer.Option("--doubtful", help="Orders with an open doubt.")] = False,
+    doubt: Annotated[Doubt | None, typer.Option(help="Orders with an open doubt of this kind.")] = None,
+    doubtful_from: Annotated[
+        str | None, typer.Option(help="Orders whose oldest doubt is of this moment or after it.")
+    ] = None,
+    doubtful_to: Annotated[
+        str | None, typer.Option(help="Orders whose oldest doubt is of before this moment.")
+    ] = None,
+    at_stake_min: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="Doubtful orders with at least so much at stake.")
+    ] = None,
+    at_stake_max: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="Doubtful orders with at most so much at stake.")
+    ] = None,
+    held: Annotated[bool, typer.Option("--held", help="Orders with a held message.")] = False,
+    held_from: Annotated[
+        str | None, typer.Option(help="Orders whose oldest held message came at this moment or after it.")
+    ] = None,
+    held_to: Annotated[
+        str | None, typer.Option(help="Orders whose oldest held message came before this moment.")
+    ] = None,
     how: HowOption = How.FORCE,
     nonce: NonceOption = None,
     include: IncludeOption = None,
@@ -66,7 +91,8 @@ def replay_many(  # noqa: PLR0913 - each is an option of the command
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Does to many orders what `replay` or `retry` does to one: shows which, asks, and goes at the rate given.
+    """Does to many orders what `replay`, `retry`, `settle` or `release` does to one: shows which, asks, and goes at
+    the rate given.
 
     Ctrl-C cancels it.
     """
@@ -74,8 +100,13 @@ def replay_many(  # noqa: PLR0913 - each is an option of the command
 
     settings = configured()
     again = redelivery(how, nonce, include)
-    texts = (status, changed_from, changed_to, orders, parked_reason, parked_from, parked_to, rate, reason)
-    is_wished = dry_run or parked or again != DEFAULT_WISH or any(each is not None for each in texts)
+    texts: tuple[object, ...] = (
+        *(status, changed_from, changed_to, orders, parked_reason, parked_from, parked_to, rate, reason),
+        *(doubt, doubtful_from, doubtful_to, at_stake_min, at_stake_max, held_from, held_to),
+    )
+    is_wished = (
+        dry_run or parked or doubtful or held or again != DEFAULT_WISH or any(each is not None for each in texts)
+    )
     if token is not None and is_wished:
         raise BadSetting("--token does what a preview showed: it goes with no selection, rate, reason or --dry-run")
     if as_json and not (dry_run or yes or token):
@@ -94,6 +125,15 @@ def replay_many(  # noqa: PLR0913 - each is an option of the command
         parked_reason=parked_reason,
         parked_from=parked_from,
         parked_to=parked_to,
+        doubtful=doubtful,
+        doubt=doubt,
+        doubtful_from=doubtful_from,
+        doubtful_to=doubtful_to,
+        at_stake_min=at_stake_min,
+        at_stake_max=at_stake_max,
+        held=held,
+        held_from=held_from,
+        held_to=held_to,
     )
     wish = bulk_command.Wish(
         mode,

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, assert_never
 from uuid import UUID, uuid4
 
 from psycopg.types.json import Jsonb
@@ -26,6 +26,7 @@ from adapters.bulk import (
     Preview,
     SampledOrder,
     Selection,
+    Settling,
     TokenExpired,
     TooManyOrders,
     UnknownBulkReplay,
@@ -61,10 +62,20 @@ class PostgresBulk:
         reason: str,
         wish: Wish = DEFAULT_WISH,
     ) -> Preview:
-        """Freezes the set of orders that are selected now; those to be retried must be parked. `wish` is for
+        """Freezes the set of orders that are selected now. Those to be retried must be parked, and not because they
+        are doubtful; those to be settled must be doubtful, and those to be released hold something. `wish` is for
         redeliveries. Raises TooManyOrders."""
-        if mode is BulkMode.RETRY:
-            selection = replace(selection, parked=True)
+        match mode:
+            case BulkMode.RETRY:
+                selection = replace(selection, parked=True)
+            case BulkMode.SETTLE:
+                selection = replace(selection, doubtful=True)
+            case BulkMode.RELEASE:
+                selection = replace(selection, held=True)
+            case BulkMode.REPUBLISH | BulkMode.REDELIVER:
+                pass
+            case _:
+                assert_never(mode)
         limit = MAX_REDELIVERED_ORDERS if mode is BulkMode.REDELIVER else MAX_ORDERS
         replay_id, token = uuid4(), secrets.token_urlsafe(16)
         async with self._database.connection() as connection:
@@ -72,11 +83,14 @@ class PostgresBulk:
             await connection.execute(_SQL["forget_ended"], (KEPT_ENDED,))
         async with self._database.transaction() as connection:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            orders, cashback, by_status, largest = await selected(connection, selection, limit)
+            orders, cashback, by_status, largest = await selected(
+                connection, selection, limit, but_doubtful=mode is BulkMode.RETRY
+            )
             if len(orders) > limit:
                 raise TooManyOrders(limit)
             redelivers = mode is BulkMode.REDELIVER
             foretold = await self._foretold(connection, orders, wish) if redelivers else None
+            settling = await _settling(connection, orders) if mode is BulkMode.SETTLE else None
             new = {
                 "id": replay_id,
                 "mode": mode,
@@ -89,9 +103,10 @@ class PostgresBulk:
                 "digest": _digest(token),
                 "minutes": TOKEN_MINUTES,
                 "wish": Jsonb(_kept(wish) if redelivers else {}),
-                "calls": foretold and foretold.calls,
+                "calls": settling.calls if settling else foretold and foretold.calls,
                 "suppressed": foretold and foretold.suppressed,
                 "amount_at_risk": foretold and foretold.amount_at_risk,
+                "at_stake": settling and settling.at_stake,
             }
             await connection.execute(_SQL["insert_preview"], new)
             replay = await _one(connection, replay_id)
@@ -176,6 +191,12 @@ class PostgresBulk:
             return [_replay(row) async for row in await connection.execute(statement, parameters)]
 
 
+async def _settling(connection: Connection, orders: Sequence[int]) -> Settling:
+    row = await (await connection.execute(_SQL["settling"], {"orders": list(orders)})).fetchone()
+    assert row is not None, "an aggregate always has a row"
+    return Settling(*row)
+
+
 async def _one(connection: Connection, replay_id: UUID) -> BulkReplay:
     statement = _SQL["page"].replace("/* condition */", "id = %(id)s")
     row = await (await connection.execute(statement, {"id": replay_id, "limit": 1})).fetchone()
@@ -185,9 +206,9 @@ async def _one(connection: Connection, replay_id: UUID) -> BulkReplay:
 
 
 def _replay(row: tuple[Any, ...]) -> BulkReplay:
-    number, replay_id, mode, state, selection, reason, rate, size, *rest = row[:-4]
+    number, replay_id, mode, state, selection, reason, rate, size, *rest = row[:-5]
     cashback, done, failed, failures, *moments = rest
-    wish, calls, suppressed, at_risk = row[-4:]
+    wish, calls, suppressed, at_risk, at_stake = row[-5:]
     replay = BulkReplay(
         number,
         replay_id,
@@ -203,6 +224,8 @@ def _replay(row: tuple[Any, ...]) -> BulkReplay:
         [(order_id, why) for order_id, why in failures],
         *moments,
     )
+    if replay.mode is BulkMode.SETTLE:
+        return replace(replay, settling=Settling(calls, at_stake))
     if replay.mode is not BulkMode.REDELIVER:
         return replay
     return replace(replay, wish=wish_of(wish), foretold=Foretold(calls, suppressed, at_risk))
@@ -221,6 +244,8 @@ def _action(kind: ActionKind, by: Operator, replay: BulkReplay, before: BulkStat
     detail: dict[str, Any] = {"mode": replay.mode, "orders": replay.total, "cashbackAmount": replay.cashback}
     if replay.foretold is not None:
         detail["amountAtRisk"] = replay.foretold.amount_at_risk
+    if replay.settling is not None:
+        detail["amountAtStake"] = replay.settling.at_stake
     return Action(
         kind=kind,
         asked=Asked(by, replay.reason),

@@ -1,6 +1,8 @@
 """The shapes of bulk replays in the API: what callers may ask for, and what they are told."""
 
+import re
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
@@ -20,6 +22,7 @@ from adapters.bulk import (
 )
 from adapters.web.models import Amount, Nanoseconds
 from adapters.web.requests import FOR_REDELIVERIES, SAID, Number, Reason, Text, WishRequest, storable, text_like
+from domain.events import Doubt
 from domain.instants import format_instant, parse_instant
 from domain.lifecycle import Status
 from projections.redelivery import DEFAULT_WISH, How, Include
@@ -48,11 +51,29 @@ _Instant = Annotated[
 ]
 
 
-_CONDITIONS: Final = ("orders", "status", "changedFrom", "changedTo", "parkedReason", "parkedFrom", "parkedTo")
+def limit_of(value: Any) -> Decimal:
+    """Of an amount, as a text, so that it is exact."""
+    if not isinstance(value, str) or re.fullmatch(_LIMIT_PATTERN, value) is None:
+        raise ValueError("must be a text with an amount: at most 18 digits before the point, and 9 behind it")
+    return Decimal(value)
+
+
+_LIMIT_PATTERN: Final = r"[0-9]{1,18}(\.[0-9]{1,9})?"
+_Limit = Annotated[
+    Decimal,
+    BeforeValidator(limit_of),
+    WithJsonSchema({"type": "string", "pattern": f"^{_LIMIT_PATTERN}$"}),
+]
+
+_CONDITIONS: Final = (
+    *("orders", "status", "changedFrom", "changedTo", "parkedReason", "parkedFrom", "parkedTo"),
+    *("doubt", "doubtfulFrom", "doubtfulTo", "atStakeMin", "atStakeMax", "heldFrom", "heldTo"),
+)
+_FLAGS: Final = ("parked", "doubtful", "held")
 _SAYS_SOMETHING: Final[dict[str, Any]] = {
     "anyOf": [
         *({"properties": {each: {"not": {"type": "null"}}}, "required": [each]} for each in _CONDITIONS),
-        {"properties": {"parked": {"const": True}}, "required": ["parked"]},
+        *({"properties": {each: {"const": True}}, "required": [each]} for each in _FLAGS),
     ]
 }
 
@@ -60,7 +81,9 @@ _SAYS_SOMETHING: Final[dict[str, Any]] = {
 class SelectionRequest(BaseModel):
     """Which orders; all conditions that are given must hold. `changedFrom` (included) and `changedTo` (excluded)
     are about the order's last change: the moment of the last decision about it. `parkedReason` is what the reason
-    begins with for which the order is parked."""
+    begins with for which the order is parked. `doubt` is the kind of a doubt, `doubtfulFrom` and `doubtfulTo` are
+    about its order's oldest open doubt, `heldFrom` and `heldTo` about the oldest held message; `atStakeMin` and
+    `atStakeMax` are included."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_SAYS_SOMETHING)
 
@@ -72,6 +95,15 @@ class SelectionRequest(BaseModel):
     parked_reason: Annotated[Text | None, Field(alias="parkedReason")] = None
     parked_from: Annotated[_Instant | None, Field(alias="parkedFrom")] = None
     parked_to: Annotated[_Instant | None, Field(alias="parkedTo")] = None
+    doubtful: bool = False
+    doubt: Annotated[Doubt, Field(strict=False)] | None = None
+    doubtful_from: Annotated[_Instant | None, Field(alias="doubtfulFrom")] = None
+    doubtful_to: Annotated[_Instant | None, Field(alias="doubtfulTo")] = None
+    at_stake_min: Annotated[_Limit | None, Field(alias="atStakeMin")] = None
+    at_stake_max: Annotated[_Limit | None, Field(alias="atStakeMax")] = None
+    held: bool = False
+    held_from: Annotated[_Instant | None, Field(alias="heldFrom")] = None
+    held_to: Annotated[_Instant | None, Field(alias="heldTo")] = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -91,6 +123,15 @@ class SelectionRequest(BaseModel):
             self.parked_reason,
             self.parked_from,
             self.parked_to,
+            self.doubtful,
+            self.doubt,
+            self.doubtful_from,
+            self.doubtful_to,
+            self.at_stake_min,
+            self.at_stake_max,
+            self.held,
+            self.held_from,
+            self.held_to,
         )
 
 
@@ -142,6 +183,15 @@ class Selected(TypedDict, total=False):
     parkedReason: str
     parkedFrom: Nanoseconds
     parkedTo: Nanoseconds
+    doubtful: bool
+    doubt: Doubt
+    doubtfulFrom: Nanoseconds
+    doubtfulTo: Nanoseconds
+    atStakeMin: str
+    atStakeMax: str
+    held: bool
+    heldFrom: Nanoseconds
+    heldTo: Nanoseconds
 
 
 class ForetoldView(TypedDict):
@@ -154,6 +204,14 @@ class ForetoldView(TypedDict):
     calls: int
     suppressed: int
     amountAtRisk: Amount
+
+
+class SettlingView(TypedDict):
+    """What settling doubts would come to, when the preview was made: `calls` are completions that were held back.
+    `amountAtStake` is what the doubts are about, to whoever's favour."""
+
+    calls: int
+    amountAtStake: Amount
 
 
 class BulkView(TypedDict):
@@ -176,6 +234,7 @@ class BulkView(TypedDict):
     endedAt: datetime | None
     expectedEnd: datetime | None
     redelivery: ForetoldView | None
+    settling: SettlingView | None
 
 
 class BulkPage(TypedDict):
@@ -231,6 +290,7 @@ def bulk_view(replay: BulkReplay) -> dict[str, Any]:
         "endedAt": replay.ended_at,
         "expectedEnd": replay.expected_end,
         "redelivery": _foretold(replay),
+        "settling": replay.settling and {"calls": replay.settling.calls, "amountAtStake": replay.settling.at_stake},
     }
 
 

@@ -641,6 +641,8 @@ def test_the_description_names_every_endpoint_and_how_it_refuses(api: Api) -> No
         "/api/orders",
         "/api/orders/{orderId}",
         "/api/orders/{orderId}/replay",
+        "/api/orders/{orderId}/settle",
+        "/api/orders/{orderId}/release",
         "/api/replays",
         "/api/replays/{id}",
         "/api/replays/{id}/start",

@@ -28,12 +28,18 @@ SELECT coalesce((SELECT array_agg(order_id ORDER BY order_id) FROM chosen), '{}'
 SELECT order_id, status, cashback, recorded_at_ns FROM orders WHERE order_id = ANY(%s)
 ORDER BY cashback DESC NULLS LAST, order_id
 
+-- name: settling
+-- Completions that go on, and the money that the doubts are about.
+SELECT (SELECT count(*) FROM delivery WHERE order_id = ANY(%(orders)s::bigint[]) AND parked_reason = 'doubtful'),
+       (SELECT coalesce(sum(abs(at_stake)), 0) FROM orders WHERE order_id = ANY(%(orders)s::bigint[]))
+
 -- name: insert_preview
 -- The set is frozen here.
 INSERT INTO bulk_replay (id, mode, selection, reason, rate_per_second, orders, total, cashback, token_digest,
-                         expires_at, wish, calls, suppressed, amount_at_risk)
+                         expires_at, wish, calls, suppressed, amount_at_risk, at_stake)
 VALUES (%(id)s, %(mode)s, %(selection)s, %(reason)s, %(rate)s, %(orders)s::bigint[], %(total)s, %(cashback)s,
-        %(digest)s, now() + make_interval(mins => %(minutes)s), %(wish)s, %(calls)s, %(suppressed)s, %(amount_at_risk)s)
+        %(digest)s, now() + make_interval(mins => %(minutes)s), %(wish)s, %(calls)s, %(suppressed)s, %(amount_at_risk)s,
+        %(at_stake)s)
 
 -- name: page
 -- The last ones first, without their orders. The expected end goes by the rate, or by the speed so far if that is less.
@@ -43,7 +49,7 @@ SELECT number, id, mode, state, selection, reason, rate_per_second, total, cashb
            (total - done - failed) / rate_per_second,
            extract(epoch FROM clock_timestamp() - started_at) * (total - done - failed) / nullif(done + failed, 0)
        )) END,
-       wish, calls, suppressed, amount_at_risk
+       wish, calls, suppressed, amount_at_risk, at_stake
 FROM bulk_replay WHERE /* condition */ ORDER BY number DESC LIMIT %(limit)s
 
 -- name: lock_starts

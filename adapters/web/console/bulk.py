@@ -24,6 +24,7 @@ from adapters.web.console.pages import Pages
 from adapters.web.console.parts import ConsoleParts
 from adapters.web.console.requests import NewReplayQuery, order_ids
 from adapters.web.console.sentences import bulk_says
+from domain.events import Doubt
 from domain.lifecycle import Status
 from projections.redelivery import How, Include
 
@@ -32,7 +33,12 @@ _MOMENTS: Final = {
     "changed_to": "changedTo",
     "parked_from": "parkedFrom",
     "parked_to": "parkedTo",
+    "doubtful_from": "doubtfulFrom",
+    "doubtful_to": "doubtfulTo",
+    "held_from": "heldFrom",
+    "held_to": "heldTo",
 }
+_AMOUNTS: Final = {"at_stake_min": "atStakeMin", "at_stake_max": "atStakeMax"}
 _MINUTE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
 
 
@@ -48,6 +54,7 @@ def bulk_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
             fault=fault,
             modes=list(BulkMode),
             statuses=list(Status),
+            doubts=list(Doubt),
             rates=(MIN_RATE_PER_SECOND, MAX_RATE_PER_SECOND),
         )
 
@@ -105,8 +112,15 @@ def wish_of(form: dict[str, str]) -> dict[str, Any]:
     }
     if orders := order_ids(form.get("orders", "")):
         select["orders"] = orders
+    select |= {wire: form[name].strip() for name, wire in _AMOUNTS.items() if form.get(name, "").strip()}
     if form.get("status"):
         select["status"] = form["status"]
+    if form.get("doubt"):
+        select["doubt"] = form["doubt"]
+    if form.get("doubtful") or form.get("mode") == BulkMode.SETTLE:
+        select["doubtful"] = True
+    if form.get("held") or form.get("mode") == BulkMode.RELEASE:
+        select["held"] = True
     if form.get("parked") or form.get("mode") == BulkMode.RETRY:
         select["parked"] = True
     if form.get("parked_reason", "").strip():

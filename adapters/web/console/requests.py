@@ -10,6 +10,7 @@ from adapters.money_may_be_wrong import CaseKind, CaseSort
 from adapters.postgres.queries import QuarantineState
 from adapters.postgres.reconciliation import DifferenceClass, DifferenceState
 from adapters.web.requests import MAX_TEXT_LENGTH, Empty, Id, checked_nonce, storable
+from domain.events import Doubt
 from domain.identifiers import MAX_ORDER_ID
 from domain.lifecycle import Status
 from projections.redelivery import DEFAULT_WISH, How, Include, Wish
@@ -84,7 +85,7 @@ class AuditQuery(CursorQuery):
 class OrderQuery(_Query):
     """`done` is what was just begun, for the word about it."""
 
-    done: Annotated[Literal["redeliver", "republish", "retry", "skip"] | None, Empty] = None
+    done: Annotated[Literal["redeliver", "republish", "retry", "skip", "settle", "release"] | None, Empty] = None
 
 
 class QuarantinedQuery(_Query):
@@ -111,6 +112,9 @@ class NewReplayQuery(_Query):
     orders: Annotated[str, Field(max_length=MAX_ADDRESS_ORDERS_LENGTH)] = ""
     status: Annotated[Status | None, Empty] = None
     parked: _Flag = False
+    doubtful: _Flag = False
+    doubt: Annotated[Doubt | None, Empty] = None
+    held: _Flag = False
 
 
 class CompareQuery(_Query):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from adapters.bulk import BulkMode, BulkReplay
 from adapters.web.console.words import amount, span
@@ -21,6 +21,11 @@ _DECISIONS: Final = {
     "update-superseded": "superseded by a later update",
     "message-rejected": "rejected",
     "repeat-seen-elsewhere": "a repeat that makes the order doubtful",
+    "cashback-corrected": "accepted, another amount is owed",
+    "correction-not-needed": "it counts, and leaves the amount as it is",
+    "doubt-settled": "what was in doubt is settled",
+    "gap-accepted": "the missing numbers are given up",
+    "create-given-up": "the missing CREATED is given up",
 }
 
 _CONDITIONS: Final = {
@@ -32,6 +37,15 @@ _CONDITIONS: Final = {
     "parkedReason": "parked because “{}…”",
     "parkedFrom": "parked from {} on",
     "parkedTo": "parked before {}",
+    "doubtful": "doubtful",
+    "doubt": "in doubt because of “{}”",
+    "doubtfulFrom": "doubtful from {} on",
+    "doubtfulTo": "doubtful before {}",
+    "atStakeMin": "at least {} at stake",
+    "atStakeMax": "at most {} at stake",
+    "held": "with messages held",
+    "heldFrom": "held from {} on",
+    "heldTo": "held before {}",
 }
 
 
@@ -121,6 +135,12 @@ def bulk_says(replay: BulkReplay) -> list[str]:
         case BulkMode.RETRY:
             is_one = replay.total == 1
             what = f"{sentence(orders)} that {'stands still goes' if is_one else 'stand still go'} on"
+        case BulkMode.SETTLE:
+            what = f"What is in doubt about {orders} is settled: what stands now counts"
+        case BulkMode.RELEASE:
+            what = f"Held messages of {orders} wait no longer: they have their turn, or are closed unpaid"
+        case _:
+            assert_never(replay.mode)
     says = [
         f"{what}, at most {replay.rate_per_second:g} a second: {lasting(replay.total, replay.rate_per_second)}."
     ]
@@ -131,6 +151,12 @@ def bulk_says(replay: BulkReplay) -> list[str]:
         is_risky = told.amount_at_risk > 0
         risk = f"{amount(told.amount_at_risk)} at risk: it could be paid a second time."
         says.append(risk if is_risky else "Nothing is at risk.")
+    if replay.settling is not None:
+        settling = replay.settling
+        says.append(
+            f"{sentence(number_of(settling.calls, 'completion'))} that the doubt held back will be sent;"
+            f" {amount(settling.at_stake)} at stake."
+        )
     return says
 
 
