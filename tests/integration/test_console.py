@@ -38,6 +38,8 @@ PAGES: Final = [
     "/parked",
     f"/parked/{ORDER_ID}/retry",
     f"/parked/{ORDER_ID}/skip",
+    f"/orders/{ORDER_ID}/settle",
+    f"/orders/{ORDER_ID}/release",
     "/quarantine",
     "/quarantine/1/retry",
     "/quarantine/1/edit",
@@ -213,6 +215,74 @@ class TestDoor:
         assert api.client.post(REPLAY, data=data).status_code == 403
         assert api.client.post("/sign-out", data=data).status_code == 303
         assert api.client.cookies.get(COOKIE) is None
+
+
+class TestDeciding:
+    @pytest.fixture
+    def doubtful(self, database_url: str) -> str:
+        """A database with a doubtful order, one of whose messages is held."""
+        tell(
+            database_url,
+            record_of(Kind.CREATED),
+            record_of(Kind.CREATED, offset=1, at_ns=1, items=[product(final=300)]),
+            record_of(Kind.COMPLETED, offset=2, at_ns=2),
+            record_of(Kind.UPDATED, offset=3, at_ns=3, headers=(("sequence", b"9"),)),
+        )
+        deliver(database_url)
+        return database_url
+
+    def test_a_doubt_is_settled_as_shown(self, api: Api, doubtful: str) -> None:
+        """From the list of parked orders, with the money at stake; not if something was decided meanwhile."""
+        sign_in(api)
+        path = f"/orders/{ORDER_ID}/settle"
+        for address in ("/parked", f"/orders/{ORDER_ID}"):
+            assert f'href="{path}"' in api.get(address).text
+        page = api.get(path)
+        assert "If the doubt is right after all, 6.00 more is owed." in page.text
+        assert f"One call goes out, in this order: POST /v1/cashbacks/{ORDER_ID}/complete (6.00)." in page.text
+        form = form_of(page) | {"confirmed": "yes", "reason": "looked at"}
+        tell(doubtful, record_of(Kind.CREATED, offset=4, at_ns=4, items=[product(final=299)]))
+        changed = api.client.post(path, data=form)
+        assert (changed.status_code, "Two doubts" in changed.text) == (409, True)
+        done = api.client.post(path, data=form | form_of(changed) | {"confirmed": "yes", "reason": "looked at"})
+        assert (done.status_code, done.headers["Location"]) == (303, f"/orders/{ORDER_ID}?done=settle")
+        assert "The doubt is settled" in api.get(done.headers["Location"]).text
+        third = RecordingThirdParty()
+        tell(doubtful)
+        deliver(doubtful, third)
+        assert [call.kind for call in third.calls] == ["complete"]
+        assert api.get(path).status_code == 409
+
+    def test_what_is_held_is_released(self, api: Api, doubtful: str) -> None:
+        """Some numbers first, if they are named; the story tells who decided it."""
+        sign_in(api)
+        path = f"/orders/{ORDER_ID}/release"
+        assert api.get(f"{path}?numbers=two").status_code == 400
+        assert "No call follows." in api.get(f"{path}?numbers=4-5").text
+        page = api.get(path)
+        assert "The numbers 4-8 of order" in page.text
+        done = api.client.post(path, data=form_of(page) | {"confirmed": "yes", "reason": "lost"})
+        assert (done.status_code, done.headers["Location"]) == (303, f"/orders/{ORDER_ID}?done=release")
+        assert "Ada gave up the missing sequence 4-8: lost" in api.get(f"/orders/{ORDER_ID}").text
+        assert sql(doubtful, "SELECT action, operator, reason FROM operator_action") == [("release", "Ada", "lost")]
+
+    def test_many_doubts_are_settled_after_a_preview(self, api: Api, doubtful: str) -> None:
+        """Chosen on a form; what is wrong with it is told."""
+        sign_in(api)
+        page = api.get("/replays/new?mode=settle&doubtful=1")
+        form = {
+            "form_token": form_token(page),
+            "mode": "settle",
+            "doubt": "created_twice",
+            "rate": "10",
+            "reason": "all looked at",
+            "held_from": "2020-01-01T00:00",
+        }
+        assert api.client.post("/replays/new", data=form | {"at_stake_max": "much"}).status_code == 422
+        shown = api.client.post("/replays/new", data=form)
+        assert "What is in doubt about one order is settled" in shown.text
+        assert "One completion that the doubt held back will be sent" in shown.text
+        assert sql(doubtful, "SELECT mode, total FROM bulk_replay") == [("settle", 1)]
 
 
 class TestPages:

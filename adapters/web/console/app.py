@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from adapters.web.auth import OPEN_PATHS, Tokens
 from adapters.web.console.bulk import bulk_router
 from adapters.web.console.comparing import comparing_router
+from adapters.web.console.deciding import deciding_router
 from adapters.web.console.door import door_router
 from adapters.web.console.gate import STATIC, Gate
 from adapters.web.console.lists import lists_router
@@ -42,6 +43,7 @@ def create_console(parts: ConsoleParts, tokens: Tokens) -> ASGIApp:
     app.include_router(orders_router(parts, pages))
     app.include_router(redelivering_router(parts, pages))
     app.include_router(parked_router(parts, pages))
+    app.include_router(deciding_router(parts, pages))
     app.include_router(quarantine_router(parts, pages))
     app.include_router(bulk_router(parts, pages))
     app.include_router(comparing_router(parts, pages))

@@ -12,6 +12,7 @@ from adapters.postgres.reconciliation import DifferenceClass, DifferenceState
 from adapters.web.requests import MAX_TEXT_LENGTH, Empty, Id, checked_nonce, storable
 from domain.events import Doubt
 from domain.identifiers import MAX_ORDER_ID
+from domain.intervention import Numbers, parse_numbers
 from domain.lifecycle import Status
 from projections.redelivery import DEFAULT_WISH, How, Include, Wish
 from projections.replay import Mode
@@ -103,6 +104,21 @@ class ReplayQuery(_Query):
     @property
     def wish(self) -> Wish:
         return Wish(self.how, self.nonce, frozenset(self.include)) if self.mode is Mode.REDELIVER else DEFAULT_WISH
+
+
+def _checked_numbers(text: str) -> str:
+    parse_numbers(text)
+    return text
+
+
+class ReleaseQuery(_Query):
+    """Without `numbers` all that is missing is given up."""
+
+    numbers: Annotated[Annotated[str, AfterValidator(_checked_numbers)] | None, Empty] = None
+
+    @property
+    def wanted(self) -> Numbers | None:
+        return None if self.numbers is None else parse_numbers(self.numbers)
 
 
 class NewReplayQuery(_Query):

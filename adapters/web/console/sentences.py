@@ -110,6 +110,51 @@ def skip_says(plan: Mapping[str, Any]) -> list[str]:
     return says
 
 
+def settle_says(plan: Mapping[str, Any]) -> list[str]:
+    """`plan`: see adapters.intervening.InterventionReport.as_json."""
+    doubts = sentence(number_of(len(plan["doubts"]), "doubt"))
+    are = "is" if len(plan["doubts"]) == 1 else "are"
+    amounts = "" if plan["cashbackAfter"] is None else f", with {amount(plan['cashbackAfter'])}"
+    says = [f"{doubts} about order {plan['orderId']} {are} settled: it stays as it stands now{amounts}."]
+    stakes = [each["atStake"] for each in plan["doubts"] if each["atStake"]]
+    if stakes:
+        most = max(stakes, key=abs)
+        says.append(
+            f"If the doubt is right after all, {amount(abs(most))} {'more' if most > 0 else 'less'} is owed."
+        )
+    return says + _calls_say(plan)
+
+
+def release_says(plan: Mapping[str, Any]) -> list[str]:
+    """`plan`: see adapters.intervening.InterventionReport.as_json."""
+    numbers = [each for each in plan["givenUp"] if each != "CREATED"]
+    says = []
+    if numbers:
+        says.append(f"The numbers {', '.join(numbers)} of order {plan['orderId']} will never come.")
+    if "CREATED" in plan["givenUp"]:
+        messages = sentence(number_of(plan["closed"], "message"))
+        says.append(
+            f"The CREATED will never come: {messages.lower()} {'is' if plan['closed'] == 1 else 'are'} closed,"
+            " and nothing is paid."
+        )
+    says += [
+        f"Decision {each['version']}, {each['type']}: {_DECISIONS.get(each['event'], each['event'])}."
+        for each in plan["events"]
+        if each["type"] is not None
+    ]
+    if plan["cashbackAfter"] is not None:
+        says.append(f"The order then earns {amount(plan['cashbackAfter'])}.")
+    return says + _calls_say(plan)
+
+
+def _calls_say(plan: Mapping[str, Any]) -> list[str]:
+    if not plan["callCount"]:
+        return ["No call is sent because of it."]
+    calls = _named([call_name(each, each["cashbackAmount"]) for each in plan["calls"]])
+    verb = "goes" if plan["callCount"] == 1 else "go"
+    return [f"{sentence(number_of(plan['callCount'], 'call'))} {verb} out, in this order: {calls}."]
+
+
 def quarantine_says(plan: Mapping[str, Any], *, is_edited: bool) -> list[str]:
     """`plan`: see adapters.quarantining.QuarantineReport.as_json."""
     read = "Edited so, the message is read" if is_edited else "The message is read"
