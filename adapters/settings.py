@@ -214,7 +214,7 @@ class Settings(BaseSettings):
     order_max_events: Annotated[int, Field(ge=10, le=1_000_000)] = Field(
         1000, description="further messages of an order with so many decisions go to quarantine"
     )
-    pending_alert_days: Annotated[int, Field(ge=1, le=3650)] = Field(
+    pending_alert_days: Annotated[int, Field(ge=1, le=36_500)] = Field(
         14, description="an order that has been open for longer is listed, counted and alerted"
     )
     clock_tolerance_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(

@@ -30,6 +30,8 @@ class OrderRow:
     doubts: tuple[str, ...]
     held_since_ns: int | None
     recorded_at_ns: int
+    held_cashback: Decimal | None
+    """What the order would earn by the last message that waits and tells it."""
     at_stake: Decimal | None
     """The money in the open doubts; None without one."""
     doubtful_since_ns: int | None
@@ -53,10 +55,16 @@ def row_of(order: Order) -> OrderRow:
         doubts=tuple(sorted(order.doubts)),
         held_since_ns=min((held.since_ns for held in order.waiting), default=None),
         recorded_at_ns=order.recorded_at_ns,
+        held_cashback=_held_cashback(order),
         at_stake=_at_stake(order),
         doubtful_since_ns=min((each.since_ns for each in order.open_doubts), default=None),
         began_at_ns=order.began_at_ns,
     )
+
+
+def _held_cashback(order: Order) -> Decimal | None:
+    amounts = [held.message.cashback for held in order.waiting if held.message.cashback is not None]
+    return amounts[-1] if amounts else None
 
 
 def _at_stake(order: Order) -> Decimal | None:

@@ -17,9 +17,9 @@ from adapters.postgres.pool import Connection, Database
 from adapters.postgres.queries import DeliveryState, OrderFilter, narrowed, order_row
 from adapters.postgres.sql import statements
 from domain.exact_json import dumps, loads
-from domain.identifiers import MAX_ORDER_ID, order_id_of, stream_id
+from domain.identifiers import MAX_ORDER_ID, stream_id
 from domain.instants import NANOSECONDS_PER_SECOND
-from domain.money import ZERO, total
+from domain.money import ZERO
 from projections.orders import OrderRow
 
 SAMPLE_SECONDS: Final = 5
@@ -30,8 +30,6 @@ SILENT_SECONDS: Final = 20.0
 FORGOTTEN_SECONDS: Final = 3600.0
 MAX_COUNTED: Final = 10_000
 """Counts stop behind it: `more than …`."""
-MAX_HELD_ADDED_UP: Final = 500
-"""Held orders whose money is added up: that of an order that isn't created yet is only in its messages."""
 MAX_PROCESSES: Final = 100
 MAX_FOUND: Final = 50
 EVENTS_PER_STEP: Final = 5000
@@ -244,22 +242,12 @@ async def _numbers(connection: Connection, step: int, limits: CaseLimits) -> Num
 
 
 async def _held(connection: Connection) -> Still:
-    """An order that isn't created yet has its amount in the last message that is held and tells one."""
-    rows = await (await connection.execute(_SQL["held_orders"], (MAX_COUNTED + 1,))).fetchall()
-    if not rows:
+    row = await (await connection.execute(_SQL["held_orders"], {"limit": MAX_COUNTED + 1})).fetchone()
+    assert row is not None, "it counts"
+    number, since_ns, amount = row
+    if not number:
         return Still()
-    amounts: dict[int, Decimal | None] = {order_id: cashback for order_id, _, cashback in rows[:MAX_HELD_ADDED_UP]}
-    unknown = [stream_id(order_id) for order_id, cashback in amounts.items() if cashback is None]
-    if unknown:
-        cursor = connection.cursor(binary=True)
-        await cursor.execute(_SQL["held_messages"], (unknown,))
-        async for originator_id, state in cursor:
-            said = _decode_said(state).message
-            if said.cashback is not None:
-                amounts[order_id_of(originator_id)] = said.cashback
-    since_ns = rows[0][1]
-    since = datetime.fromtimestamp(since_ns // NANOSECONDS_PER_SECOND, UTC)
-    return Still(len(rows), since, total(each for each in amounts.values() if each is not None))
+    return Still(number, datetime.fromtimestamp(since_ns // NANOSECONDS_PER_SECOND, UTC), amount)
 
 
 def _listed(row: tuple[Any, ...]) -> ListedOrder:

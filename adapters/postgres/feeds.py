@@ -125,6 +125,7 @@ def write_orders(
         [",".join(row.doubts) for row in rows],
         [row.held_since_ns for row in rows],
         [row.recorded_at_ns for row in rows],
+        [row.held_cashback for row in rows],
         [row.at_stake for row in rows],
         [row.doubtful_since_ns for row in rows],
         [row.began_at_ns for row in rows],

@@ -273,7 +273,7 @@ def _headers(kept: Sequence[Sequence[Any]]) -> Headers:
 def order_row(row: Sequence[Any]) -> OrderRow:
     """From the columns of `orders` in the order in which the statements name them."""
     order_id, version, status, buyer_id, store_no, cashback, held, rejected, superseded, doubts, *rest = row
-    held_since_ns, recorded_at_ns, at_stake, doubtful_since_ns, began_at_ns = rest
+    held_since_ns, recorded_at_ns, held_cashback, at_stake, doubtful_since_ns, began_at_ns = rest
     return OrderRow(
         order_id=order_id,
         version=version,
@@ -287,6 +287,7 @@ def order_row(row: Sequence[Any]) -> OrderRow:
         doubts=tuple(doubts),
         held_since_ns=held_since_ns,
         recorded_at_ns=recorded_at_ns,
+        held_cashback=held_cashback,
         at_stake=at_stake,
         doubtful_since_ns=doubtful_since_ns,
         began_at_ns=began_at_ns,

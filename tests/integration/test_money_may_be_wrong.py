@@ -227,6 +227,18 @@ class TestReasons:
         (case,) = cases(world, CaseKind.PARKED)
         assert next_step(case)[:2] == ("find out what broke the rule; don't retry", f"order {PARKED}")
 
+    def test_what_waits_for_its_create_has_the_amount_that_it_tells(self, database_url: str) -> None:
+        """That of the last message: nothing else is known of the order."""
+        tell(
+            database_url,
+            said(8, Kind.UPDATED, 1, items=earning(20)),
+            said(8, Kind.UPDATED, 2, items=earning(30)),
+            said(8, Kind.COMPLETED, 3),
+            said(9, Kind.UPDATED, 4, items=earning(25)),
+        )
+        found = [(each.order_id, each.amount) for each in cases(database_url, page_rows=1)]
+        assert found == [(8, Decimal(30)), (9, Decimal(25))]
+
     def test_orders_of_which_nothing_can_be_read_are_there_without_an_amount(self, database_url: str) -> None:
         """Their messages name them; a message that names none is on the quarantine's own list."""
         tell(

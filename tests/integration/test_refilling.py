@@ -3,26 +3,35 @@
 import secrets
 import threading
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
+from decimal import Decimal
 from typing import Final
 
+import psycopg
 import pytest
 
+from adapters.postgres.feeds import write_orders
 from adapters.postgres.migrate import migrate, migrations
 from adapters.postgres.rebuild import rebuild
-from adapters.postgres.refilling import ROWS_PER_STEP, refill
+from adapters.postgres.refilling import ROWS_PER_STEP, refill, refill_for_ever
 from domain.messages import Kind
+from domain.order import fold
+from domain.ports import StoreUnavailable
 from projections.orders import OrderRow, row_of
+from sandbox.ports import free_port
 from sandbox.postgres import create_database, drop_database
 from tests.integration.test_migrations import make_version
+from tests.integration.waiting import DEADLINE_SECONDS, wait_until
 from tests.support.event_store import append, project, sql, store_at, stream, streams
 
 pytestmark = pytest.mark.slow
 
 ENDS_TWICE: Final = (Kind.CREATED, Kind.CANCELLED, Kind.COMPLETED)
 """What leaves a doubt."""
-NEW_COLUMNS: Final = ("at_stake", "doubtful_since_ns", "began_at_ns")
-NEW: Final = "SELECT order_id, at_stake, doubtful_since_ns, began_at_ns FROM orders ORDER BY order_id"
+NEW_COLUMNS: Final = ("held_cashback", "at_stake", "doubtful_since_ns", "began_at_ns")
+NEW: Final = (
+    "SELECT order_id, held_cashback, at_stake, doubtful_since_ns, began_at_ns FROM orders ORDER BY order_id"
+)
 UNFILLED: Final = "SELECT count(*) FROM orders WHERE began_at_ns IS NULL"
 
 
@@ -60,7 +69,7 @@ def test_a_database_of_the_release_before_fills_up_after_its_migration(release_b
     number = ROWS_PER_STEP + 2
     append(
         release_before,
-        [*streams(range(1, number)), *stream(number, ENDS_TWICE), *stream(number + 1, [Kind.COMPLETED])],
+        [*streams(range(1, number)), *stream(number, ENDS_TWICE), *stream(number + 1, [Kind.UPDATED])],
     )
     with store_at(release_before) as store:
         for order in store.load(range(1, number + 2)).values():
@@ -129,3 +138,36 @@ def test_several_processes_share_the_work(database_url: str) -> None:
     refilled(database_url)
     assert sql(database_url, UNFILLED) == [(0,)]
     assert differences(database_url) == []
+
+
+def test_it_goes_on_beside_the_service_until_told_to_stop(database_url: str) -> None:
+    """Without a wait at the end; an outage is told apart from the end of the work."""
+    append(database_url, streams(range(1, 11)))
+    project(database_url)
+    sql(database_url, "UPDATE orders SET began_at_ns = NULL")
+    stop = threading.Event()
+    with store_at(database_url) as store:
+        running = threading.Thread(target=refill_for_ever, args=(database_url, store.load, stop))
+        running.start()
+        try:
+            wait_until(lambda: sql(database_url, UNFILLED) == [(0,)], "the last row")
+        finally:
+            stop.set()
+            running.join(DEADLINE_SECONDS)
+        assert not running.is_alive()
+    nowhere = f"postgresql://127.0.0.1:{free_port()}/none"
+    with pytest.raises(StoreUnavailable):
+        refill(nowhere, lambda _: {})
+
+
+def test_an_update_of_an_order_stays_in_its_block(database_url: str) -> None:
+    """No index has a column that an ordinary UPDATED changes: the row changes in place (HOT)."""
+    events = stream(1, [Kind.CREATED, Kind.UPDATED])
+    with psycopg.connect(database_url) as connection:
+        for last in (1, 2):
+            order = fold(None, events[:last])
+            assert order is not None
+            write_orders(connection, [replace(row_of(order), cashback=Decimal(last))])
+        changed = "pg_stat_get_xact_tuples_updated('orders'::regclass)"
+        in_place = "pg_stat_get_xact_tuples_hot_updated('orders'::regclass)"
+        assert connection.execute(f"SELECT {changed}, {in_place}").fetchone() == (1, 1)

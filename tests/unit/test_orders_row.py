@@ -89,3 +89,20 @@ def test_what_a_person_has_closed_is_not_held_any_more() -> None:
     assert closed is not None
     row = row_of(closed)
     assert (row.held, row.held_since_ns, row.began_at_ns, len(closed.held)) == (0, None, NOW_NS, 1)
+
+
+def test_what_waits_tells_what_the_order_would_earn() -> None:
+    """By the last message that tells it; an end tells nothing, and what is closed or has had its turn neither."""
+    history = History(
+        updated(cashback="20"),
+        updated(at_ns=SECOND_NS, offset=1, cashback="30"),
+        completed(at_ns=120 * SECOND_NS, offset=2),
+    )
+    row = row_of(history.order)
+    assert (row.cashback, row.held_cashback) == (None, Decimal(30))
+    closed = fold(history.order, release(history.order, SOMEBODY, now_ns=NOW_NS + 1))
+    assert closed is not None
+    assert row_of(closed).held_cashback is None
+    history.tell(created(at_ns=-SECOND_NS, offset=3, partition=1))
+    row = row_of(history.order)
+    assert (row.cashback, row.held_cashback) == (Decimal(30), None)

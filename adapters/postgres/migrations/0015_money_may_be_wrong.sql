@@ -2,6 +2,7 @@
 -- they are empty until the service has made those rows anew (adapters/postgres/refilling.py): it finds them, and those
 -- that a process of the version before still writes, by the index `orders_unfilled`, which is empty otherwise.
 ALTER TABLE orders
+    ADD COLUMN held_cashback     numeric,  -- what the last held message tells that tells one
     ADD COLUMN at_stake          numeric,  -- in open doubts; null without one
     ADD COLUMN doubtful_since_ns bigint,   -- the oldest open doubt
     ADD COLUMN began_at_ns       bigint;   -- when the first event was recorded

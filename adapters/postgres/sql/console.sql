@@ -1,7 +1,7 @@
 -- name: orders_page
 -- A page of orders, and where the calls of each stand. A lease that has run out is as good as none.
 SELECT o.order_id, o.version, o.status, o.buyer_id, o.store_no, o.cashback, o.held, o.rejected, o.superseded, o.doubts,
-       o.held_since_ns, o.recorded_at_ns, o.at_stake, o.doubtful_since_ns, o.began_at_ns,
+       o.held_since_ns, o.recorded_at_ns, o.held_cashback, o.at_stake, o.doubtful_since_ns, o.began_at_ns,
        CASE WHEN d.order_id IS NULL THEN 'idle'
             WHEN d.parked_at IS NOT NULL THEN 'parked'
             WHEN d.settled_version = d.head_version THEN 'idle'
@@ -99,13 +99,11 @@ SELECT count(*) FROM (
 WHERE outcome NOT IN ('delivered', 'found', 'not_found') AND kind = 'call'
 
 -- name: held_orders
--- The longest waiting first.
-SELECT order_id, held_since_ns, cashback FROM orders WHERE held > 0 ORDER BY held_since_ns LIMIT %s
-
--- name: held_messages
--- The decisions to hold, of some orders, without the messages' bodies.
-SELECT originator_id, substr(state, 1, position('\x0a'::bytea IN state) - 1) FROM stored_events
-WHERE originator_id = ANY(%s) AND topic = 'message-held' ORDER BY originator_id, originator_version
+-- The longest waiting of them, and the money in all. An order that isn't created yet has its amount in its messages.
+SELECT count(*), min(held_since_ns), coalesce(sum(coalesce(cashback, held_cashback)), 0)
+FROM (
+    SELECT held_since_ns, cashback, held_cashback FROM orders WHERE held > 0 ORDER BY held_since_ns LIMIT %(limit)s
+) AS h
 
 -- name: parked_money
 -- What stands still in parked orders, the longest parked first.

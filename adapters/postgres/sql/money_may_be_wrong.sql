@@ -5,8 +5,10 @@ SELECT order_id, coalesce(at_stake, 0) AS amount_key, coalesce(doubtful_since_ns
 FROM orders WHERE doubts <> '{}'
 
 -- name: held
--- Orders with messages that have waited for too long. One that isn't created yet has no amount.
-SELECT order_id, coalesce(cashback, 0) AS amount_key, held_since_ns AS since_key, cashback AS amount,
+-- Orders with messages that have waited for too long. One that isn't created yet has its amount in its messages, if
+-- they tell one.
+SELECT order_id, coalesce(cashback, held_cashback, 0) AS amount_key, held_since_ns AS since_key,
+       coalesce(cashback, held_cashback) AS amount,
        CASE held WHEN 1 THEN '1 message' ELSE held || ' messages' END AS detail, NULL::bigint AS quarantine_id
 FROM orders
 WHERE held > 0 AND held_since_ns < (extract(epoch FROM now()) * 1000000000)::bigint - %(held_ns)s

@@ -14,20 +14,21 @@ UPDATE projection_position SET notification_id = %s, updated_at = now() WHERE na
 -- name: upsert_orders
 -- A row never goes back to an older version. At the same one it is made anew: it may lack columns that came later.
 INSERT INTO orders AS o (order_id, version, status, buyer_id, store_no, cashback, held, rejected, superseded, doubts,
-                    held_since_ns, recorded_at_ns, at_stake, doubtful_since_ns, began_at_ns)
+                    held_since_ns, recorded_at_ns, held_cashback, at_stake, doubtful_since_ns, began_at_ns)
 SELECT order_id, version, status, buyer_id, store_no, cashback, held, rejected, superseded,
        CASE doubts WHEN '' THEN '{}'::text[] ELSE string_to_array(doubts, ',') END,
-       held_since_ns, recorded_at_ns, at_stake, doubtful_since_ns, began_at_ns
+       held_since_ns, recorded_at_ns, held_cashback, at_stake, doubtful_since_ns, began_at_ns
 FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::numeric[], %s::integer[],
-            %s::integer[], %s::integer[], %s::text[], %s::bigint[], %s::bigint[], %s::numeric[], %s::bigint[],
-            %s::bigint[])
+            %s::integer[], %s::integer[], %s::text[], %s::bigint[], %s::bigint[], %s::numeric[], %s::numeric[],
+            %s::bigint[], %s::bigint[])
     AS r (order_id, version, status, buyer_id, store_no, cashback, held, rejected, superseded, doubts,
-          held_since_ns, recorded_at_ns, at_stake, doubtful_since_ns, began_at_ns)
+          held_since_ns, recorded_at_ns, held_cashback, at_stake, doubtful_since_ns, began_at_ns)
 ON CONFLICT (order_id) DO UPDATE SET
     version = excluded.version, status = excluded.status, buyer_id = excluded.buyer_id,
     store_no = excluded.store_no, cashback = excluded.cashback, held = excluded.held,
     rejected = excluded.rejected, superseded = excluded.superseded, doubts = excluded.doubts,
-    held_since_ns = excluded.held_since_ns, recorded_at_ns = excluded.recorded_at_ns, at_stake = excluded.at_stake,
+    held_since_ns = excluded.held_since_ns, recorded_at_ns = excluded.recorded_at_ns,
+    held_cashback = excluded.held_cashback, at_stake = excluded.at_stake,
     doubtful_since_ns = excluded.doubtful_since_ns, began_at_ns = excluded.began_at_ns
 WHERE o.version <= excluded.version
 

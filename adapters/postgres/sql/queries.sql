@@ -1,7 +1,7 @@
 -- name: orders_page
 -- Greatest order ids first: along the primary key, or along the index of the condition.
 SELECT order_id, version, status, buyer_id, store_no, cashback, held, rejected, superseded, doubts, held_since_ns,
-       recorded_at_ns, at_stake, doubtful_since_ns, began_at_ns
+       recorded_at_ns, held_cashback, at_stake, doubtful_since_ns, began_at_ns
 FROM orders /* mismatched */
 WHERE order_id <= %(start)s /* conditions */
 ORDER BY order_id DESC LIMIT %(limit)s

@@ -20,7 +20,7 @@ SELECT name, notification_id FROM projection_position
 -- name: order_rows
 -- The read model's rows of some orders.
 SELECT order_id, version, status, buyer_id, store_no, cashback, held, rejected, superseded, doubts, held_since_ns,
-       recorded_at_ns, at_stake, doubtful_since_ns, began_at_ns
+       recorded_at_ns, held_cashback, at_stake, doubtful_since_ns, began_at_ns
 FROM orders WHERE order_id = ANY(%s)
 
 -- name: ledger_calls
