@@ -1,5 +1,7 @@
 """Which orders are doubtful, for the ledger, by their events alone."""
 
+from collections.abc import Sequence
+
 from domain.events import OrderEvent
 from domain.intervention import Author, settle
 from domain.messages import Kind
@@ -26,7 +28,7 @@ def settled(history: History) -> list[OrderEvent]:
     return [*history.events, *settle(history.order, Author("Jürgen", "looked at"), now_ns=NOW_NS)]
 
 
-def recorded(events: list[OrderEvent]) -> list[Recorded]:
+def recorded(events: Sequence[OrderEvent]) -> list[Recorded]:
     return [Recorded(number, event) for number, event in enumerate(events, 1)]
 
 

@@ -70,6 +70,8 @@ class Memory:
 
     async def wait(self, timeout_seconds: float) -> None: ...
 
+    async def free_doubtful(self) -> None: ...
+
     async def trace_contexts(self, calls: Sequence[Call]) -> Mapping[tuple[int, int], Mapping[str, str]]:
         self.asked += 1
         return self.contexts
