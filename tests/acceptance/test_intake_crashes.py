@@ -24,7 +24,7 @@ from tests.support.clusters import Cluster
 from tests.support.postgres_proxy import PostgresProxy, postgres_proxy
 from tests.support.processes import App, Apps, quick_group
 from tests.support.running_intake import RunningIntake, new_group
-from tests.support.stored import Stored, first_difference, messages_read, offsets, stored
+from tests.support.stored import Position, Stored, first_difference, messages_read, offsets, stored
 from tests.support.streams import bad_stream, publish
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -66,7 +66,7 @@ class Scene:
     def is_read(self) -> bool:
         return messages_read(self._database_url, self.topic) >= self.published
 
-    def offsets(self) -> dict[int, int]:
+    def offsets(self) -> Mapping[Position, int]:
         return offsets(self._database_url, self.topic)
 
     @contextmanager
@@ -318,8 +318,8 @@ def _assigned(app: App) -> int:
     return sum(signs.get(line["event"], 0) * int(line.get("partitions", 0)) for line in app.log)
 
 
-def _moved(before: Mapping[int, int], after: Mapping[int, int]) -> int:
-    return sum(offset > before.get(partition, 0) for partition, offset in after.items())
+def _moved(before: Mapping[Position, int], after: Mapping[Position, int]) -> int:
+    return sum(offset > before.get(position, 0) for position, offset in after.items())
 
 
 def test_a_connection_that_stands_still_is_cut_off_whatever_it_was_doing(database_url: str) -> None:

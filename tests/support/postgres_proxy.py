@@ -54,11 +54,12 @@ class PostgresProxy:
         self._released.set()
 
     def close(self) -> None:
-        self.release()
+        """Cuts everything; what was held back is never passed on."""
         for each in (self._listening, *self._sockets):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
+        self.release()
         for thread in self._threads:
             thread.join(DEADLINE_SECONDS)
 

@@ -43,11 +43,11 @@ def messages_read(database_url: str, topic: str) -> int:
     return sum(offsets(database_url, topic).values())
 
 
-def offsets(database_url: str, topic: str) -> dict[int, int]:
-    """The next offset of each partition of the topic that has a position."""
+def offsets(database_url: str, topic: str) -> Mapping[Position, int]:
+    """The positions in topics of this name."""
     with psycopg.connect(database_url) as connection:
         found = _positions(connection)
-    return {partition: offset for (name, _, partition), offset in found.items() if name == topic}
+    return {position: offset for position, offset in found.items() if position[0] == topic}
 
 
 def orders_stored(database_url: str, order_ids: Iterable[int]) -> dict[int, Order]:
