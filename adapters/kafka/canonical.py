@@ -89,14 +89,17 @@ def read_members(value: bytes) -> Any:
     return read_all(value.decode(), str, Members.of)
 
 
-def digest(kind: Kind, happened_at_ns: int, payload: dict[str, Any]) -> str:
+def write(kind: Kind, happened_at_ns: int, payload: dict[str, Any]) -> bytes:
     """Equal for equal content, whatever the order of the members and the spelling of numbers and date."""
     content = [kind, happened_at_ns, payload | {"transactionDate": None}]
     try:
-        encoded = _encoder.encode(content)
+        return _encoder.encode(content)
     except UnicodeEncodeError:
-        encoded = _encoder.encode([*_as_octets(content), _APART])
-    return blake2b(encoded, digest_size=16).hexdigest()
+        return _encoder.encode([*_as_octets(content), _APART])
+
+
+def digest(content: bytes) -> str:
+    return blake2b(content, digest_size=16).hexdigest()
 
 
 def _as_octets(value: Any) -> Any:

@@ -91,14 +91,16 @@ def decode(
             said = data_of(whole)
             headers = with_attributes(headers, whole)
         kind, payload = _kind_and_payload(said, headers)
-        facts = (is_plain and quick_facts(kind, payload, till)) or WIRE_TYPES[kind].model_validate(payload).facts(
-            till
-        )
+        facts = quick_facts(kind, payload, till) if is_plain else None
+        if facts is None:
+            facts = WIRE_TYPES[kind].model_validate(payload).facts(till)
         happened_at_ns, date = read_instant(facts.transaction_date)
         path = _PAYLOAD_PATHS[structured, payload is said]
-        _check_repeats(repeats.find(json, whole, path, kind, colons))
+        content = canonical.write(kind, happened_at_ns, payload)
+        if repeats.may_be_there(json, whole, path, colons - content.count(b":"), facts.transaction_date):
+            _check_repeats(repeats.find(json, path, kind))
         key = _key(record.key, facts.order_id)
-        digest = canonical.digest(kind, happened_at_ns, payload)
+        digest = canonical.digest(content)
         return _message(record, headers, kind, facts, key, date, happened_at_ns, digest, path)
     except _Refused as error:
         reason, detail = error.reason, error.detail
@@ -119,7 +121,7 @@ def _json(value: bytes | None, max_message_bytes: int) -> bytes:
         raise _Refused("no_value", "the record has no value")
     if len(value) > max_message_bytes:
         raise _Refused("too_large", f"{len(value)} bytes, and {max_message_bytes} are allowed")
-    if (foreign := describe(value)) is not None:
+    if value.startswith(b"\0") and (foreign := describe(value)) is not None:
         raise _Refused("not_json", foreign)
     return json_of(value)
 
@@ -132,9 +134,10 @@ def _json_object(json: bytes) -> tuple[dict[str, object], bool, int]:
         raise _Refused("not_json", f"the value isn't JSON: {error}") from error
     if not isinstance(found, dict):
         raise _Refused("not_json", _what_else(found))
-    # What is inside an object stands behind a colon.
-    colons = json.count(b":")
-    if colons + json.count(b"[") >= MAX_NESTING and _nesting(found) > MAX_NESTING:
+    colons, lists = json.count(b":"), json.count(b"[")
+    # What is inside an object stands behind a colon: most messages have too few of them to be deep.
+    may_be_deep = colons + lists >= MAX_NESTING and json.count(b"{") + lists > MAX_NESTING
+    if may_be_deep and _nesting(found) > MAX_NESTING:
         raise _Refused("not_json", f"the value is nested more than {MAX_NESTING} levels deep")
     return found, is_plain, colons
 

@@ -14,45 +14,45 @@ from adapters.kafka.cloudevents import EVENT_MEMBERS
 from adapters.kafka.wire import ITEMS, PRODUCT, PRODUCT_MEMBERS, WIRE_TYPES, members_of
 from domain.messages import Kind
 
+_ESCAPED: Final = b"\\u003"
 _ENVELOPE_MEMBERS: Final = frozenset({"type", "payload"})
-_WAY: Final = frozenset({"data", "payload"})
 _ITEM_MEMBERS: Final = frozenset({PRODUCT})
 _PAYLOAD_MEMBERS: Final = {kind: members_of(model) for kind, model in WIRE_TYPES.items()}
 
 
-def find(json: bytes, whole: Mapping[str, Any], path: Sequence[str], kind: Kind, colons: int) -> str | None:
+def may_be_there(json: bytes, whole: Mapping[str, Any], path: Sequence[str], colons: int, date: object) -> bool:
+    """False if no member stands twice in any object of the JSON, and nobody needs to read it again.
+
+    Each member has a colon. `whole` is what the JSON says, `path` leads to its payload, and `colons` is how many
+    more the JSON has than that payload written anew without its `date`, where each member stands once. If the date
+    and what stands beside the payload account for them, there are no more members. (Unless a colon in a text is
+    written as an escape, and doesn't count.)
+    """
+    if isinstance(date, str):
+        colons -= date.count(":")
+    level = whole
+    for name in path:
+        colons -= len(level)
+        level = level[name]
+    is_accounted_for = not colons or colons == _strange_colons(whole, path)
+    return not is_accounted_for or (b"\\" in json and _ESCAPED in json)
+
+
+def find(json: bytes, path: Sequence[str], kind: Kind) -> str | None:
     """The first member that we go by and that stands there more than once, by its path; None if there is none.
 
-    `whole` is what the JSON says, a valid message with its payload at the end of `path`; `colons` is the number of
-    colons in the JSON. Each member has one: where all of them are accounted for, no member stands there twice, and
-    nobody needs to read the JSON again. (Unless a backslash hides a colon in a text.)
+    The JSON holds a valid message, with its payload at the end of `path`.
     """
-    if b"\\" not in json:
-        levels = [whole]
-        for name in path:
-            levels.append(levels[-1][name])
-        usual = _usual_colons(levels, kind)
-        if colons == usual or colons == usual + _strange_colons(levels) or colons == _colons((whole,)):
-            return None
     return next(_repeated(canonical.read_members(json), path, kind), None)
 
 
-def _usual_colons(levels: Sequence[Mapping[str, Any]], kind: Kind) -> int:
-    """Of the members down to those of the product items, and in the date."""
-    payload = levels[-1]
-    date = payload["transactionDate"]
-    colons = sum(map(len, levels)) + (date.count(":") if isinstance(date, str) else 0)
-    if not kind.is_end:
-        for item in payload[ITEMS]:
-            colons += len(item) + len(item[PRODUCT])
+def _strange_colons(whole: Mapping[str, Any], path: Sequence[str]) -> int:
+    """Within the members that stand beside the payload, and those beside what leads to it."""
+    colons, level = 0, whole
+    for name in path:
+        colons += _colons(each for other, each in level.items() if other != name)
+        level = level[name]
     return colons
-
-
-def _strange_colons(levels: Sequence[Mapping[str, Any]]) -> int:
-    """In objects of which we know nothing."""
-    return _colons(
-        each for level in levels for name, each in level.items() if each.__class__ is dict and name not in _WAY
-    )
 
 
 def _colons(values: Iterable[Any]) -> int:

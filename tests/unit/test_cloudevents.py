@@ -50,6 +50,7 @@ FORMS = {
     "binary, bare": record(BARE, headers=BINARY),
     "structured": structured(),
     "structured, bare": structured(BARE),
+    "structured, behind a schema's id": record(b"\x00\x00\x00\x00\x07" + event(), headers=STRUCTURED),
 }
 
 

@@ -134,6 +134,7 @@ DISGUISES = [
     ('"campaign": {"name": "a:b", "prices": [1, {"orderId": 5}]}, ', ""),
     ('"note": "a \\" quote", ', ""),
     ("", ', "note": "12\\u003a00"'),
+    ('"note": "12\\u003A00\\u003a00", ', ""),
 ]
 
 
