@@ -11,7 +11,7 @@ from projections.resolution import Resolution
 
 def resolution_of(settings: Settings) -> Resolution:
     """How finely the third party keeps what it is told."""
-    return Resolution(date_digits=settings.third_party_date_digits)
+    return Resolution(settings.till, settings.third_party_date_digits)
 
 
 def third_party_client(

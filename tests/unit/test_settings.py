@@ -8,8 +8,10 @@ import pytest
 
 from adapters.mending import policy_of
 from adapters.settings import PREFIX, BadSetting, Settings, read_settings
+from adapters.third_party.configured import resolution_of
 from domain.decision import DEFAULT_POLICY, Policy
 from domain.money import DEFAULT_TILL, Rounding, Till
+from projections.resolution import EXACT, Resolution
 
 SECRET = "s3cr3t"
 WEBHOOK_SECRET = f"whsec_{base64.b64encode(24 * b'k').decode()}"
@@ -176,6 +178,14 @@ def test_messages_are_decided_as_the_settings_say(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("CASHBACK_THIRD_PARTY_CORRECTIONS", "on")
     expected = Policy(clock_tolerance_ns=500_000_000, max_order_cashback=Decimal("1000.50"), corrections=True)
     assert policy_of(read_settings()) == expected
+
+
+def test_books_are_compared_as_finely_as_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the minor units of the currency, with the digits of dates that the third party keeps."""
+    assert resolution_of(read_settings()) == EXACT
+    monkeypatch.setenv("CASHBACK_CURRENCY", "JPY")
+    monkeypatch.setenv("CASHBACK_THIRD_PARTY_DATE_DIGITS", "6")
+    assert resolution_of(read_settings()) == Resolution(Till("JPY"), 6)
 
 
 def test_an_empty_variable_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
