@@ -145,7 +145,7 @@ class PostgresConsole:
             rows = await cursor.fetchall()
             if not rows:
                 return 0
-            said = await asyncio.to_thread(_all_said, [state for _, state in rows])
+            said = await asyncio.to_thread(_all_said, [state for _, state in rows if state is not None])
             digests = [_digest(each.transaction_id) for each in said]
             await connection.execute(_SQL["insert_transactions"], (digests, [each.order_id for each in said]))
             await connection.execute(_SQL["move_transaction_place"], (rows[-1][0],))

@@ -1,6 +1,7 @@
 """What waits and what stands still, counted in a real PostgreSQL."""
 
 import asyncio
+from contextlib import closing
 from typing import Final
 
 import pytest
@@ -11,7 +12,9 @@ from adapters.postgres import backlog as counting
 from adapters.postgres.backlog import PostgresBacklog
 from adapters.postgres.pool import Database
 from adapters.postgres.store import OrderApplication
+from domain.intervention import Author, release
 from domain.messages import Kind
+from domain.ports import Batch
 from tests.support.messages import record, record_of
 from tests.support.running_api import RecordingThirdParty, deliver, project, refuse, sql, tell
 
@@ -95,3 +98,16 @@ def test_counting_costs_no_more_however_much_waits(database_url: str) -> None:
         " FROM generate_series(1, 30000) AS n",
     )
     assert counted(database_url).waiting == (counting.MAX_COUNTED + 1, about(2 * HOUR))
+
+
+def test_a_projection_may_be_behind_with_what_a_person_decided(database_url: str) -> None:
+    """That is stored without a message."""
+    tell(database_url, record_of(Kind.COMPLETED, order_id=1))
+    two_hours_ago = sql(database_url, "SELECT (extract(epoch FROM now() - interval '2 h') * 1e9)::bigint")[0][0]
+    with closing(OrderApplication(database_url)) as store:
+        decided = release(store.load([1])[1], Author("Jane", "lost"), now_ns=two_hours_ago)
+        store.commit(Batch(decided, [], []))
+    assert counted(database_url).projections == {
+        "orders": (1, about(2 * HOUR)),
+        "third-party": (1, about(2 * HOUR)),
+    }

@@ -467,6 +467,20 @@ class TestQueries:
 
         assert ask(database_url, look) == [[1, 2], [3], []]
 
+    def test_what_a_person_decided_keeps_no_transaction_from_being_found(self, api: Api, database_url: str) -> None:
+        """It is about no message."""
+        tell(database_url, record_of(Kind.COMPLETED, order_id=1, transactionId="held"))
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        released = api.client.post("/api/orders/1/release", json={"reason": "lost"}, headers=headers)
+        assert released.status_code == 202
+        tell(database_url, record_of(Kind.CREATED, order_id=2, offset=1, transactionId="behind it"))
+
+        async def look(console: PostgresConsole) -> list[list[int]]:
+            assert await console.index_transactions() == 3
+            return [await console.orders_of_transaction(each) for each in ("held", "behind it")]
+
+        assert ask(database_url, look) == [[1], [2]]
+
     def test_a_sample_tells_what_stands_still_and_the_money_in_it(self, database_url: str) -> None:
         """Exact to the last digit; what is held before its create has the amount of its last message. Of several
         processes one takes the sample."""

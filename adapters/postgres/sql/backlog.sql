@@ -37,11 +37,12 @@ FROM (
 
 -- name: projections
 -- How many events each projection hasn't handled (there are gaps in the ids, so it may be fewer), and the first of
--- them, without the message's body (adapters/postgres/codec.py), with the time now.
+-- them, without the message's body if it is about one (adapters/postgres/codec.py), with the time now.
 SELECT p.name, greatest(0, coalesce(last.id, 0) - p.notification_id), next.record, extract(epoch FROM now())::float8
 FROM projection_position AS p
 CROSS JOIN (SELECT max(notification_id) AS id FROM stored_events) AS last
 LEFT JOIN LATERAL (
-    SELECT substr(state, 1, position('\x0a'::bytea IN state) - 1) AS record FROM stored_events
+    SELECT substr(state, 1, coalesce(nullif(position('\x0a'::bytea IN state), 0) - 1, length(state))) AS record
+    FROM stored_events
     WHERE notification_id > p.notification_id ORDER BY notification_id LIMIT 1
 ) AS next ON true

@@ -32,8 +32,9 @@ SELECT EXISTS (SELECT FROM stored_events WHERE originator_id = %s)
 SELECT notification_id FROM order_transaction_place FOR UPDATE SKIP LOCKED
 
 -- name: next_decisions
--- What was stored after the place, without the messages' bodies (adapters/postgres/codec.py).
-SELECT notification_id, substr(state, 1, position('\x0a'::bytea IN state) - 1) FROM stored_events
+-- What was stored after the place, without the messages' bodies (adapters/postgres/codec.py). Nothing of what a person
+-- decided, which is about no message.
+SELECT notification_id, substr(state, 1, nullif(position('\x0a'::bytea IN state), 0) - 1) FROM stored_events
 WHERE notification_id > %s ORDER BY notification_id LIMIT %s
 
 -- name: insert_transactions
