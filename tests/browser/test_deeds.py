@@ -1,4 +1,4 @@
-"""The ten things that an operator does, from loading a page to the effect in the database and at the third party.
+"""The twelve things that an operator does, from a page to the effect in the database and at the third party.
 
 The tests share one service, and each has orders of its own; the third party loses its books in the last one.
 """
@@ -14,7 +14,7 @@ import pytest
 from domain.exact_json import dumps, loads
 from domain.messages import Kind
 from tests.browser.conftest import OPERATOR, READER, OpenPage, expect, heading
-from tests.browser.world import BUYER, PARKED, PLAIN, READ_TOKEN, STORY, World
+from tests.browser.world import BUYER, HELD, PARKED, PLAIN, READ_TOKEN, STORY, World
 from tests.integration.waiting import wait_until
 from tests.support.messages import product
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 LookAt = Callable[["Page", str], None]
-RETRIED, SKIPPED, EDITED, DISCARDED, LOST, REPUBLISHED = range(24_400_001, 24_400_007)
+RETRIED, SKIPPED, EDITED, DISCARDED, LOST, REPUBLISHED, DOUBTFUL, RELEASED = range(24_400_001, 24_400_009)
 
 
 def confirm(page: "Page", button: str, reason: str) -> None:
@@ -163,6 +163,44 @@ def test_the_call_at_which_an_order_stands_is_skipped(open_page: OpenPage, world
     assert world.actions(SKIPPED) == [("skip", OPERATOR, "agreed with them")]
 
 
+def test_a_doubt_is_settled(open_page: OpenPage, world: World, look_at: LookAt) -> None:
+    """From the list of parked orders: the page shows what is at stake; nobody is paid before it is confirmed."""
+    twice = world.said(Kind.CREATED, DOUBTFUL, minute=1, number=1, items=[product(2, 156, 300)])
+    world.publish(
+        world.said(Kind.CREATED, DOUBTFUL), twice, world.said(Kind.COMPLETED, DOUBTFUL, minute=2, number=2)
+    )
+    wait_until(lambda: world.is_parked(DOUBTFUL), "the completion is held")
+    page = open_page("/parked")
+    page.get_by_role("row", name=str(DOUBTFUL)).get_by_role("link", name="Settle the doubt").click()
+    expect(page.locator("ul.says")).to_contain_text("6.00 more is owed")
+    assert f"POST /v1/cashbacks/{DOUBTFUL}/complete (6.00)" in says(page)
+    look_at(page, "settle")
+    there = world.there(DOUBTFUL)
+    assert there is not None
+    assert there["status"] == "PENDING"
+    confirm(page, "Settle it", "the first amount is right")
+    expect(page.get_by_text("The doubt is settled")).to_be_visible()
+    wait_until(lambda: (world.there(DOUBTFUL) or {}).get("status") == "COMPLETED", "the buyer is paid")
+    expect(page.locator("#standing")).to_be_empty()
+    expect(page.locator("#timeline")).to_contain_text("the first amount is right")
+    assert world.actions(DOUBTFUL) == [("settle", OPERATOR, "the first amount is right")]
+
+
+def test_what_is_held_is_released(open_page: OpenPage, world: World) -> None:
+    """Without a CREATED it is closed, and nobody is called."""
+    world.publish(world.said(Kind.COMPLETED, RELEASED))
+    held = "SELECT held FROM orders WHERE order_id = %s"
+    wait_until(lambda: world.sql(held, RELEASED) == [(1,)], "the message is held")
+    page = open_page(f"/orders/{RELEASED}")
+    page.get_by_role("link", name="Release…").click()
+    expect(page.locator("ul.says")).to_contain_text("one message is closed, and nothing is paid")
+    confirm(page, "Release it", "a test of theirs")
+    expect(page.get_by_text("What was held waits no longer")).to_be_visible()
+    wait_until(lambda: world.sql(held, RELEASED) == [(0,)], "nothing is held any more")
+    assert world.there(RELEASED) is None
+    assert world.actions(RELEASED) == [("release", OPERATOR, "a test of theirs")]
+
+
 def test_a_message_in_quarantine_is_edited_and_read(open_page: OpenPage, world: World, look_at: LookAt) -> None:
     """Looked at as text and in hexadecimal; what it would come to shows first; what came is kept beside the edit;
     the third party hears of the order."""
@@ -285,6 +323,8 @@ def test_a_reader_finds_no_form_and_is_refused(open_page: OpenPage, world: World
         f"/orders/{STORY}/replay?mode=republish",
         f"/parked/{PARKED}/retry",
         f"/parked/{PARKED}/skip",
+        f"/orders/{STORY}/settle",
+        f"/orders/{HELD}/release",
         f"/quarantine/{quarantined}/retry",
         f"/quarantine/{quarantined}/edit",
         f"/quarantine/{quarantined}/discard",

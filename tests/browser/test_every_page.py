@@ -8,7 +8,7 @@ import pytest
 from sandbox.browser import Browser
 from tests.browser.conftest import OpenPage
 from tests.browser.looking import DESK, IN_THE_DARK, PHONE, overflow_px, serious_faults
-from tests.browser.world import BUYER, PARKED, STORY, World
+from tests.browser.world import BUYER, HELD, PARKED, STORY, World
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser as Chromium
@@ -47,6 +47,8 @@ def places(world: World) -> Iterator[dict[str, str]]:
         "parked": "/parked",
         "retry": f"/parked/{PARKED}/retry",
         "skip": f"/parked/{PARKED}/skip",
+        "settle": f"/orders/{STORY}/settle",
+        "release": f"/orders/{HELD}/release",
         "quarantine": "/quarantine",
         "quarantined": f"/quarantine/{quarantined}",
         "read-again": f"/quarantine/{quarantined}/retry",
