@@ -18,7 +18,7 @@ from adapters.operators import Action, ActionKind, Asked
 from adapters.parking import WaitingCall, amount_of
 from adapters.postgres.intervening import PostgresInterventions, Waiting
 from adapters.postgres.store import OrderApplication
-from adapters.refusals import NothingToDo, UnknownOrder
+from adapters.refusals import NothingToDo, OrderChanged, UnknownOrder
 from domain import intervention
 from domain.decision import DEFAULT_POLICY, Policy
 from domain.effects import EffectKind
@@ -170,11 +170,15 @@ class Interventions:
         bulk_id: UUID | None,
     ) -> InterventionReport:
         author = Author(asked.by.name, asked.reason)
+        seen: Sequence[OpenDoubt] | None = None
         for _ in range(MAX_DECIDING_ROUNDS):
             waiting = await self._orders.waiting(order_id, asked, bulk_id)
             order = (await asyncio.to_thread(self._store.load, [order_id]))[order_id]
             if not order.version:
                 raise UnknownOrder(order_id)
+            if kind is ActionKind.SETTLE and seen is not None and seen != order.open_doubts:
+                raise OrderChanged(order_id)  # nobody has looked at the new doubt
+            seen = order.open_doubts
             try:
                 events = decide(order, author, self._clock_ns())
             except (NothingToSettle, NothingToRelease, NumbersNotMissing) as error:

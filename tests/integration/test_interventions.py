@@ -1,8 +1,10 @@
 """What people decide about orders over a real PostgreSQL: doubts settled, and held messages released."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,15 @@ import httpx
 import psycopg
 import pytest
 
+from adapters.intervening import InterventionReport, Interventions
+from adapters.kafka.records import Record
+from adapters.operators import Asked, Operator, Via
+from adapters.postgres.intervening import PostgresInterventions
+from adapters.postgres.pool import Database
+from adapters.postgres.store import First, OrderApplication
+from adapters.refusals import OrderChanged
 from domain.messages import Kind
+from domain.ports import Batch
 from tests.integration.test_api import is_problem
 from tests.integration.test_api_idempotency import WAITING_FOR_A_LOCK
 from tests.integration.test_rebuild import check
@@ -314,3 +324,39 @@ class TestCommands:
             ("release", "lost", "command line", "command line"),
             ("settle", "fine", "command line", "command line"),
         ]
+
+
+class Overtaken(OrderApplication):
+    """Whenever it wants to store something the first time, another process has stored something of the order."""
+
+    def __init__(self, database_url: str, overtaking: Record) -> None:
+        super().__init__(database_url)
+        self._database_url = database_url
+        self._overtaking: list[Record] = [overtaking]
+
+    def commit(self, batch: Batch, first: First | None = None) -> None:
+        if self._overtaking:
+            tell(self._database_url, self._overtaking.pop())
+        super().commit(batch, first)
+
+
+async def _settled(database_url: str, overtaking: Record) -> InterventionReport:
+    async with Database(database_url) as database:
+        with closing(Overtaken(database_url, overtaking)) as store:
+            interventions = Interventions(PostgresInterventions(database), store)
+            return await interventions.settle(ORDER_ID, Asked(Operator("Jane", Via.API), "looked at"))
+
+
+class TestAtTheSameMoment:
+    def test_a_doubt_that_comes_meanwhile_is_not_settled_unseen(self, held: str, api: Api) -> None:
+        """Nor is any other; the person looks again."""
+        with pytest.raises(OrderChanged):
+            asyncio.run(_settled(held, record_of(Kind.UPDATED, offset=4, at_ns=3, items=[product(final=290)])))
+        assert api.get(ORDER).json()["doubts"] == ["after_end", "created_twice"]
+        assert sql(held, "SELECT count(*) FROM operator_action") == [(0,)]
+
+    def test_a_message_that_raises_no_doubt_keeps_nobody_from_settling(self, held: str, api: Api) -> None:
+        """It is decided first, and the settling after it."""
+        report = asyncio.run(_settled(held, record_of(Kind.CREATED, offset=4, at_ns=3)))
+        assert [each.originator_version for each in report.events] == [5]
+        assert events(api)[-2:] == ["message-rejected", "doubt-settled"]

@@ -12,6 +12,7 @@ from tests.support.messages import ORDER_ID
 
 SECOND_ORDER_ID: Final = ORDER_ID + 2
 BACKUP: Final = "docs/runbooks/backup.md"
+DOUBTFUL: Final = "docs/runbooks/doubtful.md"
 FOUR_TOPICS: Final = "docs/runbooks/four-topics-to-one.md"
 PARKED: Final = "docs/runbooks/parked.md"
 TUTORIAL: Final = "docs/tutorial.md"
@@ -42,6 +43,18 @@ def a_parked_order(stage: Stage) -> None:
     stage.sql("SELECT setval(pg_get_serial_sequence('quarantine', 'id'), 16)")
     stage.publish(valid_value(SECOND_ORDER_ID)[:-1], b"hello?")
     (stage.folder / "clone" / "mended.json").write_bytes(valid_value())
+
+
+def orders_to_be_decided(stage: Stage) -> None:
+    """One is doubtful and completed; of the other, two messages wait for two others."""
+    stage.serve()
+    stage.say(Kind.CREATED)
+    stage.say(Kind.CREATED, cashback=12)
+    stage.say(Kind.COMPLETED)
+    stage.say(Kind.CREATED, SECOND_ORDER_ID)
+    stage.sequences[SECOND_ORDER_ID] = 3
+    stage.say(Kind.UPDATED, SECOND_ORDER_ID, cashback=8)
+    stage.say(Kind.COMPLETED, SECOND_ORDER_ID)
 
 
 def a_lost_topic(stage: Stage) -> None:
@@ -90,6 +103,7 @@ SCENES: Final[Mapping[str, Scene]] = {
     BACKUP: a_backed_up_service,
     FOUR_TOPICS: four_topics,
     PARKED: a_parked_order,
+    DOUBTFUL: orders_to_be_decided,
     "docs/runbooks/messages-lost.md": a_lost_topic,
     "docs/runbooks/redeliver.md": lost_orders,
     "docs/runbooks/republish.md": lost_orders,
@@ -121,6 +135,19 @@ def park_it_again(stage: Stage) -> None:
     """The command before has let it go, or given its call up."""
     if not stage.sql("SELECT 1 FROM delivery WHERE parked_at IS NOT NULL"):
         stage.say(Kind.UPDATED, cashback=20)
+
+
+def doubt_it_again(stage: Stage) -> None:
+    """The command before has settled it."""
+    if not stage.sql("SELECT 1 FROM orders WHERE doubts <> '{}'"):
+        stage.say(Kind.UPDATED, cashback=20)
+
+
+def hold_it_again(stage: Stage) -> None:
+    """The command before has released it."""
+    if not stage.sql("SELECT 1 FROM orders WHERE held > 0"):
+        stage.sequences[SECOND_ORDER_ID] += 2
+        stage.say(Kind.UPDATED, SECOND_ORDER_ID, cashback=9)
 
 
 def go_on_and_stop(stage: Stage) -> None:
@@ -166,6 +193,8 @@ class Meanwhile(NamedTuple):
 
 MEANWHILE: Final = (
     Meanwhile(PARKED, r"python app\.py (retry|skip)|curl -X POST", park_it_again),
+    Meanwhile(DOUBTFUL, r"python app\.py settle|curl -X POST \S+/settle", doubt_it_again),
+    Meanwhile(DOUBTFUL, r"python app\.py release|curl -X POST \S+/release", hold_it_again),
     Meanwhile(UPGRADE, 'curl -s "[$]API/readyz"', an_old_version_goes_on),
     Meanwhile(BACKUP, "psql .* -c 'CREATE DATABASE", go_on_and_stop),
     Meanwhile(BACKUP, 'psql .* -c "UPDATE delivery', read_all, ends_what_runs=True),
