@@ -44,6 +44,7 @@ def places(world: World) -> Iterator[dict[str, str]]:
         "order": f"/orders/{STORY}",
         "replay-dry-run": f"/orders/{STORY}/replay?mode=redeliver",
         "republish": f"/orders/{STORY}/replay?mode=republish",
+        "money-may-be-wrong": "/money-may-be-wrong",
         "parked": "/parked",
         "retry": f"/parked/{PARKED}/retry",
         "skip": f"/parked/{PARKED}/skip",
