@@ -38,6 +38,11 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     ],
     "retry": ["retry 24323523 --dry-run", 'retry 24323523 --reason "ticket 4711"'],
     "skip": ["skip 24323523 --dry-run", 'skip 24323523 --version 3 --reason "agreed with them by phone"'],
+    "settle": ["settle 24323523 --reason x --dry-run", 'settle 24323523 --reason "the shop confirmed 6.00"'],
+    "release": [
+        "release 24323523 --reason x --dry-run",
+        'release 24323523 --numbers 4-6 --reason "lost with their old outbox"',
+    ],
     "quarantine": [
         "quarantine --state open",
         "quarantine 17",
@@ -71,6 +76,8 @@ NEGATIVE: Final[Mapping[str, str]] = {
     "reconcile": "an order differs, breaks an invariant, or couldn't be compared",
     "replay": "the order has no events, its state doesn't allow it, or only a part was published",
     "retry": "the order has no events, or its state doesn't allow it",
+    "settle": "the order has no events, or no open doubt",
+    "release": "the order has no events, no message of it waits, or not for these numbers",
     "skip": "the order has no events, its state doesn't allow it, or it stands at another call",
     "quarantine": "there is no such message, it was dealt with before, or it can't be read even so",
     "accept-loss": "nothing is lost, or reading can't go on there",
