@@ -1,0 +1,248 @@
+"""What a person decides about an order: doubts settled, and what will never come given up."""
+
+from decimal import Decimal
+from itertools import permutations
+
+import pytest
+
+from domain.decision import Policy
+from domain.events import CreateGivenUp, Doubt, DoubtSettled, GapAccepted, OrderEvent
+from domain.intervention import (
+    Author,
+    BadNumbers,
+    NothingToRelease,
+    NothingToSettle,
+    Numbers,
+    NumbersNotMissing,
+    format_numbers,
+    missing_numbers,
+    parse_numbers,
+    release,
+    settle,
+)
+from domain.lifecycle import Status
+from domain.money import ZERO
+from domain.order import Order, fold
+from tests.support.messages import NOW_NS, ORDER_ID, History, cancelled, completed, created, kinds_of, updated
+
+JANE = Author("Jane", "asked them")
+LATER_NS = 3_600 * 10**9
+
+
+def decide(history: History, *events: OrderEvent) -> History:
+    """The same order after a person's decision."""
+    history.order = fold(history.order, events) or history.order
+    history.events += events
+    return history
+
+
+def settled(history: History) -> History:
+    return decide(history, *settle(history.order, JANE, now_ns=NOW_NS))
+
+
+def released(history: History, numbers: Numbers | None = None, policy: Policy | None = None) -> History:
+    return decide(history, *release(history.order, JANE, now_ns=NOW_NS, numbers=numbers, policy=policy or Policy()))
+
+
+def twice_created() -> History:
+    return History(created(), created(at_ns=1, offset=1, cashback="12"))
+
+
+def with_gaps() -> History:
+    """The numbers 2, 3 and 6 are missing."""
+    return History(
+        created(sequence=1),
+        updated(at_ns=4, offset=1, sequence=4, cashback="4"),
+        updated(at_ns=5, offset=2, sequence=5, cashback="5"),
+        completed(at_ns=7, offset=3, sequence=7),
+    )
+
+
+class TestSettling:
+    def test_it_ends_every_open_doubt_and_changes_nothing_else(self) -> None:
+        """Each by the event that raised it; with who, why and when."""
+        history = twice_created()
+        history.tell(created(at_ns=2, offset=2, cashback="20"))
+        before = history.order
+        [event] = settle(before, JANE, now_ns=NOW_NS)
+        assert isinstance(event, DoubtSettled)
+        assert event.settled == ((Doubt.CREATED_TWICE, 2), (Doubt.CREATED_TWICE, 3))
+        assert (event.decided_by, event.reason, event.recorded_at_ns) == ("Jane", "asked them", NOW_NS)
+        assert event.originator_version == before.version + 1
+        after = decide(history, event).order
+        assert after.doubts == frozenset()
+        assert (after.stage, after.sightings, after.held) == (before.stage, before.sightings, before.held)
+
+    def test_a_later_doubt_opens_the_order_again(self) -> None:
+        """And only that one is settled then."""
+        history = settled(twice_created())
+        history.tell(created(at_ns=2, offset=2, cashback="20"))
+        assert history.order.doubts == {Doubt.CREATED_TWICE}
+        [event] = settle(history.order, JANE, now_ns=NOW_NS)
+        assert isinstance(event, DoubtSettled)
+        assert event.settled == ((Doubt.CREATED_TWICE, 4),)
+
+    def test_the_same_message_again_raises_no_doubt_again(self) -> None:
+        """It is a repeat, as before."""
+        history = settled(twice_created())
+        history.tell(created(at_ns=1, offset=5, cashback="12"))
+        assert history.order.doubts == frozenset()
+
+    def test_without_a_doubt_there_is_nothing_to_settle(self) -> None:
+        """Nor twice."""
+        for history in (History(created()), settled(twice_created())):
+            with pytest.raises(NothingToSettle, match=f"order {ORDER_ID} has no open doubt"):
+                settle(history.order, JANE, now_ns=NOW_NS)
+
+
+class TestReleasing:
+    def test_without_numbers_every_missing_one_is_given_up(self) -> None:
+        """What waited has its turn in the order of the numbers."""
+        history = released(with_gaps())
+        assert kinds_of(history.events[4:]) == [
+            "gap-accepted",
+            "gap-accepted",
+            "cashback-updated",
+            "cashback-updated",
+            "cashback-completed",
+        ]
+        gaps = [(each.first, each.last) for each in history.events if isinstance(each, GapAccepted)]
+        assert gaps == [(2, 3), (6, 6)]
+        assert history.outcome == (Status.COMPLETED, Decimal(5))
+        assert history.order.waiting == ()
+        assert [each.originator_version for each in history.events] == list(range(1, 10))
+
+    def test_with_numbers_the_order_goes_on_as_far_as_it_may(self) -> None:
+        """A part of a gap is not enough; the rest of it is."""
+        history = released(with_gaps(), (3, 3))
+        assert (len(history.order.waiting), missing_numbers(history.order)) == (3, [(2, 2), (6, 6)])
+        released(history, (2, 2))
+        assert history.outcome == (Status.PENDING, Decimal(5))
+        assert missing_numbers(history.order) == [(6, 6)]
+        history.tell(updated(at_ns=6, offset=9, sequence=6, cashback="6"))
+        assert history.outcome == (Status.COMPLETED, Decimal(6))
+
+    @pytest.mark.parametrize("numbers", [(1, 2), (2, 4), (3, 6), (4, 4), (7, 7), (8, 9), (2, 6)])
+    def test_numbers_that_have_come_or_that_nobody_waits_for_are_refused(self, numbers: Numbers) -> None:
+        """And those that are missing are named."""
+        with pytest.raises(NumbersNotMissing, match="missing are 2-3, 6"):
+            released(with_gaps(), numbers)
+
+    def test_numbers_that_were_given_up_are_not_missing_any_more(self) -> None:
+        """Nobody gives them up twice."""
+        history = released(with_gaps(), (2, 2))
+        with pytest.raises(NumbersNotMissing, match="missing are 3, 6"):
+            released(history, (2, 3))
+
+    def test_where_only_the_created_is_missing_no_number_is(self) -> None:
+        """So that none can be given up."""
+        with pytest.raises(NumbersNotMissing, match="no number is missing"):
+            released(History(completed()), (1, 1))
+
+    def test_what_waits_for_a_created_is_closed_and_nothing_is_paid(self) -> None:
+        """Nobody is told anything; the order is not held any more, nor to be released again."""
+        history = released(History(updated(), completed(at_ns=1, offset=1)))
+        assert isinstance(history.events[-1], CreateGivenUp)
+        assert history.effects == []
+        assert (history.order.status, history.order.waiting, len(history.order.held)) == (Status.NOT_CREATED, (), 2)
+        with pytest.raises(NothingToRelease, match=f"no message of order {ORDER_ID} is held"):
+            released(history)
+
+    def test_numbers_and_the_created_are_given_up_at_once(self) -> None:
+        """With numbers alone the created stays missing."""
+        history = released(History(updated(sequence=2), completed(at_ns=1, offset=1, sequence=4)))
+        assert kinds_of(history.events[2:]) == [
+            "gap-accepted",
+            "gap-accepted",
+            "message-held",
+            "message-held",
+            "create-given-up",
+        ]
+        some = released(History(updated(sequence=2)), (1, 1))
+        assert kinds_of(some.events[1:]) == ["gap-accepted", "message-held"]
+        assert len(some.order.waiting) == 1
+
+    def test_a_created_that_comes_after_all_counts_and_what_was_closed_has_its_turn(self) -> None:
+        """As if nobody had given it up."""
+        history = released(History(updated(at_ns=1, cashback="9"), completed(at_ns=2, offset=1)))
+        history.tell(created(at_ns=0, partition=1))
+        assert history.outcome == (Status.COMPLETED, Decimal(9))
+        assert history.order.held == ()
+
+    def test_a_number_that_comes_after_all_has_its_place(self) -> None:
+        """Before the end it is superseded by a greater one; after it, it is late, with a doubt."""
+        history = released(with_gaps(), (2, 3))
+        assert kinds_of(history.tell(updated(at_ns=2, offset=8, sequence=2, cashback="50"))) == [
+            "update-superseded"
+        ]
+        ended = released(history)
+        [event] = ended.tell(updated(at_ns=3, offset=9, sequence=3, cashback="60"))
+        assert kinds_of([event]) == ["message-rejected"]
+        assert ended.outcome == (Status.COMPLETED, Decimal(5))
+
+    def test_a_release_that_leaves_nothing_waiting_gives_no_created_up(self) -> None:
+        """What waited for its number was refused in its turn."""
+        history = released(History(created(sequence=2, negative=True)))
+        assert kinds_of(history.events[1:]) == ["gap-accepted", "message-rejected"]
+        assert history.order.doubts == {Doubt.NEGATIVE_CASHBACK}
+
+    def test_what_is_released_is_decided_by_the_policy(self) -> None:
+        """As intake would have done: where corrections are taken, an update counts after the end."""
+        arrivals = (created(sequence=1), completed(at_ns=1, offset=1, sequence=2))
+        late = updated(at_ns=LATER_NS, offset=2, sequence=4, cashback="9")
+        policy = Policy(corrections=True)
+        assert released(History(*arrivals, late)).outcome == (Status.COMPLETED, Decimal(6))
+        corrected = released(History(*arrivals, late, policy=policy), policy=policy)
+        assert corrected.outcome == (Status.COMPLETED, Decimal(9))
+
+    def test_nothing_is_released_where_nothing_is_held(self) -> None:
+        """Whatever numbers are named."""
+        for numbers in (None, (2, 2)):
+            with pytest.raises(NothingToRelease):
+                released(History(created(sequence=1)), numbers)
+
+    @pytest.mark.parametrize("order", list(permutations(range(3))))
+    def test_in_whatever_order_messages_came_the_same_is_released(self, order: tuple[int, ...]) -> None:
+        """By their numbers."""
+        waiting = (
+            updated(at_ns=3, offset=1, sequence=3, cashback="3"),
+            updated(at_ns=5, offset=2, sequence=5, cashback="5"),
+            cancelled(at_ns=7, offset=3, sequence=7),
+        )
+        history = released(History(created(sequence=1), *(waiting[place] for place in order)))
+        assert history.outcome == (Status.CANCELLED, Decimal(5))
+
+    def test_a_stream_with_decisions_of_people_folds_to_the_same_order(self) -> None:
+        """From its events alone."""
+        history = settled(released(twice_created_and_held()))
+        assert fold(Order(ORDER_ID), history.events) == history.order
+        assert history.order.open_doubts == ()
+
+
+def twice_created_and_held() -> History:
+    history = twice_created()
+    history.tell(completed(at_ns=9, offset=3, sequence=9))
+    return history
+
+
+class TestNumbers:
+    def test_they_are_written_as_they_are_read(self) -> None:
+        """One, or a first and a last."""
+        for numbers, text in (((4, 4), "4"), ((4, 6), "4-6"), ((1, 10**17), f"1-{10**17}")):
+            assert format_numbers(numbers) == text
+            assert parse_numbers(text) == numbers
+
+    @pytest.mark.parametrize(
+        "text", ["", "0", "6-4", "4-", "-4", "4-6-8", "a", "4 - 6", "٤", f"{10**18}", "+4", "4\n"]
+    )
+    def test_what_names_no_numbers_is_refused(self, text: str) -> None:
+        """With an example of what would."""
+        with pytest.raises(BadNumbers, match="`4` or `4-6`"):
+            parse_numbers(text)
+
+
+def test_a_doubt_that_is_settled_had_money_at_stake() -> None:
+    """Which the order then has no more."""
+    history = twice_created()
+    assert sum((each.at_stake or ZERO for each in history.order.open_doubts), ZERO) == 6
+    assert settled(history).order.open_doubts == ()
