@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from itertools import permutations
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -25,6 +26,11 @@ from domain.money import ZERO
 from domain.order import Order, fold
 from tests.support.messages import NOW_NS, ORDER_ID, History, cancelled, completed, created, kinds_of, updated
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from domain.events import MessageEvent
+
 JANE = Author("Jane", "asked them")
 LATER_NS = 3_600 * 10**9
 
@@ -32,7 +38,7 @@ LATER_NS = 3_600 * 10**9
 def decide(history: History, *events: OrderEvent) -> History:
     """The same order after a person's decision."""
     history.order = fold(history.order, events) or history.order
-    history.events += events
+    history.events += cast("Sequence[MessageEvent]", events)  # those of people stand among them
     return history
 
 
