@@ -455,6 +455,7 @@ class TestConsole:
             assert "210.00" in shown
             for case in cases(world):
                 assert f'href="{next_step(case).page}"' in shown
+                assert api.get(next_step(case).page).status_code == 200, case.kind
             only = api.get("/money-may-be-wrong?kind=doubtful&sort=age").text
             assert re.findall(r'data-label="Order"><a class="mono" href="/orders/(\d+)"', only) == ["1"]
             assert api.get("/money-may-be-wrong?cursor=nonsense").status_code == 400
