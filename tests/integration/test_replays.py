@@ -297,10 +297,14 @@ class TestRepublish:
             loads(messages[0].value() or b"")["payload"]["weird"] == loads(created.value or b"")["payload"]["weird"]
         )
         named = ("cashback-replay", answer["replayId"].encode())
+
+        def first_received(topic: str, partition: int) -> tuple[str, bytes]:
+            return "cashback-origin", f"{topic}@topic-1/{partition}/1/1740744000000".encode()
+
         assert [message.headers() for message in messages] == [
-            [("ce_id", b"1"), ("x", None), named],
-            [("b", b"\xff\x00"), named],
-            [("a", b"1"), named],
+            [("ce_id", b"1"), ("x", None), named, first_received(topics[1], 0)],
+            [("b", b"\xff\x00"), named, first_received(topics[1], 1)],
+            [("a", b"1"), named],  # a copy that never said where it came from
         ]
         key = b"%d" % ORDER_ID
         assert {(message.key(), message.partition()) for message in messages} == {(key, partition_for(key, 3))}
