@@ -25,7 +25,7 @@ from tests.support.event_store import sql
 from tests.support.messages import product, value_of
 from tests.support.processes import App, Apps, quick_group
 from tests.support.running_intake import new_group
-from tests.support.sandbox_process import start_sandbox, undelivered
+from tests.support.sandbox_process import held_back, start_sandbox, undelivered
 from tests.support.streams import publish
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -99,12 +99,7 @@ class Shop:
 
     def _is_quiet(self, database_url: str) -> bool:
         [(read,)] = sql(database_url, "SELECT coalesce(sum(next_offset), 0) FROM kafka_position")
-        [(parked,)] = sql(
-            database_url,
-            "SELECT count(*) FROM effect AS e JOIN delivery AS d USING (order_id)"
-            " WHERE d.parked_at IS NOT NULL AND e.version > d.settled_version AND e.state <> 'delivered'",
-        )
-        return bool(read >= self.published and undelivered(database_url) == parked)
+        return bool(read >= self.published and undelivered(database_url) == held_back(database_url))
 
     def api(self, method: str, path: str, **body: Any) -> httpx.Response:
         answer = local_http.request(method, f"http://{LOOPBACK}:{self._port}{path}", json=body or None)

@@ -48,6 +48,16 @@ def start_push(apps: Apps, sandbox: Sandbox, **settings: object) -> App:
     return apps.start("serve", "--only", "push", third_party_url=sandbox.url, **settings)
 
 
+def held_back(database_url: str) -> int:
+    """Calls of orders that stand still until a doubt is settled: the completion, and what waits behind it."""
+    [(calls,)] = sql(
+        database_url,
+        "SELECT count(*) FROM effect AS e JOIN delivery AS d USING (order_id)"
+        " WHERE d.parked_reason = 'doubtful' AND e.version > d.settled_version AND e.state <> 'delivered'",
+    )
+    return int(calls)
+
+
 def undelivered(database_url: str) -> int:
     """Calls that are asked for and not done; events that aren't calls yet are counted with them."""
     [(calls, events)] = sql(
