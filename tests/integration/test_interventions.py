@@ -253,10 +253,10 @@ class TestRelease:
     def test_only_the_numbers_that_are_named_are_given_up(self, database_url: str, api: Api) -> None:
         """One by one, if need be; numbers that have come, or that nobody misses, are refused."""
         tell(database_url, *WITH_A_GAP)
-        for numbers in ("1-3", "3-4", "6", "2-5"):
+        for numbers in ("1-3", "3-4", "6", "2-5", "3-2"):
             said = is_problem(act(api, "release", numbers=numbers), 409)["detail"]
             assert said.startswith(f"order {ORDER_ID} doesn't wait for these numbers; missing are 2-3")
-        for nonsense in ("3-2", "0", "two", "2-", "", "2 - 3", 2):
+        for nonsense in ("0", "two", "2-", "", "2 - 3", 2):
             is_problem(act(api, "release", numbers=nonsense), 422)
         first = act(api, "release", numbers="2").json()
         assert [each["event"] for each in first["events"]] == ["gap-accepted"]
