@@ -39,6 +39,8 @@ class Claim:
     have been sent, by the ledger's clock at the moment of the claim."""
     sendings: Mapping[int, int] = field(default_factory=dict)
     """How often each of those calls was sent before, by version; nothing for those that never were."""
+    delivered_before: frozenset[int] = frozenset()
+    """The versions of those calls that had been delivered, and that a person sends again with the same key."""
     is_doubtful: bool = False
     """A doubt about the order is open."""
 

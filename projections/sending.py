@@ -141,7 +141,9 @@ class Sender:
 
     def _is_held(self, call: Call, claim: Claim) -> bool:
         """The end of an order is always claimed after every doubt from before that end is known (holding.py)."""
-        return self._policy.holds_doubtful and claim.is_doubtful and call.kind is EffectKind.COMPLETE
+        if not self._policy.holds_doubtful or not claim.is_doubtful:
+            return False
+        return call.kind is EffectKind.COMPLETE and call.version not in claim.delivered_before
 
     async def _deliver(self, call: Call, work: _Work, spent: int) -> _Stop | None:
         """None if the call has been carried out."""

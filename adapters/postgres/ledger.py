@@ -143,8 +143,13 @@ def _claims(token: UUID, rows: Sequence[tuple[Any, ...]]) -> list[Claim]:
         queue = tuple(Call(order_id, row[3], EffectKind(row[4]), row[5], row[6]) for row in calls)
         doubts = {row[3]: row[7] for row in calls if row[7] is not None}
         sendings = {row[3]: row[8] for row in calls if row[8]}
-        is_doubtful = calls[0][9]
-        claims.append(Claim(order_id, token, settled_version, attempts, queue, doubts, sendings, is_doubtful))
+        again = frozenset(row[3] for row in calls if row[9])
+        is_doubtful = calls[0][10]
+        claims.append(
+            Claim(
+                order_id, token, settled_version, attempts, queue, doubts, sendings, again, is_doubtful=is_doubtful
+            )
+        )
     return claims
 
 

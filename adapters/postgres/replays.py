@@ -182,7 +182,8 @@ async def _make_due(connection: Connection, cursor: Cursor, plan: Redelivery, wi
         await connection.execute(_SQL["renew_keys"], new)
     if blind := plan.blind:
         await connection.execute(_SQL["send_blindly"], (order_id, blind))
-    await connection.execute(_SQL["make_due"], (order_id, versions))
+    due = {"order_id": order_id, "versions": versions, "renewed": list(plan.renewed)}
+    await connection.execute(_SQL["make_due"], due)
     place = {"order_id": order_id, "first": versions[0], "last": versions[-1]}
     await connection.execute(_SQL["set_back"], place)
     await notify_due(connection)

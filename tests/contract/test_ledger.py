@@ -641,6 +641,19 @@ class TestDoubtfulOrders:
         world.run(scenario)
         assert world.standing(7).parked_reason == "refused"
 
+    def test_a_claim_tells_what_had_been_delivered_before_a_person_sent_it_again(self, world: LedgerWorld) -> None:
+        """Nobody is paid by it."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            claim = await claim_one(ledger)
+            assert claim.delivered_before == frozenset()
+            await ledger.settle([delivered(claim, 2)])
+            world.set_back(7, 2)
+            assert (await claim_one(ledger)).delivered_before == {2}
+
+        world.run(scenario)
+
     def test_where_doubtful_orders_are_paid_all_that_were_held_go_on(self, world: LedgerWorld) -> None:
         """And no order that is parked for another reason."""
         for order_id in (7, 8, 9):

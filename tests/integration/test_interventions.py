@@ -226,6 +226,21 @@ class TestDoubtfulAndParked:
         assert sent_to(database_url) == ["create", "update", "cancel"]
         assert api.get(ORDER).json()["doubts"] == ["created_twice"]
 
+    def test_a_completion_that_went_out_before_the_doubt_is_sent_again_under_its_key_alone(
+        self, database_url: str, api: Api
+    ) -> None:
+        """Nobody is paid by that; under a new key somebody could be, and a person must have looked."""
+        tell(database_url, *DOUBTFUL[::2])
+        assert sent_to(database_url) == ["create", "complete"]
+        tell(database_url, record_of(Kind.UPDATED, offset=4, at_ns=3, items=[product(final=290)]))
+        assert api.replay(ORDER_ID, "redeliver").status_code == 202
+        assert sent_to(database_url) == ["create", "complete"]
+        assert api.replay(ORDER_ID, "redeliver", nonce="lost-books").status_code == 202
+        assert sent_to(database_url) == ["create"]
+        assert parked_reason(database_url) == "doubtful"
+        assert act(api, "settle").status_code == 202
+        assert sent_to(database_url) == ["complete"]
+
 
 class TestRelease:
     def test_what_waits_behind_a_gap_has_its_turn(self, database_url: str, api: Api) -> None:

@@ -97,7 +97,8 @@ def test_a_ledger_of_an_older_version_takes_corrections(empty: str) -> None:
         before = connection.execute("SELECT * FROM effect ORDER BY version").fetchall()
     migrate(empty)
     with psycopg.connect(empty, autocommit=True) as connection:
-        assert connection.execute("SELECT * FROM effect ORDER BY version").fetchall() == before
+        after = connection.execute("SELECT * FROM effect ORDER BY version").fetchall()
+        assert [row[: len(before[0])] for row in after] == before
         for version in (5, 6):
             connection.execute(f"{insert} {row.format(version, 'correct')}")
         for kind in ("create", "complete", "cancel"):

@@ -40,6 +40,8 @@ class Cursor:
     """By version."""
     in_doubt: set[int] = field(default_factory=set)
     """Versions that may have been carried out, the delivered ones with them."""
+    delivered_before: set[int] = field(default_factory=set)
+    """Versions that were delivered before a redelivery."""
     is_doubtful: bool = False
 
     @property
@@ -104,6 +106,7 @@ class FakeLedger:
         if cursor.settled_version >= first_version or not runs:
             cursor.lease = None
         cursor.settled_version = min(cursor.settled_version, first_version - 1)
+        cursor.delivered_before |= {version for version in cursor.delivered if version >= first_version}
         cursor.delivered = {version for version in cursor.delivered if version < first_version}
         cursor.attempts, cursor.parked_reason = 0, None
         if not runs:
@@ -146,7 +149,8 @@ class FakeLedger:
                     calls,
                     doubts,
                     sendings,
-                    cursor.is_doubtful,
+                    frozenset(versions[:CALLS_PER_CLAIM]) & cursor.delivered_before,
+                    is_doubtful=cursor.is_doubtful,
                 )
             )
         times = [cursor.next_attempt_at for cursor in self.cursors.values() if cursor.is_waiting]

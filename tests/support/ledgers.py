@@ -148,7 +148,7 @@ class OnPostgres:
         versions = sorted(version for (version,) in found if version >= first_version)
         replays = statements("replays")
         with psycopg.connect(self._url) as connection:
-            connection.execute(replays["make_due"], (order_id, versions))
+            connection.execute(replays["make_due"], {"order_id": order_id, "versions": versions, "renewed": []})
             cursor = {"order_id": order_id, "first": versions[0], "last": versions[-1]}
             connection.execute(replays["set_back"], cursor)
         self.elapse(1)

@@ -351,6 +351,21 @@ class TestDoubtfulOrders:
 
         run(main)
 
+    def test_a_completion_that_was_delivered_is_sent_again_whatever_is_in_doubt_since(self) -> None:
+        """A person has asked for it, and nobody is paid twice: the key is the same."""
+
+        async def main() -> None:
+            world = World()
+            world.ledger.add(*lifecycle(7))
+            await world.deliver_all()
+            world.ledger.mark(7, is_doubtful=True)
+            world.ledger.set_back(7, 1)
+            await world.deliver_all()
+            assert world.versions_sent(7) == [1, 2, 3, 1, 2, 3]
+            assert world.watcher.parked == {}
+
+        run(main)
+
     def test_a_cancelled_order_waits_for_nobody(self) -> None:
         """Nothing is paid."""
 

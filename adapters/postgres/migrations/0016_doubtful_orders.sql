@@ -9,6 +9,9 @@ ON CONFLICT (order_id) DO UPDATE SET is_doubtful = true;
 UPDATE projection_position AS p SET notification_id = least(p.notification_id, o.notification_id)
 FROM projection_position AS o WHERE p.name = 'third-party' AND o.name = 'orders' AND o.notification_id > 0;
 
+-- Whether a call that a person has sent again had been delivered: then to send it once more pays nobody.
+ALTER TABLE effect ADD COLUMN was_delivered boolean NOT NULL DEFAULT false;
+
 -- What people decide about orders.
 ALTER TABLE operator_action
     DROP CONSTRAINT operator_action_action_check,

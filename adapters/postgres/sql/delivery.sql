@@ -45,10 +45,10 @@ OFFSET (
 SELECT d.order_id, d.settled_version, d.attempts, e.version, e.kind, e.idempotency_key, e.body,
        CASE WHEN coalesce(e.maybe_done, e.first_sent_at IS NOT NULL)
             THEN extract(epoch FROM now() - e.first_sent_at)::float8 END,
-       e.attempts, d.is_doubtful
+       e.attempts, e.was_delivered, d.is_doubtful
 FROM delivery AS d
 CROSS JOIN LATERAL (
-    SELECT version, kind, idempotency_key, body, maybe_done, first_sent_at, attempts FROM effect
+    SELECT version, kind, idempotency_key, body, maybe_done, first_sent_at, attempts, was_delivered FROM effect
     WHERE order_id = d.order_id AND version > d.settled_version AND version <= d.claimed_head
         AND state NOT IN ('delivered', 'skipped')
     ORDER BY version LIMIT %(calls)s

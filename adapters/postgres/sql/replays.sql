@@ -43,8 +43,11 @@ WHERE e.order_id = %(order_id)s AND e.version = g.version
 UPDATE effect SET maybe_done = false WHERE order_id = %s AND version = ANY(%s)
 
 -- name: make_due
--- Key, body and the time of the first attempt stay.
-UPDATE effect SET state = 'due', settled_at = NULL WHERE order_id = %s AND version = ANY(%s)
+-- Key, body and the time of the first attempt stay. Under a new key nothing was delivered so far.
+UPDATE effect
+SET state = 'due', settled_at = NULL,
+    was_delivered = (was_delivered OR state = 'delivered') AND version <> ALL(%(renewed)s::bigint[])
+WHERE order_id = %(order_id)s AND version = ANY(%(versions)s)
 
 -- name: set_back
 -- The cursor goes back to the first call that is to be sent; it ends at the last one, because a call that is settled
