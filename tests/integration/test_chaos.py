@@ -197,10 +197,10 @@ def test_the_demo_reconciles_in_any_disorder(tmp_path: Path) -> None:
 
 
 def test_a_demo_without_corrections_names_the_orders_that_wait_for_a_person(tmp_path: Path) -> None:
-    """Switched off by its user: each order ends as it first did, and what came after that is theirs to settle."""
+    """Switched off by its user: what came after an order's end is theirs to settle, and a completion that was not
+    delivered by then is held until they have."""
     settings = {"demo_folder": tmp_path / "demo", "third_party_corrections": "off"}
     done = run_app("demo", "--orders", "150", "--exit", "--chaos", "returns", folder=tmp_path, settings=settings)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "NOT RECONCILED" in done.stdout
-    assert " 0 parked orders" in done.stdout
     assert re.search(r" [1-9]\d* doubtful orders", done.stdout)
