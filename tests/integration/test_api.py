@@ -467,7 +467,8 @@ class TestOneOrder:
         assert (order["status"], order["storeNo"], order["buyerId"]) == ("COMPLETED", "held", "1234")
         assert (order["version"], order["held"], order["rejected"], order["superseded"]) == (7, 0, 1, 1)
         assert order["items"] == [product()["productItem"]]
-        assert order["delivery"]["state"] == "idle"
+        assert order["doubts"] == ["uncertain_order"]  # of the copy elsewhere
+        assert (order["delivery"]["state"], order["delivery"]["parkedReason"]) == ("parked", "doubtful")
         assert (order["delivery"]["headVersion"], order["delivery"]["settledVersion"]) == (6, 6)
         assert (order["truncated"], order["omittedEvents"]) == (False, 0)
 

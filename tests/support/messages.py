@@ -204,10 +204,12 @@ def record(
 
 
 def record_of(kind: Kind, *, order_id: int = ORDER_ID, offset: int = 0, partition: int = 0, **said: Any) -> Record:
-    """A valid record of one order; `headers` go to the record, everything else to the payload."""
+    """A valid record of one order, that Kafka got at its date; `headers` go to the record, all else to the payload."""
     headers: Headers = said.pop("headers", ())
     value = value_of(kind, payload_of(kind, order_id=order_id, **said))
-    return record(value, key=b"%d" % order_id, headers=headers, offset=offset, partition=partition)
+    timestamp_ms = (NOON_NS + said.get("at_ns", 0)) // 1_000_000
+    key = b"%d" % order_id
+    return record(value, key=key, headers=headers, offset=offset, partition=partition, timestamp_ms=timestamp_ms)
 
 
 def partition_of(number: int = 0, topic: str = TOPIC, topic_id: str = TOPIC_ID) -> Partition:
