@@ -204,7 +204,7 @@ def record(
 
 
 def record_of(kind: Kind, *, order_id: int = ORDER_ID, offset: int = 0, partition: int = 0, **said: Any) -> Record:
-    """A valid record of one order, got by Kafka at its date; `headers` go to the record, all else to the payload."""
+    """A valid record of one order, dated by Kafka as by itself; `headers` go to it, the rest to the payload."""
     headers: Headers = said.pop("headers", ())
     value = value_of(kind, payload_of(kind, order_id=order_id, **said))
     timestamp_ms = (NOON_NS + said.get("at_ns", 0)) // 1_000_000
