@@ -298,12 +298,13 @@ class TestRepublish:
         )
         named = ("cashback-replay", answer["replayId"].encode())
 
-        def first_received(topic: str, partition: int) -> tuple[str, bytes]:
-            return "cashback-origin", f"{topic}@topic-1/{partition}/1/1740744000000".encode()
+        def first_received(topic: str, of: Record) -> tuple[str, bytes]:
+            place = f"{of.partition.number}/{of.offset}/{of.timestamp_ms}"
+            return "cashback-origin", f"{topic}@topic-1/{place}".encode()
 
         assert [message.headers() for message in messages] == [
-            [("ce_id", b"1"), ("x", None), named, first_received(topics[1], 0)],
-            [("b", b"\xff\x00"), named, first_received(topics[1], 1)],
+            [("ce_id", b"1"), ("x", None), named, first_received(topics[1], created)],
+            [("b", b"\xff\x00"), named, first_received(topics[1], early)],
             [("a", b"1"), named],  # a copy that never said where it came from
         ]
         key = b"%d" % ORDER_ID
