@@ -19,21 +19,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adapters.command_line import exits
-from adapters.command_line.configured import configured, usable_database_url
-from adapters.command_line.operators import operators
-from adapters.command_line.options import PLAY, RUN, Json, OrderIds
-from adapters.command_line.visible import visible
+from adapters.cli import exit_codes
+from adapters.cli.commands import operators
+from adapters.cli.options import PLAY, RUN, Json, OrderIds
+from adapters.cli.printable import visible
+from adapters.cli.startup import configured, usable_database_url
 from adapters.settings import BadSetting
 from domain.errors import CashbackError, Unavailable
 
 if TYPE_CHECKING:
-    from sandbox.chaos import Chaos
+    from sandbox.order_service.chaos import Chaos
 
 app = typer.Typer(
     help="Order-cashback integration service. Settings: environment variables `CASHBACK_…`, see the README."
     " All commands: docs/command-line.md.",
-    epilog=exits.EPILOG,
+    epilog=exit_codes.EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -64,8 +64,8 @@ def serve(
 ) -> None:
     """Runs the service until SIGTERM or Ctrl-C; all roles unless told otherwise."""
     from adapters.kafka.cluster import check_reachable
-    from adapters.kafka.consumer_config import check_consumer_config
-    from adapters.service import Role, Service
+    from adapters.kafka.consumer.config import check_consumer_config
+    from adapters.runtime.service import Role, Service
 
     try:
         roles = {Role(name.strip()) for name in only.split(",")}
@@ -108,7 +108,7 @@ def rebuild(
     as_json: Json = False,
 ) -> None:
     """Rebuilds orders from the event store: all of them, or those named. It cannot call the third party."""
-    from adapters.rebuilding import run_rebuild
+    from adapters.cli.rebuild import run_rebuild
 
     if read_models and (check or order_ids):
         raise BadSetting("--read-models rebuilds all orders: it goes with neither --check nor an order id")
@@ -174,7 +174,7 @@ def demo(  # noqa: PLR0913 - each is an option of the command
     chaos: ChaosText = None,
 ) -> None:
     """The whole story on one machine: database, broker, third party, order service, and this service."""
-    from sandbox.demo import Options, run_demo
+    from sandbox.demo.demo import Options, run_demo
 
     options = Options(
         orders=orders,
@@ -194,7 +194,7 @@ app.add_typer(playing)
 
 
 def _chaos(text: str | None) -> "Chaos":
-    from sandbox.chaos import Chaos, UnknownDisorder
+    from sandbox.order_service.chaos import Chaos, UnknownDisorder
 
     try:
         return Chaos() if text is None else Chaos.named(text)
@@ -209,17 +209,17 @@ def main(command: Callable[..., Any] = app) -> None:
         _take_text_alone()
         sys.exit(command(standalone_mode=False))
     except KeyboardInterrupt:
-        sys.exit(exits.INTERRUPTED)
+        sys.exit(exit_codes.INTERRUPTED)
     except typer.Abort:
-        _fail("nothing was done", exits.NO)
+        _fail("nothing was done", exit_codes.NO)
     except typer.TyperException as error:  # says nothing if there was no command, and so the help was shown
-        _fail(error.format_message(), exits.UNUSABLE)
+        _fail(error.format_message(), exit_codes.UNUSABLE)
     except BadSetting as error:
-        _fail(str(error), exits.UNUSABLE)
+        _fail(str(error), exit_codes.UNUSABLE)
     except Unavailable as error:
-        _fail(str(error), exits.UNREACHABLE)
+        _fail(str(error), exit_codes.UNREACHABLE)
     except CashbackError as error:
-        _fail(str(error), exits.NO)
+        _fail(str(error), exit_codes.NO)
 
 
 def _take_text_alone() -> None:

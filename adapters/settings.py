@@ -14,7 +14,6 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from adapters.money_may_be_wrong import CaseLimits
 from domain.errors import CashbackError
 from domain.money import DEFAULT_TILL, Rounding, Till
 
@@ -284,11 +283,6 @@ class Settings(BaseSettings):
     @property
     def till(self) -> Till:
         return Till(self.currency, Rounding(self.rounding))
-
-    @property
-    def case_limits(self) -> CaseLimits:
-        """From when on an order is on the list of those whose money may be wrong."""
-        return CaseLimits(pending_days=self.pending_alert_days)
 
     @property
     def kafka_topics(self) -> tuple[str, ...]:

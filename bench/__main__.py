@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from adapters.logs import configure_logs
-from adapters.memory import collect_rarely
-from adapters.threads import take_turns_quickly
+from adapters.observability.logs import configure_logs
+from adapters.runtime.tuning import collect_rarely, take_turns_quickly
 from bench.arithmetic import has_got_worse, ratios
 from bench.laboratory import Laboratory, Suite, start_postgres
 from bench.machine import ROOT, run_of
@@ -24,9 +23,9 @@ from bench.report import write_report
 from bench.results import Chapter, Chapters, load, load_recorded, save, save_recorded
 from bench.scales import FULL, ROUNDS_TO_RECORD, SCALES, SMOKE, Scale
 from bench.suites import SUITES
-from sandbox.apache_kafka import ApacheKafka
-from sandbox.broker import Broker, EmbeddedBroker
-from sandbox.processes import Supervisor
+from sandbox.servers.apache_kafka import ApacheKafka
+from sandbox.servers.embedded_kafka import Broker, EmbeddedBroker
+from sandbox.servers.supervisor import Supervisor
 
 DOCUMENTS: Final = ROOT / "docs"
 RECORDED: Final = ROOT / "bench" / "recorded.json"

@@ -13,16 +13,16 @@ from uuid import uuid4
 
 import psycopg
 
-from adapters.postgres.feeds import write_intended_calls
 from adapters.postgres.ledger import PostgresLedger
+from adapters.postgres.projection_feeds import write_intended_calls
 from bench import messages
 from bench.laboratory import CONCURRENCY
 from bench.stores import events_of
 from domain.effects import Effect
 from domain.identifiers import stream_id
+from projections.delivery.ports import Answer, Attempt, Claim, Outcome, Settlement
 from projections.feed import Recorded
-from projections.ports import Answer, Attempt, Claim, Outcome, Settlement
-from projections.third_party import IntendedCall, intended_calls
+from projections.intended_calls import IntendedCall, intended_calls
 
 DISPATCHERS: Final = 2
 BACKLOG_CALLS: Final = 4_000

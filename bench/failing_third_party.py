@@ -9,11 +9,11 @@ import json
 import sys
 from typing import Any
 
-from sandbox.books import Answer, Books, refusal
-from sandbox.call_log import Call
-from sandbox.ports import LOOPBACK
-from sandbox.third_party import serve
-from sandbox.third_party_requests import CashbackRequest
+from sandbox.servers.free_port import LOOPBACK
+from sandbox.third_party_server.app import serve
+from sandbox.third_party_server.books import Answer, Books, refusal
+from sandbox.third_party_server.call_log import Call
+from sandbox.third_party_server.requests import CashbackRequest
 
 
 def always_fails(order_id: int) -> bool:

@@ -16,9 +16,9 @@ from adapters.settings import Settings
 from bench.arithmetic import Figure, Pair, ratios
 from bench.results import Chapter, Measured
 from bench.scales import Scale
-from sandbox.broker import Broker, create_topic
-from sandbox.postgres import EmbeddedPostgres, create_database, drop_database
-from sandbox.processes import Supervisor
+from sandbox.servers.embedded_kafka import Broker, create_topic
+from sandbox.servers.postgres import EmbeddedPostgres, create_database, drop_database
+from sandbox.servers.supervisor import Supervisor
 
 PARTITIONS: Final = 6
 QUICK_GROUP: Final = {"session.timeout.ms": "1500", "heartbeat.interval.ms": "300"}

@@ -13,8 +13,8 @@ import confluent_kafka
 import psycopg
 
 from bench.results import Run
-from sandbox.apache_kafka import POM, ApacheKafka
-from sandbox.broker import Broker
+from sandbox.servers.apache_kafka import POM, ApacheKafka
+from sandbox.servers.embedded_kafka import Broker
 
 ROOT: Final = Path(__file__).parent.parent
 _PACKAGES: Final = (

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Final, NamedTuple
 
-from adapters.kafka.publisher import Outgoing, Publisher
-from sandbox.lifecycles import Kind, lifecycles
+from adapters.kafka.producer.publisher import Publisher
+from adapters.records.publishing import Outgoing
+from sandbox.order_service.lifecycles import Kind, lifecycles
 
 FIRST_ORDER_ID: Final = 1_000_000_000
 TEMPLATE_ORDERS: Final = 1_500

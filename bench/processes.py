@@ -13,7 +13,7 @@ import httpx
 
 from bench.machine import ROOT
 from domain.exact_json import loads
-from sandbox.processes import Child, Command, PartError
+from sandbox.servers.supervisor import Child, Command, PartError
 
 POLL_SECONDS: Final = 0.02
 START_SECONDS: Final = 60.0

@@ -13,7 +13,7 @@ from bench.laboratory import CONCURRENCY, Laboratory
 from bench.processes import App, ThirdParty, third_party, wait_until
 from bench.stores import append, queues_of
 from domain.events import OrderEvent
-from projections.ports import Call
+from projections.delivery.ports import Call
 
 CALLS_PER_ORDER: Final = 2.8
 """Of the simulated lifecycles, about."""

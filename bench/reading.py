@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import msgspec
 
-from adapters.kafka.intake import Limits
+from adapters.kafka.consumer.intake import Limits
 from bench.processes import App
 
 DEADLINE_SECONDS: Final = 300.0

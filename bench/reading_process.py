@@ -11,17 +11,16 @@ from uuid import uuid4
 import msgspec
 
 from adapters.kafka.cluster import TopicIds
-from adapters.kafka.consumer import KafkaIntake
-from adapters.kafka.intake import Intake, Limits, Outcome, Read
-from adapters.kafka.losses import Stop
-from adapters.kafka.records import Record
-from adapters.logs import configure_logs
-from adapters.memory import collect_rarely
-from adapters.postgres.store import OrderApplication
-from adapters.threads import take_turns_quickly
+from adapters.kafka.consumer.consumer import KafkaIntake
+from adapters.kafka.consumer.intake import Intake, Limits, Outcome, Read
+from adapters.kafka.decoding.record import Record
+from adapters.observability.logs import configure_logs
+from adapters.postgres.event_store import OrderApplication
+from adapters.runtime.tuning import collect_rarely, take_turns_quickly
 from bench.laboratory import BATCH_SIZE
 from bench.processes import TimeUp
 from bench.reading import DEADLINE_SECONDS, FullTopic, Work
+from domain.losses import Stop
 from domain.ports import Partition
 
 

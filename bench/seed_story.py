@@ -24,16 +24,17 @@ from confluent_kafka import Consumer
 from rich.console import Console
 from rich.table import Table
 
-from adapters.kafka.publisher import Outgoing, Publisher
+from adapters.kafka.producer.publisher import Publisher
 from adapters.postgres.migrate import migrate
+from adapters.records.publishing import Outgoing
 from bench.references.straight_through import call_at_once, decoded
 from domain.exact_json import loads
 from domain.messages import Kind, Message
-from sandbox.broker import EmbeddedBroker, create_topic
-from sandbox.lifecycles import OrderMessage, lifecycles
-from sandbox.ports import free_port
-from sandbox.postgres import EmbeddedPostgres
-from sandbox.processes import Supervisor
+from sandbox.order_service.lifecycles import OrderMessage, lifecycles
+from sandbox.servers.embedded_kafka import EmbeddedBroker, create_topic
+from sandbox.servers.free_port import free_port
+from sandbox.servers.postgres import EmbeddedPostgres
+from sandbox.servers.supervisor import Supervisor
 
 ROOT = Path(__file__).parent.parent
 PARTITIONS = 3

@@ -5,17 +5,17 @@ from typing import Any, Final
 
 import psycopg
 
-from adapters.kafka.intake import Intake
-from adapters.kafka.records import Record
+from adapters.kafka.consumer.intake import Intake
+from adapters.kafka.decoding.record import Record
 from adapters.postgres.codec import EventMapper
-from adapters.postgres.store import OrderApplication
+from adapters.postgres.event_store import OrderApplication
 from bench.messages import Sent
 from domain.events import OrderEvent
 from domain.order import Order, fold
 from domain.ports import Batch, Loss, Partition, Position
+from projections.delivery.ports import Call
 from projections.feed import Recorded
-from projections.ports import Call
-from projections.third_party import intended_calls
+from projections.intended_calls import intended_calls
 
 EVENTS_PER_COMMIT: Final = 5_000
 _LOG: Final = Partition("bench", "bench", 0)

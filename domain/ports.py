@@ -16,7 +16,7 @@ class Partition(msgspec.Struct, frozen=True, order=True, gc=False):
     """The log of one partition of one topic: what its offsets count in.
 
     A topic that was deleted and made again has another id. A log that lost its end, so that its offsets are used
-    again for other messages, goes on as `<id>#2`, `#3` … (adapters/kafka/losses.py).
+    again for other messages, goes on as `<id>#2`, `#3` … (domain/losses.py).
     """
 
     topic: str

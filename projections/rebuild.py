@@ -14,8 +14,8 @@ from domain.lifecycle import Status
 from domain.money import ZERO, total
 from domain.order import Order, fold
 from projections.feed import Recorded
+from projections.intended_calls import IntendedCall, intended_calls
 from projections.orders import OrderRow, row_of
-from projections.third_party import IntendedCall, intended_calls
 
 
 @dataclass(frozen=True, slots=True)

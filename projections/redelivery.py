@@ -15,8 +15,8 @@ from uuid import UUID, uuid5
 
 from domain.exact_json import InvalidJson, loads
 from domain.money import ZERO
-from projections.ports import Call
-from projections.replay import CallState
+from projections.delivery.ports import Call
+from projections.republication import CallState
 
 
 class How(StrEnum):

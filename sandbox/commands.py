@@ -14,16 +14,16 @@ from typing import Final
 import structlog
 
 from adapters.kafka.cluster import check_reachable
-from adapters.kafka.publisher import Publisher
+from adapters.kafka.producer.publisher import Publisher
 from adapters.settings import Settings
 from domain.errors import CashbackError
-from sandbox.books import Books
-from sandbox.chaos import Chaos, Disorder
-from sandbox.growing import CantGrow, GrowingPublisher, TopicAdmin, growth_points
-from sandbox.lifecycles import first_order_id_at
-from sandbox.order_service import ALL_CONFIRMED, NO_CHAOS, Progress, simulate
-from sandbox.third_party import serve
-from sandbox.third_party_journal import JournalError
+from sandbox.order_service.chaos import Chaos, Disorder
+from sandbox.order_service.growing_topic import CantGrow, GrowingPublisher, TopicAdmin, growth_points
+from sandbox.order_service.lifecycles import first_order_id_at
+from sandbox.order_service.simulator import ALL_CONFIRMED, NO_CHAOS, Progress, simulate
+from sandbox.third_party_server.app import serve
+from sandbox.third_party_server.books import Books
+from sandbox.third_party_server.journal import JournalError
 
 DELIVERY_TIMEOUT_SECONDS: Final = 10.0
 REPORT_INTERVAL_SECONDS: Final = 5.0

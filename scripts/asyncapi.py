@@ -1,4 +1,4 @@
-"""Writes docs/asyncapi.json and docs/schemas/ from the models that read the topic (adapters/kafka/wire.py).
+"""Writes docs/asyncapi.json and docs/schemas/ from the models that read the topic (kafka/decoding/schema.py).
 
 `python -m scripts.asyncapi`; a test compares, and holds the schemas against the decoder.
 """
@@ -11,10 +11,10 @@ from typing import Any, Final
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import DecimalSchema
 
-from adapters.kafka.cloudevents import SPEC_VERSION
-from adapters.kafka.dead_letters import HEADER_NAMES
-from adapters.kafka.decoder import MAX_NESTING
-from adapters.kafka.wire import ITEMS, KEY_PATTERN, MAX_TEXT_LENGTH, SEQUENCE_PATTERN, WIRE_TYPES
+from adapters.kafka.decoding.cloudevents import SPEC_VERSION
+from adapters.kafka.decoding.decoder import MAX_NESTING
+from adapters.kafka.decoding.schema import ITEMS, KEY_PATTERN, MAX_TEXT_LENGTH, SEQUENCE_PATTERN, WIRE_TYPES
+from adapters.kafka.producer.dead_letters import HEADER_NAMES
 from adapters.settings import PREFIX, Settings
 from domain.messages import Kind
 from domain.money import MAX_DIGITS, MAX_EXPONENT

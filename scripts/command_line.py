@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import typer
 
-from adapters.command_line.exits import MEANINGS
+from adapters.cli.exit_codes import MEANINGS
 from app import app
 from domain.identifiers import MAX_ORDER_ID
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.web.wording import decision_of, rule_of
+from adapters.presentation.decisions import decision_of, rule_of
 from domain.effects import effect_of
 from domain.events import Doubt, MessageEvent, OrderEvent, Refusal, WaitsFor, type_of_topic
 from domain.identifiers import stream_id

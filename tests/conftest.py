@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from adapters.postgres.migrate import migrate
-from sandbox.apache_kafka import ApacheKafka
-from sandbox.broker import EmbeddedBroker, create_topic
-from sandbox.postgres import EmbeddedPostgres, create_database, drop, drop_database, url_of
+from sandbox.servers.apache_kafka import ApacheKafka
+from sandbox.servers.embedded_kafka import EmbeddedBroker, create_topic
+from sandbox.servers.postgres import EmbeddedPostgres, create_database, drop, drop_database, url_of
 from tests.support.clusters import Choice, Cluster, apache_kafka_lacks, given_cluster, must_not_be_missing
 from tests.support.processes import kill_stopped_children
 

@@ -9,9 +9,9 @@ from typing import Any, Final, TypeVar
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # it is there
 
-from adapters.kafka.losses import Bounds, TopicLogs
+from adapters.records.errors import KafkaUnreachable
 from adapters.settings import PREFIX, BadSetting
-from domain.errors import Unavailable
+from domain.losses import Bounds, TopicLogs
 
 REQUEST_TIMEOUT_SECONDS: Final = 10.0
 WATCH_SECONDS: Final = 5.0
@@ -23,10 +23,6 @@ librdkafka_log = logging.getLogger("librdkafka")
 
 Client = TypeVar("Client")
 Answers = Mapping[str, Future[Any]]
-
-
-class KafkaUnreachable(Unavailable):
-    """No broker answers at the addresses given."""
 
 
 def made(client: Callable[..., Client], config: Mapping[str, Any]) -> Client:

@@ -4,11 +4,11 @@ from typing import Final
 
 import msgspec
 
-from adapters.backlog import Backlog, ProjectionLag, Standing
-from adapters.money_may_be_wrong import DEFAULT_LIMITS, CaseLimits
 from adapters.postgres.money_may_be_wrong import totals
 from adapters.postgres.pool import Database
 from adapters.postgres.sql import statements
+from adapters.records.money_may_be_wrong import DEFAULT_LIMITS, CaseLimits
+from adapters.records.status import Backlog, ProjectionLag, Standing
 from domain.instants import NANOSECONDS_PER_SECOND
 
 MAX_COUNTED: Final = 10_000

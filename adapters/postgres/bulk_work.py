@@ -1,44 +1,22 @@
 """Bulk replays in PostgreSQL, as the process deals with them that works on one, under a lease."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from typing import Final
 from uuid import UUID, uuid4
 
 from psycopg.types.json import Jsonb
 
-from adapters.bulk import MAX_SHOWN_FAILURES, BulkMode, BulkState
-from adapters.operators import Asked, Operator, Role, Via
-from adapters.postgres.bulk import wish_of
+from adapters.postgres.bulk_replays import wish_of
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.sql import statements
-from projections.redelivery import DEFAULT_WISH, Wish
+from adapters.records.bulk import MAX_SHOWN_FAILURES, BulkMode, BulkState, Job
+from adapters.records.operators import Operator, Role, Via
+from projections.redelivery import DEFAULT_WISH
 
 LEASE_SECONDS: Final = 30.0
 """A process that isn't heard of for so long has lost its bulk replay to another."""
 
 _SQL: Final = statements("bulk")
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A bulk replay that this process has the lease for."""
-
-    id: UUID
-    mode: BulkMode
-    reason: str
-    rate_per_second: float
-    orders: Sequence[int]
-    place: int
-    """How many of them were over when the lease was taken."""
-    lease: UUID
-    by: Operator
-    """Who has started it."""
-    wish: Wish = DEFAULT_WISH
-
-    @property
-    def asked(self) -> Asked:
-        return Asked(self.by, self.reason)
 
 
 class PostgresBulkWork:

@@ -14,7 +14,7 @@ from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, MapperDeserialisationError, StoredEvent
 from msgspec.structs import replace
 
-from adapters.structs import make_ready
+from adapters.msgspec_ready import make_ready
 from domain.events import MessageEvent, OrderEvent, type_of_topic
 
 # In columns of their own, or beside the record.

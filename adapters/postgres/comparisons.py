@@ -6,7 +6,12 @@ from uuid import UUID, uuid4
 
 from psycopg.types.json import Jsonb
 
-from adapters.comparing import (
+from adapters.postgres.audit_log import record_actions
+from adapters.postgres.pool import Connection, Database
+from adapters.postgres.reconciliation import PostgresReconciliation
+from adapters.postgres.sql import statements
+from adapters.records.actions import Action, Asked
+from adapters.records.comparisons import (
     MAX_SHOWN_FINDINGS,
     AlreadyComparing,
     ComparingJob,
@@ -16,14 +21,10 @@ from adapters.comparing import (
     found_as_json,
     found_from_json,
 )
-from adapters.operators import Action, ActionKind, Asked
-from adapters.postgres.actions import record_actions
-from adapters.postgres.pool import Connection, Database
-from adapters.postgres.reconciliation import PostgresReconciliation
-from adapters.postgres.sql import statements
+from adapters.records.operators import ActionKind
 from domain.exact_json import dumps, loads
 from domain.identifiers import MAX_ORDER_ID
-from projections.reconciling import Verdict
+from projections.reconciliation import Verdict
 
 KEPT_COMPARISONS: Final = 200
 LEASE_SECONDS: Final = 120.0

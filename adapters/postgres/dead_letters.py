@@ -7,13 +7,14 @@ them misses none.
 import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import psycopg
 from psycopg.rows import dict_row
 
 from adapters.postgres.connections import conninfo
 from adapters.postgres.sql import statements
+from adapters.records.dead_letters import DeadLetter
 from domain.ports import Partition, Quarantined, StoreUnavailable
 
 STATEMENT_TIMEOUT_SECONDS: Final = 30
@@ -23,13 +24,6 @@ MAX_BATCH_BYTES: Final = 16 * 1024 * 1024
 MAX_COUNTED: Final = 100_000
 
 _SQL = statements("dead_letters")
-
-
-class DeadLetter(NamedTuple):
-    """One message of the quarantine."""
-
-    id: int
-    message: Quarantined
 
 
 class Outbox:

@@ -1,4 +1,4 @@
-"""The effect ledger on PostgreSQL (projections/ports.py): a few statements for however many orders."""
+"""The effect ledger on PostgreSQL (projections/delivery/ports.py): a few statements for however many orders."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -14,8 +14,8 @@ from adapters.postgres.connections import CONNECT_TIMEOUT_SECONDS, conninfo
 from adapters.postgres.sql import statements
 from domain.effects import EffectKind
 from domain.ports import StoreUnavailable
-from projections.doubt import maybe_done_after
-from projections.ports import Attempt, AttemptKind, Call, Claim, Settlement
+from projections.delivery.doubt import maybe_done_after
+from projections.delivery.ports import Attempt, AttemptKind, Call, Claim, Settlement
 from projections.waiting import happens
 
 CALLS_PER_CLAIM: Final = 4

@@ -7,7 +7,9 @@ put together.
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from adapters.money_may_be_wrong import (
+from adapters.postgres.pool import Connection, Database
+from adapters.postgres.sql import statements
+from adapters.records.money_may_be_wrong import (
     DEFAULT_LIMITS,
     KINDS,
     SECONDS_PER_DAY,
@@ -19,8 +21,6 @@ from adapters.money_may_be_wrong import (
     Place,
     Totals,
 )
-from adapters.postgres.pool import Connection, Database
-from adapters.postgres.sql import statements
 from domain.instants import NANOSECONDS_PER_SECOND
 
 MAX_COUNTED: Final = 10_000

@@ -6,19 +6,19 @@ from operator import itemgetter
 from typing import Any, Final
 from uuid import UUID
 
-from adapters.operators import Action, ActionKind, Asked
-from adapters.parking import ParkingReport, WaitingCall, retried, skipped
-from adapters.postgres.actions import done_in_bulk, record_actions
-from adapters.postgres.cursors import Cursor, cursors, note_lost, notify_due
+from adapters.postgres.audit_log import done_in_bulk, record_actions
+from adapters.postgres.delivery_cursors import Cursor, check_seen, cursors, note_lost, notify_due
 from adapters.postgres.pool import Connection, Database
-from adapters.postgres.seeing import check_seen
 from adapters.postgres.sql import statements
-from adapters.refusals import NotPossible, UnknownOrder
+from adapters.records.actions import Action, Asked
+from adapters.records.errors import NotPossible, UnknownOrder
+from adapters.records.operators import ActionKind
+from adapters.records.parking import ParkingReport, WaitingCall, retried, skipped
 from domain.effects import EffectKind
 from domain.identifiers import stream_id
-from projections.holding import DOUBTFUL
-from projections.ports import Call
-from projections.replay import CallState
+from projections.delivery.ports import Call
+from projections.doubt_marks import DOUBTFUL
+from projections.republication import CallState
 
 MAX_READ_CALLS: Final = 2000
 """Of one order that is looked at."""

@@ -3,24 +3,23 @@
 import asyncio
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
-from typing import Any, Final, Literal, NamedTuple
-from uuid import UUID
+from typing import Any, Final
 
 from eventsourcing.persistence import StoredEvent
 
-from adapters.postgres.actions import ActionRow, actions_of
+from adapters.postgres.audit_log import actions_of
 from adapters.postgres.codec import EventMapper
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.sql import statements
+from adapters.records.calls import AttemptRow, CallRow, DeliveryRow, ParkedRow
+from adapters.records.orders import OrderFilter, OrderRecord, ReplayRow
+from adapters.records.quarantine import Edit, Headers, QuarantinedMessage, QuarantineRow, QuarantineState
 from domain.effects import EffectKind
 from domain.events import OrderEvent
 from domain.identifiers import MAX_ORDER_ID, stream_id
 from domain.lifecycle import Status
 from projections.orders import OrderRow
-from projections.replay import CallState, Mode
+from projections.republication import CallState, Mode
 
 MAX_SHOWN_ATTEMPTS: Final = 20
 """The last ones at each call."""
@@ -41,138 +40,6 @@ _CONDITIONS: Final = {
     ("mismatch", False): "mismatched.order_id IS NULL",
     ("state", True): "state = %(state)s",
 }
-
-DeliveryState = Literal["idle", "due", "in_flight", "retrying", "parked"]
-QuarantineState = Literal["open", "retried", "discarded"]
-Headers = tuple[tuple[str, bytes | None], ...]
-
-
-class OrderFilter(NamedTuple):
-    """Which orders are asked for; None: whichever."""
-
-    status: Status | None = None
-    buyer: str | None = None
-    doubtful: bool | None = None
-    held: bool | None = None
-    mismatch: bool | None = None
-    """An open difference from the third party's books, in status or amount."""
-
-
-class DeliveryRow(NamedTuple):
-    """The cursor over an order's calls."""
-
-    state: DeliveryState
-    head_version: int
-    settled_version: int
-    attempts: int
-    next_attempt_at: datetime
-    parked_at: datetime | None
-    parked_reason: str | None
-
-
-class CallRow(NamedTuple):
-    """A call in the effect ledger."""
-
-    version: int
-    state: CallState
-    attempts: int
-    first_sent_at: datetime | None
-    settled_at: datetime | None
-    key: UUID
-    generation: int
-
-
-class AttemptRow(NamedTuple):
-    """One attempt at the call with this version."""
-
-    version: int
-    started_at: datetime
-    duration_ms: int
-    outcome: str
-    status: int | None
-    answer: str
-
-
-class ReplayRow(NamedTuple):
-    """A replay that was asked for."""
-
-    id: UUID
-    mode: Mode
-    reason: str
-    requested_at: datetime
-    items: int
-
-
-class QuarantineRow(NamedTuple):
-    """A message that could not be read, without what it holds."""
-
-    id: int
-    topic: str
-    partition: int
-    offset: int
-    order_id: int | None
-    reason: str
-    detail: str
-    state: QuarantineState
-    quarantined_at: datetime
-    value_bytes: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """What a person has written in the place of what came; None: it stays as it came."""
-
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: Headers | None = None
-
-
-NO_EDIT: Final = Edit()
-
-
-@dataclass(frozen=True, slots=True)
-class QuarantinedMessage:
-    """A message that could not be read, as it came."""
-
-    row: QuarantineRow
-    topic_id: str
-    timestamp_ms: int | None
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    closed_at: datetime | None = None
-    edit: Edit = NO_EDIT
-
-
-@dataclass(frozen=True, slots=True)
-class ParkedRow:
-    """An order whose calls stand still, and the call at which they stand."""
-
-    order_id: int
-    parked_at: datetime
-    reason: str
-    attempts: int
-    cashback: Decimal | None
-    version: int | None
-    kind: EffectKind | None
-    key: UUID | None
-    waiting_calls: int
-    """Behind that call."""
-    last_attempt: AttemptRow | None
-
-
-@dataclass(frozen=True, slots=True)
-class OrderRecord:
-    """All that is known of one order, at one moment."""
-
-    events: Sequence[OrderEvent]
-    delivery: DeliveryRow | None
-    calls: Sequence[CallRow]
-    attempts: Sequence[AttemptRow]
-    quarantined: Sequence[QuarantineRow]
-    replays: Sequence[ReplayRow]
-    actions: Sequence[ActionRow] = ()
-    """What people did to it, the last ones first."""
 
 
 class PostgresQueries:

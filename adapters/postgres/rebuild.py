@@ -11,14 +11,14 @@ from eventsourcing.persistence import StoredEvent
 
 from adapters.postgres.codec import EventMapper
 from adapters.postgres.connections import conninfo
-from adapters.postgres.feeds import write_orders
+from adapters.postgres.projection_feeds import write_orders
 from adapters.postgres.sql import statements
 from domain.errors import CashbackError
 from domain.identifiers import stream_id
 from domain.lifecycle import Status
-from projections import orders, third_party
+from projections import intended_calls, orders
+from projections.doubt_marks import is_rightly_marked
 from projections.feed import Recorded
-from projections.holding import is_rightly_marked
 from projections.orders import OrderRow, row_of
 from projections.rebuild import (
     Difference,
@@ -173,7 +173,7 @@ def _last_notification(connection: Connection) -> int:
 
 def _positions(connection: Connection) -> Positions:
     found: dict[str, int] = dict(connection.execute(_SQL["positions"]).fetchall())
-    return Positions(orders=found[orders.NAME], third_party=found[third_party.NAME])
+    return Positions(orders=found[orders.NAME], third_party=found[intended_calls.NAME])
 
 
 def _rows(connection: Connection, order_ids: Sequence[int]) -> dict[int, OrderRow]:

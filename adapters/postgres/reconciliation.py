@@ -2,9 +2,8 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
 import psycopg
 from eventsourcing.persistence import StoredEvent
@@ -13,14 +12,15 @@ from adapters.postgres.codec import EventMapper
 from adapters.postgres.connections import conninfo
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.sql import statements
+from adapters.records.differences import DifferenceClass, DifferenceRow, DifferenceState
 from domain.effects import EffectKind, effect_of
 from domain.events import Accepted, type_of_topic
 from domain.exact_json import InvalidJson, loads
 from domain.identifiers import MAX_ORDER_ID, order_id_of, stream_id
 from domain.lifecycle import Status
 from domain.ports import StoreUnavailable
-from projections.reconciling import AskedCall, Finding, NotedCall, OurSide, Standing, Verdict
-from projections.replay import CallState
+from projections.reconciliation import AskedCall, Finding, NotedCall, OurSide, Standing, Verdict
+from projections.republication import CallState
 
 KEPT_DAYS: Final = 90
 """Differences that are settled."""
@@ -30,23 +30,6 @@ KEPT_EXPECTED_DAYS: Final = 1
 _SQL: Final = statements("reconciliation")
 _TOPICS: Final = [topic for topic, event_type in type_of_topic.items() if issubclass(event_type, Accepted)]
 _mapper = EventMapper()
-
-DifferenceState = Literal["open", "closed"]
-DifferenceClass = Literal["missing_there", "missing_here", "amount", "state", "in_flight", "unknown"]
-
-
-class DifferenceRow(NamedTuple):
-    """A difference as it is kept."""
-
-    id: int
-    order_id: int
-    verdict: Verdict
-    ours: Standing | None
-    theirs: Standing | None
-    detail: str | None
-    first_seen_at: datetime
-    last_seen_at: datetime
-    closed_at: datetime | None
 
 
 class PostgresReconciliation:

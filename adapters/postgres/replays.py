@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -11,39 +11,28 @@ from uuid import UUID
 
 from eventsourcing.persistence import MapperDeserialisationError
 
-from adapters.operators import Action, ActionKind, Asked
-from adapters.postgres.actions import done_in_bulk, record_actions
-from adapters.postgres.cursors import Cursor, cursors, note_lost, notify_due
+from adapters.postgres.audit_log import done_in_bulk, record_actions
+from adapters.postgres.delivery_cursors import Cursor, check_seen, cursors, note_lost, notify_due
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.queries import events_of
-from adapters.postgres.seeing import check_seen
 from adapters.postgres.sql import statements
-from adapters.refusals import DoneBefore, NonceUsed, UnderWay
+from adapters.records.actions import Action, Asked, ReplayRecord
+from adapters.records.errors import DoneBefore, NonceUsed, UnderWay
+from adapters.records.operators import ActionKind
 from domain.effects import EffectKind
 from domain.events import OrderEvent
 from domain.identifiers import order_id_of, stream_id
-from projections.ports import Call
+from projections.delivery.ports import Call
 from projections.redelivery import LedgerEntry, Redelivery, Wish, redelivery
-from projections.replay import CallState, Mode
+from projections.republication import CallState, Mode
+
+Streams = Mapping[int, Sequence[OrderEvent] | MapperDeserialisationError]
+"""By order; an error where an event can't be read."""
 
 _SQL: Final = statements("replays") | {
     "stream": statements("queries")["stream"],
     "streams": statements("intake")["select_streams"],
 }
-Streams = Mapping[int, Sequence[OrderEvent] | MapperDeserialisationError]
-"""By order; an error where an event can't be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayRecord:
-    """For the record of replays. `items` is the number of calls or messages."""
-
-    id: UUID
-    order_id: int
-    mode: Mode
-    asked: Asked
-    is_bulk: bool = False
-    """Then the id is that of the bulk replay."""
 
 
 class PostgresReplays:

@@ -4,17 +4,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from adapters.web.audit_routes import audit_router
-from adapters.web.auth import BearerToken, LoopbackNames, Tokens
-from adapters.web.bulk_routes import BULK_PATH, MAX_BULK_BODY_BYTES, bulk_router
-from adapters.web.console.app import ConsoleElsewhere, create_console
-from adapters.web.console.parts import Comparisons, ConsoleParts, ConsoleQueries
-from adapters.web.description import DescribedApp, operation_id
-from adapters.web.idempotency import IdempotentWrites, Requests
-from adapters.web.mending_models import MAX_EDIT_BODY_BYTES
-from adapters.web.money_routes import money_router
-from adapters.web.parked_routes import parked_router
-from adapters.web.ports import (
+from adapters.operations.ports import (
     Actions,
     BulkReplays,
     Health,
@@ -27,11 +17,21 @@ from adapters.web.ports import (
     Reconciliation,
     Replays,
 )
-from adapters.web.probes import probes_router
+from adapters.web.api.action_schemas import MAX_EDIT_BODY_BYTES
+from adapters.web.api.audit import audit_router
+from adapters.web.api.bulk_replays import BULK_PATH, MAX_BULK_BODY_BYTES, bulk_router
+from adapters.web.api.money_may_be_wrong import money_router
+from adapters.web.api.orders import orders_router
+from adapters.web.api.parked import parked_router
+from adapters.web.api.probes import probes_router
+from adapters.web.api.quarantine import quarantine_router
+from adapters.web.api.reconciliation import reconciliation_router
+from adapters.web.auth import BearerToken, LoopbackNames, Tokens
+from adapters.web.console.app import ConsoleElsewhere, create_console
+from adapters.web.console.dependencies import Comparisons, ConsoleParts, ConsoleQueries
+from adapters.web.idempotency import IdempotentWrites, Requests
+from adapters.web.openapi import DescribedApp, operation_id
 from adapters.web.problems import BodyLimit, LastResort, add_problem_handlers
-from adapters.web.quarantine_routes import quarantine_router
-from adapters.web.reconciliation_routes import reconciliation_router
-from adapters.web.routes import orders_router
 from domain.money import DEFAULT_TILL, Till
 
 LARGER_BODIES: Final = {BULK_PATH: MAX_BULK_BODY_BYTES, "/api/quarantine/*/retry": MAX_EDIT_BODY_BYTES}

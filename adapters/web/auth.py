@@ -6,10 +6,12 @@ from enum import StrEnum
 from hmac import compare_digest
 from typing import Final
 
+from fastapi import Depends
+from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adapters.operators import Role
+from adapters.records.operators import Role
 from adapters.settings import is_loopback
 from adapters.web.responses import ProblemResponse
 
@@ -119,3 +121,10 @@ def _without_port(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0].lower()
+
+
+_TOKENS: Final = "CASHBACK_API_TOKEN; CASHBACK_API_READ_TOKEN for what changes nothing, dry runs too"
+
+
+# For the description only: auth.py asks for the token, on every path.
+TOKEN = Depends(HTTPBearer(auto_error=False, description=_TOKENS))

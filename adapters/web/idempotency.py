@@ -25,8 +25,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from adapters.postgres.requests import Claimed, KeptAnswer, KeyedRequest
-from adapters.refusals import KeyReused, Refused
+from adapters.records.errors import KeyReused, Refused
+from adapters.records.idempotency import Claimed, KeptAnswer, KeyedRequest
 from adapters.web.problems import RETRY, store_unavailable
 from adapters.web.responses import ProblemResponse
 from domain.ports import StoreUnavailable
@@ -40,7 +40,7 @@ _PLACE: Final = "/api/"
 
 
 class Requests(Protocol):
-    """See adapters.postgres.requests.PostgresRequests."""
+    """See adapters.postgres.idempotency.PostgresRequests."""
 
     async def begin(self, request: KeyedRequest) -> Claimed | KeptAnswer: ...
     async def keep(self, claimed: Claimed, answer: KeptAnswer) -> None: ...

@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from adapters.bulk import (
+from adapters.presentation.paging import BadCursor
+from adapters.records.bulk import (
     BulkRefused,
     NotPossibleNow,
     Overlaps,
@@ -21,10 +22,10 @@ from adapters.bulk import (
     UnknownBulkReplay,
     WrongToken,
 )
-from adapters.kafka.cluster import KafkaUnreachable
-from adapters.kafka.republisher import PartlyPublished
-from adapters.refusals import (
+from adapters.records.errors import (
+    KafkaUnreachable,
     OrderChanged,
+    PartlyPublished,
     Refused,
     StillUnreadable,
     UnderWay,
@@ -48,6 +49,7 @@ log = structlog.get_logger(__name__)
 def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(BadCursor, _bad_cursor)
     app.add_exception_handler(UnknownOrder, _unknown)
     app.add_exception_handler(UnknownQuarantined, _unknown)
     app.add_exception_handler(Refused, _refused)
@@ -94,6 +96,10 @@ async def _http_error(request: Request, error: Exception) -> ProblemResponse:
         case _:
             detail = error.detail
     return ProblemResponse(error.status_code, detail, headers=error.headers)
+
+
+async def _bad_cursor(*_: object) -> ProblemResponse:
+    return ProblemResponse(400, "query.cursor: not a cursor of this list")
 
 
 def _allowed(request: Request) -> list[str]:

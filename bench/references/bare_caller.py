@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.third_party.client import ThirdPartyClient
-from projections.ports import Call, Outcome
+from adapters.third_party_api.client import ThirdPartyClient
+from projections.delivery.ports import Call, Outcome
 
 TIMEOUT_SECONDS: Final = 10.0
 GO_POLL_SECONDS: Final = 0.001

@@ -13,8 +13,8 @@ import msgspec
 import psycopg
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
-from adapters.kafka.consumer_config import consumer_config
-from adapters.memory import collect_rarely
+from adapters.kafka.consumer.config import consumer_config
+from adapters.runtime.tuning import collect_rarely
 from bench.laboratory import BATCH_SIZE
 from bench.processes import TimeUp
 from bench.reading import DEADLINE_SECONDS, FullTopic, Work

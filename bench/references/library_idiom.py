@@ -14,7 +14,7 @@ from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import Tracking
 from eventsourcing.system import ProcessApplication
 
-from adapters.kafka.consumer_config import consumer_config
+from adapters.kafka.consumer.config import consumer_config
 from bench.processes import TimeUp
 from bench.reading import DEADLINE_SECONDS, FullTopic
 

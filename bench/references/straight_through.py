@@ -13,8 +13,8 @@ import httpx
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka import Message as Received
 
-from adapters.kafka.decoder import decode
-from adapters.kafka.records import record_of
+from adapters.kafka.decoding.decoder import decode
+from adapters.kafka.decoding.record import record_of
 from domain.exact_json import dumps, loads
 from domain.messages import Kind, Message
 from domain.ports import Partition

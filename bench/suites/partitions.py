@@ -9,8 +9,8 @@ from bench.laboratory import Laboratory
 from bench.machine import broker_name
 from bench.reading import FullTopic, read_once
 from bench.results import Measured, Plot, Series
-from sandbox.apache_kafka import ApacheKafka, missing
-from sandbox.broker import create_topic
+from sandbox.servers.apache_kafka import ApacheKafka, missing
+from sandbox.servers.embedded_kafka import create_topic
 
 NAME: Final = "partitions"
 TITLE: Final = "Intake by the number of partitions"

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from adapters.kafka.partitioner import partition_for
+from adapters.kafka.producer.partitioner import partition_for
 from bench import messages
 from bench.arithmetic import Figure
 from bench.laboratory import Laboratory
 from bench.pushing import CALLS_PER_ORDER, Pushing, orders_for, pushing
 from bench.stores import events_of, queues_of
 from domain.events import OrderEvent
-from projections.ports import Call
+from projections.delivery.ports import Call
 
 NAME: Final = "seed"
 TITLE: Final = "Push against one call at a time per partition"

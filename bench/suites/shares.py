@@ -10,10 +10,10 @@ from uuid import uuid4
 import psycopg
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
-from adapters.kafka.consumer_config import consumer_config
-from adapters.kafka.intake import Intake
-from adapters.kafka.records import Record, record_of
-from adapters.postgres.store import OrderApplication
+from adapters.kafka.consumer.config import consumer_config
+from adapters.kafka.consumer.intake import Intake
+from adapters.kafka.decoding.record import Record, record_of
+from adapters.postgres.event_store import OrderApplication
 from bench import messages
 from bench.laboratory import BATCH_SIZE, PARTITIONS, Laboratory
 from bench.machine import cpu_seconds

@@ -7,7 +7,8 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final
 
-from adapters.kafka.publisher import Outgoing, Publisher
+from adapters.kafka.producer.publisher import Publisher
+from adapters.records.publishing import Outgoing
 from bench import messages
 from bench.arithmetic import Figure, Pair, percentile
 from bench.laboratory import Laboratory

@@ -13,15 +13,15 @@ import psycopg
 import pytest
 import typer
 
-from adapters.command_line.exits import EPILOG
-from adapters.kafka.consumer_config import check_consumer_config
+from adapters.cli.exit_codes import EPILOG
+from adapters.kafka.consumer.config import check_consumer_config
 from adapters.postgres.migrate import migrations
 from adapters.settings import BadSetting
 from app import app, serve
-from sandbox.ports import LOOPBACK
-from tests.integration.waiting import DEADLINE_SECONDS
+from sandbox.servers.free_port import LOOPBACK
 from tests.support.commands import run_here
 from tests.support.processes import REPOSITORY, Apps, run_app
+from tests.support.waiting import DEADLINE_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -75,13 +75,13 @@ def test_without_a_command_the_commands_are_listed(tmp_path: Path) -> None:
 def test_looking_at_an_order_loads_neither_a_server_nor_a_client(tmp_path: Path) -> None:
     """It would make people wait; and the help needs still less."""
     heavy = {"fastapi", "uvicorn", "aiohttp", "httpx", "confluent_kafka", "sandbox"}
-    assert loaded_with("adapters.command_line.order_command") & heavy == set()
+    assert loaded_with("adapters.cli.order") & heavy == set()
     assert loaded_with("app") & (heavy | {"rich", "eventsourcing"}) == set()
 
 
 def test_a_process_that_serves_no_http_does_not_load_what_does() -> None:
     """It takes a quarter of the time until it's at work, and memory for as long as it lives."""
-    assert loaded_with("adapters.service") & {"fastapi", "jinja2"} == set()
+    assert loaded_with("adapters.runtime.service") & {"fastapi", "jinja2"} == set()
 
 
 def loaded_with(module: str) -> set[str]:

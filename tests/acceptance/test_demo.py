@@ -15,9 +15,9 @@ from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
 
 import pytest
 
-from sandbox.postgres import NOBODY
-from tests.integration.waiting import children_of, gone, wait_until
+from sandbox.servers.postgres import NOBODY
 from tests.support.processes import REPOSITORY, bare_environment, command
+from tests.support.waiting import children_of, gone, wait_until
 
 pytestmark = pytest.mark.slow
 

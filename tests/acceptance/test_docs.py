@@ -8,8 +8,8 @@ from typing import Final
 import pytest
 
 from adapters.settings import PREFIX, Settings
-from sandbox.browser import GIVEN_VARIABLE
-from sandbox.demo_folder import FOLDER_VARIABLE
+from sandbox.demo.folder import FOLDER_VARIABLE
+from sandbox.servers.browser import GIVEN_VARIABLE
 from scripts import pictures, reference
 from tests.support.documents import ROOT, Block, anchors, blocks, links, pages, pattern, read, typed
 from tests.support.promql import series_of

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from app import app
-from sandbox.ports import free_port
+from sandbox.servers.free_port import free_port
 from tests.support.clusters import Cluster
 from tests.support.docs_scenes import (
     FOUR_TOPICS,

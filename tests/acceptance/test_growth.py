@@ -18,8 +18,7 @@ from confluent_kafka.cimpl import NewPartitions
 from domain.exact_json import dumps, loads
 from domain.instants import NANOSECONDS_PER_SECOND, format_instant
 from domain.order import Order
-from sandbox.lifecycles import OrderMessage, lifecycles, outcome
-from tests.integration.waiting import wait_until
+from sandbox.order_service.lifecycles import OrderMessage, lifecycles, outcome
 from tests.support.clusters import Cluster
 from tests.support.messages import NOON_NS
 from tests.support.processes import App, Apps, quick_group
@@ -27,6 +26,7 @@ from tests.support.running_intake import new_group
 from tests.support.sandbox_process import held_back, start_sandbox, undelivered
 from tests.support.stored import messages_read, orders_stored
 from tests.support.streams import outgoing, publish
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -16,10 +16,10 @@ from typing import Final, NamedTuple
 import psycopg
 import pytest
 
-from adapters.kafka.publisher import Outgoing
+from adapters.postgres.event_store import OrderApplication, OrderDatastore
 from adapters.postgres.migrate import migrate
-from adapters.postgres.store import OrderApplication, OrderDatastore
-from sandbox.postgres import create_database, drop_database
+from adapters.records.publishing import Outgoing
+from sandbox.servers.postgres import create_database, drop_database
 from tests.support.clusters import Cluster
 from tests.support.postgres_proxy import PostgresProxy, postgres_proxy
 from tests.support.processes import App, Apps, quick_group

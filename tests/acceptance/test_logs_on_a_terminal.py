@@ -13,12 +13,12 @@ from typing import Final
 
 import pytest
 
-from sandbox.ports import LOOPBACK
-from tests.integration.third_party_server import ThirdParty, serving
-from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+from sandbox.servers.free_port import LOOPBACK
 from tests.support.fake_ledger import lifecycle
 from tests.support.ledgers import OnPostgres
 from tests.support.processes import bare_environment, command
+from tests.support.third_party_server import ThirdParty, serving
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 CHUNK_BYTES: Final = 65536
 REFUSED_ORDER: Final = 2

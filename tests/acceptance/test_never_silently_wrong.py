@@ -12,14 +12,13 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from adapters.kafka.publisher import Outgoing
 from adapters.postgres.migrate import migrate
+from adapters.records.publishing import Outgoing
 from domain.instants import format_instant, parse_instant
 from domain.messages import Kind
-from sandbox.broker import EmbeddedBroker
-from sandbox.ports import LOOPBACK, free_port
-from sandbox.postgres import create_database, drop_database
-from tests.integration.waiting import wait_until
+from sandbox.servers.embedded_kafka import EmbeddedBroker
+from sandbox.servers.free_port import LOOPBACK, free_port
+from sandbox.servers.postgres import create_database, drop_database
 from tests.support import local_http
 from tests.support.event_store import sql
 from tests.support.messages import product, value_of
@@ -27,6 +26,7 @@ from tests.support.processes import App, Apps, quick_group
 from tests.support.running_intake import new_group
 from tests.support.sandbox_process import held_back, start_sandbox, undelivered
 from tests.support.streams import publish
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

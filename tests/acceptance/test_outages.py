@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from adapters.postgres.migrate import migrate
-from sandbox.broker import EmbeddedBroker, create_topic
-from sandbox.lifecycles import OrderMessage, lifecycles, outcome
-from sandbox.ports import LOOPBACK, free_port
-from sandbox.postgres import EmbeddedPostgres
-from tests.integration.waiting import gone, wait_until
+from sandbox.order_service.lifecycles import OrderMessage, lifecycles, outcome
+from sandbox.servers.embedded_kafka import EmbeddedBroker, create_topic
+from sandbox.servers.free_port import LOOPBACK, free_port
+from sandbox.servers.postgres import EmbeddedPostgres
 from tests.support import local_http
 from tests.support.messages import NOON_NS
 from tests.support.processes import App, Apps, quick_group
@@ -21,6 +20,7 @@ from tests.support.running_intake import new_group
 from tests.support.sandbox_process import Sandbox, start_sandbox, undelivered
 from tests.support.stored import messages_read, stored
 from tests.support.streams import outgoing, publish
+from tests.support.waiting import gone, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -10,8 +10,8 @@ import pytest
 
 from adapters.postgres.migrate import migrate
 from domain.messages import Kind
-from sandbox.ports import free_port
-from sandbox.postgres import EmbeddedPostgres
+from sandbox.servers.free_port import free_port
+from sandbox.servers.postgres import EmbeddedPostgres
 from tests.support.event_store import append, sql, stream, streams
 from tests.support.processes import App, Apps
 from tests.support.sandbox_process import Sandbox, start_push, start_sandbox, undelivered

@@ -8,15 +8,15 @@ from typing import Any, Final
 import psycopg
 import pytest
 
-from adapters.kafka.publisher import Outgoing
+from adapters.records.publishing import Outgoing
 from domain.exact_json import loads
-from sandbox.broker import EmbeddedBroker
-from sandbox.ports import LOOPBACK, free_port
-from tests.integration.third_party_server import ThirdParty, serving
+from sandbox.servers.embedded_kafka import EmbeddedBroker
+from sandbox.servers.free_port import LOOPBACK, free_port
 from tests.support import local_http
 from tests.support.processes import Apps, quick_group
 from tests.support.running_intake import new_group
 from tests.support.streams import plain_stream, publish
+from tests.support.third_party_server import ThirdParty, serving
 
 pytestmark = pytest.mark.slow
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from adapters.postgres.migrate import migrate
-from sandbox.browser import Browser, fetch, missing
-from sandbox.postgres import create_database, drop_database
-from tests.browser.looking import DESK, IN_THE_DARK, PHONE, overflow_px, serious_faults
-from tests.browser.world import READ_TOKEN, TOKEN, World, playing
+from sandbox.servers.browser import Browser, fetch, missing
+from sandbox.servers.postgres import create_database, drop_database
+from tests.support.browser_pages import DESK, IN_THE_DARK, PHONE, overflow_px, serious_faults
+from tests.support.browser_world import READ_TOKEN, TOKEN, World, playing
 from tests.support.clusters import Cluster, must_not_be_missing
 
 if TYPE_CHECKING:

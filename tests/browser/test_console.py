@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from adapters.web.console.attempts import MAX_FAILURES_PER_ADDRESS
+from adapters.web.console.sign_in_limit import MAX_FAILURES_PER_ADDRESS
 from domain.messages import Kind
 from tests.browser.conftest import OpenPage, expect, heading, sign_in
-from tests.browser.world import (
+from tests.support.browser_world import (
     BUYER,
     HELD,
     MIN_FAILED_CALLS,

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sandbox.browser import Browser
+from sandbox.servers.browser import Browser
 from tests.browser.conftest import OpenPage
-from tests.browser.looking import DESK, IN_THE_DARK, PHONE, overflow_px, serious_faults
-from tests.browser.world import BUYER, HELD, PARKED, STORY, World
+from tests.support.browser_pages import DESK, IN_THE_DARK, PHONE, overflow_px, serious_faults
+from tests.support.browser_world import BUYER, HELD, PARKED, STORY, World
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser as Chromium

@@ -8,8 +8,8 @@ import pytest
 
 from domain.effects import EffectKind
 from domain.ports import StoreUnavailable
-from projections.holding import DOUBTFUL
-from projections.ports import Answer, Attempt, AttemptKind, Claim, Ledger, Outcome, Settlement
+from projections.delivery.ports import Answer, Attempt, AttemptKind, Claim, Ledger, Outcome, Settlement
+from projections.doubt_marks import DOUBTFUL
 from tests.support.fake_ledger import CALLS_PER_CLAIM, call, lifecycle
 from tests.support.ledgers import LEASE_SECONDS, InMemory, LedgerWorld, OnPostgres, Recorded, Standing
 

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from adapters.postgres.store import OrderApplication
+from adapters.postgres.event_store import OrderApplication
 from domain.decision import decide
 from domain.events import OrderEvent
 from domain.messages import Message

@@ -7,10 +7,10 @@ from typing import Final, Protocol, TypeVar
 
 import pytest
 
-from adapters.third_party.client import ThirdPartyClient
+from adapters.third_party_api.client import ThirdPartyClient
 from domain.effects import EffectKind
-from projections.ports import Answer, Call, Found, Lookup, NotFound, Outcome, ThirdParty
-from tests.integration import third_party_server
+from projections.delivery.ports import Answer, Call, Found, Lookup, NotFound, Outcome, ThirdParty
+from tests.support import third_party_server
 from tests.support.fake_ledger import call, lifecycle
 from tests.support.fake_third_party import FINE, HANG, FakeThirdParty, Fault
 

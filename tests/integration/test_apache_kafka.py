@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from adapters.kafka.publisher import Outgoing
-from sandbox.lifecycles import lifecycles, outcome
+from adapters.records.publishing import Outgoing
+from sandbox.order_service.lifecycles import lifecycles, outcome
 from tests.support import local_http
 from tests.support.clusters import Cluster
 from tests.support.messages import NOON_NS

@@ -10,12 +10,11 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from adapters.postgres.queries import OrderFilter
+from adapters.records.orders import OrderFilter
 from adapters.web.app import create_app, create_probes_app
 from domain.messages import Kind
-from sandbox.ports import free_port
-from sandbox.postgres import EmbeddedPostgres
-from tests.integration.waiting import wait_until
+from sandbox.servers.free_port import free_port
+from sandbox.servers.postgres import EmbeddedPostgres
 from tests.support import local_http
 from tests.support.messages import ORDER_ID, SECOND_NS, product, record, record_of
 from tests.support.running_api import (
@@ -30,10 +29,10 @@ from tests.support.running_api import (
     sql,
     tell,
 )
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from adapters.web.idempotency import Requests
-    from adapters.web.ports import (
+    from adapters.operations.ports import (
         Actions,
         BulkReplays,
         Interventions,
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
         Reconciliation,
         Replays,
     )
+    from adapters.web.idempotency import Requests
 
 pytestmark = pytest.mark.slow
 
@@ -528,7 +528,7 @@ class TestOneOrder:
 
     def test_a_long_timeline_is_cut_in_the_middle(self, database_url: str, api: Api) -> None:
         """The first and the last 500 events stay; the state is folded from all of them."""
-        from adapters.kafka.intake import Limits
+        from adapters.kafka.consumer.intake import Limits
 
         updates = (
             record_of(

@@ -9,16 +9,17 @@ import httpx
 import psycopg
 import pytest
 
-from adapters.operators import Asked, Operator, Role, Via, command_line_operator
 from adapters.postgres.parking import PostgresParking
 from adapters.postgres.pool import Database
+from adapters.records.actions import Asked
+from adapters.records.operators import Operator, Role, Via, command_line_operator
 from domain.messages import Kind
 from scripts.openapi import document
 from tests.integration.test_api import is_problem
 from tests.integration.test_api_idempotency import WAITING_FOR_A_LOCK
-from tests.integration.waiting import wait_until
 from tests.support.messages import product, record, record_of
 from tests.support.running_api import Api, RecordingThirdParty, deliver, refuse, running_api, sql, tell
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -9,16 +9,17 @@ import httpx
 import psycopg
 import pytest
 
-from adapters.operators import Role
+from adapters.postgres.idempotency import MAX_FORGOTTEN, PostgresRequests
 from adapters.postgres.pool import Database
-from adapters.postgres.requests import MAX_FORGOTTEN, Claimed, KeyedRequest, PostgresRequests
+from adapters.records.idempotency import Claimed, KeyedRequest
+from adapters.records.operators import Role
 from adapters.web.idempotency import HIT
 from domain.messages import Kind
-from sandbox.ports import free_port
+from sandbox.servers.free_port import free_port
 from tests.integration.test_api import is_problem
-from tests.integration.waiting import wait_until
 from tests.support.messages import record_of
 from tests.support.running_api import Api, RecordingThirdParty, deliver, refuse, running_api, sql, tell
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -6,12 +6,12 @@ from typing import Final
 
 import pytest
 
-from adapters.backlog import Backlog
-from adapters.kafka.intake import Intake
+from adapters.kafka.consumer.intake import Intake
 from adapters.postgres import backlog as counting
 from adapters.postgres.backlog import PostgresBacklog
+from adapters.postgres.event_store import OrderApplication
 from adapters.postgres.pool import Database
-from adapters.postgres.store import OrderApplication
+from adapters.records.status import Backlog
 from domain.intervention import Author, release
 from domain.messages import Kind
 from domain.ports import Batch

@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from adapters.bulk import MAX_ORDERS, TOKEN_MINUTES
+from adapters.records.bulk import MAX_ORDERS, TOKEN_MINUTES
 from domain.exact_json import loads
 from tests.integration.test_api import is_problem, walk
-from tests.integration.test_bulk import ORDERS, SOME
+from tests.integration.test_bulk_replays import ORDERS, SOME
 from tests.support.running_api import Api, running_api, sql
 
 pytestmark = pytest.mark.slow

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from adapters.bulk import BulkMode, BulkReplay, BulkState, Selection
-from adapters.bulk_mending import releasing, settling
-from adapters.bulk_running import Mode
-from adapters.intervening import Interventions
-from adapters.postgres.intervening import PostgresInterventions
+from adapters.operations.bulk.modes import releasing, settling
+from adapters.operations.bulk.runner import Mode
+from adapters.operations.interventions import Interventions
+from adapters.postgres.event_store import OrderApplication
+from adapters.postgres.interventions import PostgresInterventions
 from adapters.postgres.pool import Database
-from adapters.postgres.store import OrderApplication
+from adapters.records.bulk import BulkMode, BulkReplay, BulkState, Selection
 from domain.events import Doubt
 from domain.messages import Kind
 from tests.integration.test_api import is_problem
-from tests.integration.test_bulk import wait_for
-from tests.integration.test_bulk_mending import orders_of
+from tests.integration.test_bulk_replays import wait_for
+from tests.integration.test_bulk_retry_and_redeliver import orders_of
 from tests.integration.test_rebuild import check
 from tests.support.bulk import SOMEBODY, Running, asked, previewed
 from tests.support.messages import product, record_of

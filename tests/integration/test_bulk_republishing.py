@@ -10,26 +10,27 @@ from uuid import UUID
 
 import pytest
 
-from adapters.bulk import BulkReplay, BulkState, Selection
-from adapters.bulk_republishing import republishing
-from adapters.bulk_running import Mode
-from adapters.kafka.publisher import Outgoing, Publisher
-from adapters.kafka.republisher import KafkaRepublisher
+from adapters.kafka.producer.publisher import Publisher
+from adapters.kafka.producer.republisher import KafkaRepublisher
+from adapters.operations.bulk.modes import republishing
+from adapters.operations.bulk.runner import Mode
 from adapters.postgres.migrate import migrate
 from adapters.postgres.pool import Database
 from adapters.postgres.replays import PostgresReplays
+from adapters.records.bulk import BulkReplay, BulkState, Selection
+from adapters.records.publishing import Outgoing
 from domain.messages import Kind
-from sandbox.broker import EmbeddedBroker, create_topic
-from sandbox.ports import free_port
-from sandbox.postgres import create_database, drop_database
+from sandbox.servers.embedded_kafka import EmbeddedBroker, create_topic
+from sandbox.servers.free_port import free_port
+from sandbox.servers.postgres import create_database, drop_database
 from tests.integration.test_replays import read
-from tests.integration.waiting import wait_until
 from tests.support.bulk import SOMEBODY, Running, asked, previewed
 from tests.support.event_store import project, store_at
 from tests.support.messages import record_of
 from tests.support.running_api import sql, tell
 from tests.support.running_intake import RunningIntake, new_group
 from tests.support.stored import stored
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from confluent_kafka import Message as KafkaMessage

@@ -9,15 +9,15 @@ import psycopg
 import pytest
 
 from domain.order import Order
-from sandbox.broker import EmbeddedBroker, create_topic
-from sandbox.chaos import Chaos, Disorder, Stage
-from sandbox.lifecycles import COMPRESSED, OrderMessage, lifecycles, outcome
-from sandbox.order_service import ALL_CONFIRMED
-from tests.integration.waiting import DEADLINE_SECONDS
+from sandbox.order_service.chaos import Chaos, Disorder, Stage
+from sandbox.order_service.lifecycles import COMPRESSED, OrderMessage, lifecycles, outcome
+from sandbox.order_service.simulator import ALL_CONFIRMED
+from sandbox.servers.embedded_kafka import EmbeddedBroker, create_topic
 from tests.support.chaos import End, as_published, completed_after_cancellation
 from tests.support.clusters import Cluster
 from tests.support.processes import App, Apps, quick_group, run_app
 from tests.support.stored import messages_read, orders_stored
+from tests.support.waiting import DEADLINE_SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3 * DEADLINE_SECONDS)]
 

@@ -9,28 +9,22 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from adapters.comparing import (
-    MAX_SHOWN_FINDINGS,
-    AlreadyComparing,
-    Comparison,
-    ComparisonRunner,
-    ComparisonState,
-    Found,
-    step_of,
-)
-from adapters.operators import Asked, Operator, Role, Via
+from adapters.operations.reconciliation.comparisons import ComparisonRunner, step_of
+from adapters.operations.reconciliation.reconciler import Reconciler, Tally
 from adapters.postgres.comparisons import KEPT_COMPARISONS, PostgresComparisons, PostgresComparisonWork
 from adapters.postgres.pool import Database
 from adapters.postgres.reconciliation import PostgresReconciliation
-from adapters.reconciling import Reconciler, Tally
+from adapters.records.actions import Asked
+from adapters.records.comparisons import MAX_SHOWN_FINDINGS, AlreadyComparing, Comparison, ComparisonState, Found
+from adapters.records.operators import Operator, Role, Via
 from domain.lifecycle import Status
-from projections.ports import ThirdParty
-from projections.reconciling import Invariant, Standing, Verdict
-from projections.retrying import RetryPolicy
-from tests.integration.waiting import DEADLINE_SECONDS
+from projections.delivery.ports import ThirdParty
+from projections.delivery.retry import RetryPolicy
+from projections.reconciliation import Invariant, Standing, Verdict
 from tests.support.event_store import append, project, sql, streams
 from tests.support.fake_third_party import FINE, FakeThirdParty, Fault
 from tests.support.running_api import deliver
+from tests.support.waiting import DEADLINE_SECONDS
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from adapters.postgres.connections import conninfo
-from adapters.postgres.store import OrderDatastore
+from adapters.postgres.event_store import OrderDatastore
 
 pytestmark = pytest.mark.slow
 

@@ -12,15 +12,16 @@ import httpx
 import psycopg
 import pytest
 
-from adapters.postgres.console import SILENT_SECONDS, PostgresConsole
 from adapters.postgres.pool import Database
-from adapters.postgres.queries import OrderFilter, narrowed
+from adapters.postgres.queries import narrowed
+from adapters.postgres.service_status import SILENT_SECONDS, PostgresConsole
 from adapters.postgres.sql import statements
-from adapters.web.console.attempts import MAX_FAILURES_PER_ADDRESS, WINDOW_SECONDS
-from adapters.web.console.gate import COOKIE, MAX_FORM_BYTES
+from adapters.records.orders import OrderFilter
+from adapters.web.console.session_gate import COOKIE, MAX_FORM_BYTES
+from adapters.web.console.sign_in_limit import MAX_FAILURES_PER_ADDRESS, WINDOW_SECONDS
 from domain.lifecycle import Status
 from domain.messages import Kind
-from sandbox.ports import free_port
+from sandbox.servers.free_port import free_port
 from tests.support.messages import ORDER_ID, SECOND_NS, product, record, record_of
 from tests.support.running_api import Api, RecordingThirdParty, deliver, refuse, running_api, sql, tell
 

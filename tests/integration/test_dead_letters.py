@@ -14,14 +14,13 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from adapters.dead_letters import COPYING, STANDING_BY, DeadLetterCopier
-from adapters.kafka.dead_letters import DeadLetterTopic, copier_of
+from adapters.kafka.producer.dead_letters import DeadLetterTopic, copier_of
 from adapters.postgres.dead_letters import Outbox
-from adapters.postgres.store import OrderApplication
+from adapters.postgres.event_store import OrderApplication
+from adapters.runtime.dead_letter_copier import COPYING, STANDING_BY, DeadLetterCopier
 from domain.messages import Kind
 from domain.ports import Batch, Quarantined
-from sandbox.ports import LOOPBACK, free_port
-from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+from sandbox.servers.free_port import LOOPBACK, free_port
 from tests.support import local_http
 from tests.support.clusters import Cluster
 from tests.support.dead_letters import (
@@ -34,6 +33,7 @@ from tests.support.dead_letters import (
 from tests.support.decoding import SEED
 from tests.support.messages import ORDER_ID, partition_of, payload_of, value_of
 from tests.support.processes import Apps, quick_group
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

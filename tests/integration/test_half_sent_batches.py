@@ -10,13 +10,13 @@ import pytest
 from psycopg import Cursor
 from psycopg.rows import DictRow
 
-from adapters.postgres.store import First, OrderApplication
+from adapters.postgres.event_store import First, OrderApplication
 from domain.ports import Advance, Batch, Fenced, Position, StoreUnavailable
-from sandbox.postgres import create_database, drop_database
-from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+from sandbox.servers.postgres import create_database, drop_database
 from tests.support.event_store import sql, store_at, streams
 from tests.support.messages import partition_of
 from tests.support.postgres_proxy import PostgresProxy, postgres_proxy
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 

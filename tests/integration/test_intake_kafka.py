@@ -11,12 +11,12 @@ from msgspec.structs import replace
 from adapters.kafka.cluster import TopicIds
 from domain.events import OrderEvent
 from domain.ports import Advance, Batch, Fenced, Loss, Partition, Position, StoreUnavailable
-from sandbox.apache_kafka import ApacheKafka
-from sandbox.broker import EmbeddedBroker, create_topic
-from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+from sandbox.servers.apache_kafka import ApacheKafka
+from sandbox.servers.embedded_kafka import EmbeddedBroker, create_topic
 from tests.support.memory_store import MemoryStore, offsets
 from tests.support.running_intake import RunningIntake, new_group, undisturbed
 from tests.support.streams import bad_stream, plain_stream, publish
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 

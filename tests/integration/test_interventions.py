@@ -12,22 +12,23 @@ import httpx
 import psycopg
 import pytest
 
-from adapters.intervening import InterventionReport, Interventions
-from adapters.kafka.records import Record
-from adapters.operators import Asked, Operator, Via
-from adapters.postgres.intervening import PostgresInterventions
+from adapters.kafka.decoding.record import Record
+from adapters.operations.interventions import InterventionReport, Interventions
+from adapters.postgres.event_store import First, OrderApplication
+from adapters.postgres.interventions import PostgresInterventions
 from adapters.postgres.pool import Database
-from adapters.postgres.store import First, OrderApplication
-from adapters.refusals import OrderChanged
+from adapters.records.actions import Asked
+from adapters.records.errors import OrderChanged
+from adapters.records.operators import Operator, Via
 from domain.messages import Kind
 from domain.ports import Batch
 from tests.integration.test_api import is_problem
 from tests.integration.test_api_idempotency import WAITING_FOR_A_LOCK
 from tests.integration.test_rebuild import check
-from tests.integration.waiting import wait_until
 from tests.support.messages import ORDER_ID, product, record_of
 from tests.support.processes import run_app
 from tests.support.running_api import Api, RecordingThirdParty, deliver, project, refuse, running_api, sql, tell
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

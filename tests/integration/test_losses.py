@@ -20,20 +20,20 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are th
 )
 
 from adapters.kafka.cluster import topic_logs
-from adapters.kafka.publisher import Outgoing
+from adapters.records.publishing import Outgoing
 from domain.events import Doubt
 from domain.ports import Loss
-from sandbox.apache_kafka import ApacheKafka, missing
-from sandbox.broker import create_topic
-from sandbox.lifecycles import OrderMessage, lifecycles, outcome
-from sandbox.ports import LOOPBACK, free_port
-from tests.integration.waiting import wait_until
+from sandbox.order_service.lifecycles import OrderMessage, lifecycles, outcome
+from sandbox.servers.apache_kafka import ApacheKafka, missing
+from sandbox.servers.embedded_kafka import create_topic
+from sandbox.servers.free_port import LOOPBACK, free_port
 from tests.support import local_http
 from tests.support.clusters import must_not_be_missing
 from tests.support.messages import NOON_NS
 from tests.support.processes import App, Apps, quick_group
 from tests.support.stored import orders_stored
 from tests.support.streams import outgoing, publish
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

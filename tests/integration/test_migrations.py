@@ -18,7 +18,7 @@ from adapters.postgres.migrate import (
     migrate,
     migrations,
 )
-from sandbox.postgres import create_database, drop_database
+from sandbox.servers.postgres import create_database, drop_database
 from tests.support.processes import REPOSITORY, bare_environment, command
 
 pytestmark = pytest.mark.slow

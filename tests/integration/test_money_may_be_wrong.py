@@ -12,7 +12,12 @@ from typing import Any, Final, TypeVar
 import psycopg
 import pytest
 
-from adapters.money_may_be_wrong import (
+from adapters.postgres import money_may_be_wrong as listing
+from adapters.postgres.backlog import PostgresBacklog
+from adapters.postgres.money_may_be_wrong import PostgresMoneyMayBeWrong, page_statement
+from adapters.postgres.pool import Database
+from adapters.postgres.service_status import PostgresConsole
+from adapters.records.money_may_be_wrong import (
     DEFAULT_LIMITS,
     KINDS,
     Case,
@@ -22,11 +27,6 @@ from adapters.money_may_be_wrong import (
     CaseTotal,
     next_step,
 )
-from adapters.postgres import money_may_be_wrong as listing
-from adapters.postgres.backlog import PostgresBacklog
-from adapters.postgres.console import PostgresConsole
-from adapters.postgres.money_may_be_wrong import PostgresMoneyMayBeWrong, page_statement
-from adapters.postgres.pool import Database
 from domain.events import OrderEvent
 from domain.intervention import Author, settle
 from domain.messages import Kind

@@ -15,7 +15,7 @@ import pytest
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.sql import statements
 from domain.messages import Kind
-from projections.ports import Answer, Call, Outcome
+from projections.delivery.ports import Answer, Call, Outcome
 from tests.integration.test_api import is_problem, walk
 from tests.support.messages import ORDER_ID, record_of
 from tests.support.processes import run_app

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.processes import Child, Command, PartError, Supervisor
-from tests.integration.waiting import DEADLINE_SECONDS, children_of, gone, wait_until
+from sandbox.servers.supervisor import Child, Command, PartError, Supervisor
 from tests.support.processes import kill_stopped_children
+from tests.support.waiting import DEADLINE_SECONDS, children_of, gone, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 STOPPED = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
@@ -119,7 +119,7 @@ class TestChildren:
         script = f"""
 import subprocess, sys
 from pathlib import Path
-from sandbox.processes import Command, _launcher
+from sandbox.servers.supervisor import Command, _launcher
 launcher = _launcher(Command(name="c", argv=[], log=Path("unused")))
 code = subprocess.call(["/bin/sh", "-c", '"$@"; exit $?', "sh", *launcher, "/bin/touch", {str(witness)!r}])
 sys.exit(code)

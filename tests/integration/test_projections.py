@@ -13,21 +13,21 @@ from typing import Any
 import psycopg
 import pytest
 
-from adapters.postgres.feeds import PostgresFeed, write_intended_calls
+from adapters.postgres.event_store import OrderApplication
 from adapters.postgres.migrate import migrate
-from adapters.postgres.store import OrderApplication
+from adapters.postgres.projection_feeds import PostgresFeed, write_intended_calls
 from domain.effects import EffectKind
 from domain.identifiers import idempotency_key_by_version, stream_id
 from domain.messages import Kind
 from domain.ports import Advance, Batch, Fenced, StaleOrder, StoreUnavailable
-from projections import orders, third_party
+from projections import intended_calls as calls_module
+from projections import orders
 from projections.feed import Recorded
+from projections.intended_calls import IntendedCall, intended_calls
 from projections.orders import row_of
-from projections.reconciling import Invariant
+from projections.reconciliation import Invariant
 from projections.runner import Projection
-from projections.third_party import IntendedCall, intended_calls
-from sandbox.postgres import EmbeddedPostgres
-from tests.integration.waiting import DEADLINE_SECONDS, gone, wait_until
+from sandbox.servers.postgres import EmbeddedPostgres
 from tests.support.event_store import (
     append,
     calls_projection,
@@ -41,6 +41,7 @@ from tests.support.event_store import (
 )
 from tests.support.fake_ledger import effect
 from tests.support.messages import partition_of
+from tests.support.waiting import DEADLINE_SECONDS, gone, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -170,7 +171,7 @@ class TestTogether:
 
 KILLED_BEFORE_COMMIT = """
 import sys
-from adapters.postgres.feeds import PostgresFeed
+from adapters.postgres.projection_feeds import PostgresFeed
 from tests.integration.test_projections import _write_ids
 
 with PostgresFeed(sys.argv[1], "witness", _write_ids).next_batch(10) as batch:
@@ -389,7 +390,7 @@ class TestThirdParty:
         sql(database_url, "UPDATE projection_position SET notification_id = 0")
         project(database_url)
         assert [sql(database_url, table) for table in tables] == before
-        assert position(database_url, third_party.NAME) == 6
+        assert position(database_url, calls_module.NAME) == 6
 
     def test_calls_that_are_older_than_keys_by_content_keep_their_keys(self, database_url: str) -> None:
         """Also when their events are read again; the calls that come later have theirs by content."""
@@ -439,7 +440,7 @@ def test_a_crash_of_postgresql_sets_rows_and_position_back_together(tmp_path: Pa
             wait_until(lambda: gone(server.pid), "the end of the server")
         server.stop()
         url = server.start()
-        assert position(url, third_party.NAME) == (len(events) if _effects(url) else 0)
+        assert position(url, calls_module.NAME) == (len(events) if _effects(url) else 0)
         project(url)
         assert _effects(url) == before
         assert len(before) == len(intended_calls([Recorded(n, event) for n, event in enumerate(events, 1)]))

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from adapters.kafka.partitioner import partition_for
-from adapters.kafka.publisher import Delivered, OnDelivery, Outgoing, Publisher, PublishError
-from sandbox.broker import EmbeddedBroker, create_topic
-from sandbox.lifecycles import lifecycles
-from sandbox.order_service import Progress, simulate
-from sandbox.ports import free_port
+from adapters.kafka.producer.partitioner import partition_for
+from adapters.kafka.producer.publisher import OnDelivery, Publisher, PublishError
+from adapters.records.publishing import Delivered, Outgoing
+from sandbox.order_service.lifecycles import lifecycles
+from sandbox.order_service.simulator import Progress, simulate
+from sandbox.servers.embedded_kafka import EmbeddedBroker, create_topic
+from sandbox.servers.free_port import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -252,7 +253,7 @@ def test_the_process_can_end_with_messages_unsent(nobody_there: str, *, flushed:
     """A publisher that was never closed keeps no process alive and doesn't crash it."""
     program = (
         "import sys\n"
-        "from adapters.kafka.publisher import Outgoing, Publisher, PublishError\n"
+        "from adapters.kafka.producer.publisher import Outgoing, Publisher, PublishError\n"
         "publisher = Publisher(sys.argv[1])\n"
         "publisher.publish(Outgoing('orders', b'1', b'{}'))\n"
         "try:\n"

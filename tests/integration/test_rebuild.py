@@ -15,7 +15,6 @@ from domain.lifecycle import Status
 from domain.messages import Kind
 from domain.ports import Batch
 from projections.rebuild import Difference
-from tests.integration.waiting import DEADLINE_SECONDS, wait_until
 from tests.support.event_store import (
     append,
     calls_projection,
@@ -26,6 +25,7 @@ from tests.support.event_store import (
     stream,
     streams,
 )
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 

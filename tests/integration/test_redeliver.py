@@ -11,11 +11,10 @@ import pytest
 
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.rebuild import rebuild
-from adapters.third_party.client import ThirdPartyClient
+from adapters.third_party_api.client import ThirdPartyClient
 from domain.exact_json import loads
 from domain.messages import Kind
-from projections.ports import Answer, Call, Lookup
-from tests.integration.third_party_server import ThirdParty, serving
+from projections.delivery.ports import Answer, Call, Lookup
 from tests.support.messages import ORDER_ID, record_of
 from tests.support.running_api import (
     DEADLINE_SECONDS,
@@ -28,6 +27,7 @@ from tests.support.running_api import (
     sql,
     tell,
 )
+from tests.support.third_party_server import ThirdParty, serving
 
 pytestmark = pytest.mark.slow
 

@@ -10,19 +10,19 @@ from typing import Final
 import psycopg
 import pytest
 
-from adapters.postgres.feeds import write_orders
 from adapters.postgres.migrate import migrate, migrations
+from adapters.postgres.order_row_refill import ROWS_PER_STEP, refill, refill_for_ever
+from adapters.postgres.projection_feeds import write_orders
 from adapters.postgres.rebuild import rebuild
-from adapters.postgres.refilling import ROWS_PER_STEP, refill, refill_for_ever
 from domain.messages import Kind
 from domain.order import fold
 from domain.ports import StoreUnavailable
 from projections.orders import OrderRow, row_of
-from sandbox.ports import free_port
-from sandbox.postgres import create_database, drop_database
+from sandbox.servers.free_port import free_port
+from sandbox.servers.postgres import create_database, drop_database
 from tests.integration.test_migrations import make_version
-from tests.integration.waiting import DEADLINE_SECONDS, wait_until
 from tests.support.event_store import append, project, sql, store_at, stream, streams
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 

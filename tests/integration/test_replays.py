@@ -12,13 +12,13 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from adapters.kafka.partitioner import partition_for
-from adapters.kafka.records import Record
+from adapters.kafka.decoding.record import Record
+from adapters.kafka.producer.partitioner import partition_for
 from domain.exact_json import loads
 from domain.messages import Kind
 from domain.ports import Partition
-from projections.ports import Answer, Call, Outcome
-from sandbox.broker import EmbeddedBroker
+from projections.delivery.ports import Answer, Call, Outcome
+from sandbox.servers.embedded_kafka import EmbeddedBroker
 from tests.support.messages import ORDER_ID, SECOND_NS, record_of
 from tests.support.running_api import (
     DEADLINE_SECONDS,

@@ -11,19 +11,19 @@ from typing import Any, Final, NamedTuple
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from adapters.kafka.decoder import Reason, Unreadable, decode
-from adapters.kafka.records import Record, record_of
+from adapters.kafka.decoding.decoder import Reason, Unreadable, decode
+from adapters.kafka.decoding.record import Record, record_of
 from domain.events import CashbackCreated
 from domain.exact_json import loads
 from domain.messages import Kind, Message
 from domain.ports import Partition
-from projections.received import product_items
-from projections.replay import republications
-from sandbox.apache_kafka import missing
-from tests.integration.waiting import DEADLINE_SECONDS
+from projections.message_body import product_items
+from projections.republication import republications
+from sandbox.servers.apache_kafka import missing
 from tests.support.clusters import Cluster, must_not_be_missing
 from tests.support.messages import History
 from tests.support.spring import publish_with_spring
+from tests.support.waiting import DEADLINE_SECONDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

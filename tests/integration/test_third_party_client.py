@@ -12,14 +12,14 @@ from typing import Final
 
 import pytest
 
-from adapters.third_party.client import MAX_ANSWER_BYTES, ThirdPartyClient
-from adapters.third_party.signing import Signer
+from adapters.third_party_api.client import MAX_ANSWER_BYTES, ThirdPartyClient
+from adapters.third_party_api.signing import Signer
 from domain.effects import EffectKind
-from projections.ports import Answer, Call, Outcome
-from sandbox.ports import free_port
-from tests.integration.third_party_server import ThirdParty, serving
+from projections.delivery.ports import Answer, Call, Outcome
+from sandbox.servers.free_port import free_port
 from tests.support.fake_ledger import call, lifecycle
 from tests.support.raw_server import Connection, Handler, RawServer, agree, raw_server
+from tests.support.third_party_server import ThirdParty, serving
 
 pytestmark = pytest.mark.slow
 

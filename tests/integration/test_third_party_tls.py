@@ -11,9 +11,9 @@ from typing import Final
 import pytest
 
 from adapters.settings import BadSetting
-from adapters.third_party.client import ThirdPartyClient
-from adapters.third_party.tls import tls_context
-from projections.ports import Answer, Outcome
+from adapters.third_party_api.client import ThirdPartyClient
+from adapters.third_party_api.tls import tls_context
+from projections.delivery.ports import Answer, Outcome
 from tests.support.fake_ledger import call
 from tests.support.processes import run_app
 from tests.support.raw_server import RawServer, agree, raw_server

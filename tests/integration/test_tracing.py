@@ -10,12 +10,10 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from adapters.kafka.publisher import Outgoing
+from adapters.records.publishing import Outgoing
 from domain.messages import Kind
-from sandbox.broker import EmbeddedBroker
-from sandbox.ports import LOOPBACK, free_port
-from tests.integration.third_party_server import ThirdParty, serving
-from tests.integration.waiting import DEADLINE_SECONDS, wait_until
+from sandbox.servers.embedded_kafka import EmbeddedBroker
+from sandbox.servers.free_port import LOOPBACK, free_port
 from tests.support import local_http
 from tests.support.collector import collecting
 from tests.support.processes import REPOSITORY, Apps, quick_group
@@ -23,7 +21,9 @@ from tests.support.promql import missing, series_of
 from tests.support.running_intake import new_group
 from tests.support.signals import expressions_of_alerts, expressions_of_dashboard
 from tests.support.streams import publish
+from tests.support.third_party_server import ThirdParty, serving
 from tests.support.traces import BUYER, SAMPLED, SAMPLED_LATER, TRACE, UNSAMPLED, said
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def scraped(port: int) -> str:
 
 NOT_ASKED_FOR: Final = """
 import json, sys
-from adapters.service import Role, Service
+from adapters.runtime.service import Role, Service
 from adapters.settings import read_settings
 Service(read_settings(None), list(Role))
 names = ("opentelemetry.sdk", "opentelemetry.exporter")

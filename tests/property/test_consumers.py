@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.kafka.intake import Intake, Limits
-from adapters.kafka.records import Record
-from adapters.kafka.storing import Storing
+from adapters.kafka.consumer.intake import Intake, Limits
+from adapters.kafka.consumer.pipeline import Storing
+from adapters.kafka.decoding.record import Record
 from domain.events import Doubt
 from domain.messages import Kind
 from domain.ports import Fenced, Partition

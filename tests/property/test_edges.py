@@ -12,7 +12,7 @@ from domain.decision import Policy
 from domain.effects import EffectKind, effect_of
 from domain.events import CashbackCompleted, CashbackCorrected, Doubt, MessageEvent
 from domain.messages import Kind, Message, Origin
-from projections.replay import republications
+from projections.republication import republications
 from tests.support.deliveries import (
     POLICY,
     TOLERANCE_NS,

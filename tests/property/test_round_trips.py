@@ -9,12 +9,12 @@ from eventsourcing.persistence import StoredEvent
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapters.kafka import canonical
-from adapters.kafka.decoder import Unreadable, decode
-from adapters.kafka.keys import order_id_of_key
-from adapters.kafka.quick import quick_facts
-from adapters.kafka.records import Headers, Record
-from adapters.kafka.wire import ITEMS, PRODUCT_MEMBERS, WIRE_TYPES, members_of
+from adapters.kafka.decoding import canonical_json
+from adapters.kafka.decoding.decoder import Unreadable, decode
+from adapters.kafka.decoding.fast_path import quick_facts
+from adapters.kafka.decoding.keys import order_id_of_key
+from adapters.kafka.decoding.record import Headers, Record
+from adapters.kafka.decoding.schema import ITEMS, PRODUCT_MEMBERS, WIRE_TYPES, members_of
 from adapters.postgres.codec import EventMapper
 from domain.decision import decide
 from domain.events import Doubt, MessageEvent, OrderEvent, Refusal, WaitsFor, type_of_topic
@@ -24,11 +24,11 @@ from domain.instants import parse_instant
 from domain.messages import Kind, Message, Origin
 from domain.money import DEFAULT_TILL, MAX_DIGITS, MAX_EXPONENT, Rounding, Till
 from domain.order import Order, fold
+from projections.message_body import json_of
+from projections.message_body import payload_of as payload_in
 from projections.origin import ORIGIN_HEADER, BadOrigin, read_origin, write_origin
-from projections.received import json_of
-from projections.received import payload_of as payload_in
-from projections.replay import republications
-from sandbox.lifecycles import lifecycles
+from projections.republication import republications
+from sandbox.order_service.lifecycles import lifecycles
 from tests.support.decoding import SEED
 from tests.support.messages import NOON_NS, NOW_NS, ORDER_ID, History, payload_of, product, record
 
@@ -270,7 +270,7 @@ def test_a_damaged_message_is_a_message_or_unreadable(source: Record) -> None:
 def test_the_quick_way_says_what_the_models_say_or_nothing(source: Record, kind: Kind, till: Till) -> None:
     """Whatever it lets through, they let through, with the same amounts, by any till."""
     try:
-        said, is_plain = canonical.read(json_of(source.value or b""))
+        said, is_plain = canonical_json.read(json_of(source.value or b""))
         payload = said["payload"]
     except (ArithmeticError, KeyError, RecursionError, TypeError, ValueError):
         return
@@ -295,7 +295,7 @@ def test_what_serializers_write_by_default_goes_the_quick_way(member: str, data:
         said = re.sub(rf', "{member}": [^,}}]*', "", said)
     else:
         said = re.sub(rf'"{member}": [^,}}]*', lambda _: f'"{member}": {literal}', said)
-    read, is_plain = canonical.read(said.encode())
+    read, is_plain = canonical_json.read(said.encode())
     assert is_plain
     found = quick_facts(kind, read["payload"], DEFAULT_TILL)
     assert found is not None
@@ -305,7 +305,7 @@ def test_what_serializers_write_by_default_goes_the_quick_way(member: str, data:
 def test_ordinary_messages_go_the_quick_way() -> None:
     """Or it would be for nothing."""
     for message in lifecycles(1, 50, first_order_id=1, started_at_ns=NOON_NS):
-        said, is_plain = canonical.read(message.value)
+        said, is_plain = canonical_json.read(message.value)
         assert is_plain
         assert quick_facts(Kind(message.kind), said["payload"], DEFAULT_TILL) is not None
 

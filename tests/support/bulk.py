@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Self, TypeVar
 
-from adapters.bulk import BulkMode, BulkReplay, Preview, Selection
-from adapters.bulk_running import BulkRunner, Handled, Handler, Mode
-from adapters.operators import Operator, Via
-from adapters.postgres.bulk import PostgresBulk
-from adapters.postgres.bulk_work import LEASE_SECONDS, Job, PostgresBulkWork
+from adapters.operations.bulk.runner import BulkRunner, Handled, Handler, Mode
+from adapters.postgres.bulk_replays import PostgresBulk
+from adapters.postgres.bulk_work import LEASE_SECONDS, PostgresBulkWork
 from adapters.postgres.pool import Database
+from adapters.records.bulk import BulkMode, BulkReplay, Job, Preview, Selection
+from adapters.records.operators import Operator, Via
+from projections.delivery.retry import RetryPolicy
 from projections.redelivery import DEFAULT_WISH, Wish
-from projections.retrying import RetryPolicy
-from tests.integration.waiting import DEADLINE_SECONDS
+from tests.support.waiting import DEADLINE_SECONDS
 
 T = TypeVar("T")
 SOMEBODY: Final = Operator("somebody", Via.API)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 
-from sandbox.lifecycles import OrderMessage, outcome
+from sandbox.order_service.lifecycles import OrderMessage, outcome
 
 End = tuple[str, Decimal]
 

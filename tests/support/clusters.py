@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
 
-from sandbox.apache_kafka import missing
+from sandbox.servers.apache_kafka import missing
 
 BOOTSTRAP_VARIABLE: Final = "CASHBACK_KAFKA_BOOTSTRAP"
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 
-from tests.integration.waiting import wait_until
+from tests.support.waiting import wait_until
 
 
 class Kept(NamedTuple):

@@ -9,7 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.integration.waiting import wait_until
+from tests.support.waiting import wait_until
 
 _INSERT: Final = """
 INSERT INTO quarantine (topic, topic_id, partition, kafka_offset, timestamp_ms, message_key, message_value, headers,

@@ -1,7 +1,7 @@
 """Decoding in tests, and the example message of contract.md."""
 
-from adapters.kafka.decoder import DEFAULT_MAX_MESSAGE_BYTES, Unreadable, decode
-from adapters.kafka.records import Record
+from adapters.kafka.decoding.decoder import DEFAULT_MAX_MESSAGE_BYTES, Unreadable, decode
+from adapters.kafka.decoding.record import Record
 from domain.messages import Message
 
 SEED = b"""{

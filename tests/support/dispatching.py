@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from projections.breaker import BreakerState
-from projections.delivery import DeliveryPolicy, Dispatcher
-from projections.ports import Answer, Attempt, Call, Claim, Outcome
-from projections.retrying import RetryPolicy
+from projections.delivery.breaker import BreakerState
+from projections.delivery.dispatcher import DeliveryPolicy, Dispatcher
+from projections.delivery.ports import Answer, Attempt, Call, Claim, Outcome
+from projections.delivery.retry import RetryPolicy
 from tests.support.fake_ledger import FakeLedger
 from tests.support.fake_third_party import TIMEOUT_SECONDS, FakeThirdParty
 from tests.support.virtual_time import now

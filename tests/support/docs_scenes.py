@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from domain.messages import Kind
-from sandbox.broker import create_topic
-from sandbox.postgres import drop_database, url_of
-from tests.integration.waiting import wait_until
+from sandbox.servers.embedded_kafka import create_topic
+from sandbox.servers.postgres import drop_database, url_of
 from tests.support.docs_stage import Stage, valid_value
 from tests.support.messages import ORDER_ID
+from tests.support.waiting import wait_until
 
 SECOND_ORDER_ID: Final = ORDER_ID + 2
 BACKUP: Final = "docs/runbooks/backup.md"

@@ -14,14 +14,14 @@ from typing import Any, Final
 import httpx
 import psycopg
 
-from adapters.kafka.order_publisher import OrderPublisher
-from adapters.kafka.publisher import Outgoing, Publisher
+from adapters.kafka.producer.order_publisher import OrderPublisher
+from adapters.kafka.producer.publisher import Publisher
+from adapters.records.publishing import Outgoing
 from domain.exact_json import dumps
 from domain.instants import format_instant
 from domain.messages import Kind
-from sandbox.ports import LOOPBACK, free_port
-from sandbox.postgres import installation
-from tests.integration.waiting import wait_until
+from sandbox.servers.free_port import LOOPBACK, free_port
+from sandbox.servers.postgres import installation
 from tests.support import local_http
 from tests.support.documents import ROOT
 from tests.support.messages import NOON_NS, ORDER_ID, SECOND_NS
@@ -29,6 +29,7 @@ from tests.support.processes import App, Apps, quick_group
 from tests.support.running_intake import new_group
 from tests.support.sandbox_process import Sandbox
 from tests.support.shells import Shell
+from tests.support.waiting import wait_until
 
 FLUSH_SECONDS: Final = 60.0
 # Of the sources, what lies in a clone: a page's commands are typed in its folder, but leave nothing there.

@@ -7,16 +7,16 @@ from typing import Any, Final
 import psycopg
 from msgspec.structs import replace
 
-from adapters.postgres.feeds import PostgresFeed, write_ledger_rows, write_orders
-from adapters.postgres.store import OrderApplication
+from adapters.postgres.event_store import OrderApplication
+from adapters.postgres.projection_feeds import PostgresFeed, write_ledger_rows, write_orders
 from domain.decision import DEFAULT_POLICY, Policy, decide
 from domain.events import MessageEvent, OrderEvent
 from domain.identifiers import stream_id
 from domain.messages import Kind
 from domain.order import Order, fold
 from domain.ports import Batch
-from projections import holding, orders, third_party
-from projections.holding import LedgerRow
+from projections import doubt_marks, intended_calls, orders
+from projections.doubt_marks import LedgerRow
 from projections.orders import OrderRow
 from projections.runner import Projection
 from tests.support.decoding import read
@@ -81,9 +81,9 @@ def orders_projection(database_url: str) -> Iterator[Projection[OrderRow]]:
 
 @contextmanager
 def calls_projection(database_url: str) -> Iterator[Projection[LedgerRow]]:
-    feed = PostgresFeed(database_url, third_party.NAME, write_ledger_rows)
+    feed = PostgresFeed(database_url, intended_calls.NAME, write_ledger_rows)
     try:
-        yield Projection(third_party.NAME, feed, holding.ledger_rows)
+        yield Projection(intended_calls.NAME, feed, doubt_marks.ledger_rows)
     finally:
         feed.close()
 

@@ -1,4 +1,4 @@
-"""The effect ledger in memory: `projections.ports.Ledger` for tests that need no server."""
+"""The effect ledger in memory: `projections.delivery.ports.Ledger` for tests that need no server."""
 
 import asyncio
 import random
@@ -13,9 +13,9 @@ from uuid import UUID, uuid4
 from domain.effects import Effect, EffectKind
 from domain.identifiers import idempotency_key_by_version, stream_id
 from domain.ports import StoreUnavailable
-from projections.doubt import maybe_done_after
-from projections.holding import DOUBTFUL
-from projections.ports import Attempt, AttemptKind, Call, Claim, Settlement
+from projections.delivery.doubt import maybe_done_after
+from projections.delivery.ports import Attempt, AttemptKind, Call, Claim, Settlement
+from projections.doubt_marks import DOUBTFUL
 
 CALLS_PER_CLAIM: Final = 4
 KINDS: Final = (EffectKind.CREATE, EffectKind.UPDATE, EffectKind.COMPLETE)

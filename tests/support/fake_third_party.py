@@ -1,4 +1,4 @@
-"""The third party in memory: `projections.ports.ThirdParty` over the sandbox's own strict books, without HTTP."""
+"""The third party in memory: the port `ThirdParty` over the sandbox's own strict books, without HTTP."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from adapters.third_party.client import classify, read_lookup
-from projections.ports import Answer, Call, Lookup, Outcome
-from projections.third_party import path_of
-from sandbox import call_log
-from sandbox.books import Answer as Said
-from sandbox.books import Books, refusal
-from sandbox.third_party_requests import Operation, parse
+from adapters.third_party_api.client import classify, read_lookup
+from projections.delivery.ports import Answer, Call, Lookup, Outcome
+from projections.intended_calls import path_of
+from sandbox.third_party_server import call_log
+from sandbox.third_party_server.books import Answer as Said
+from sandbox.third_party_server.books import Books, refusal
+from sandbox.third_party_server.requests import Operation, parse
 
 TIMEOUT_SECONDS: Final = 10.0
 

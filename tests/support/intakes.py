@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from adapters.kafka.decoder import Reason
-from adapters.kafka.intake import Intake, Limits, Outcome
+from adapters.kafka.consumer.intake import Intake, Limits, Outcome
+from adapters.kafka.decoding.decoder import Reason
 from domain.decision import Policy
 from domain.messages import Kind
 from domain.order import Order

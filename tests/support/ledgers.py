@@ -6,14 +6,14 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import psycopg
 
-from adapters.postgres.feeds import write_intended_calls, write_ledger_rows
 from adapters.postgres.ledger import PostgresLedger
+from adapters.postgres.projection_feeds import write_intended_calls, write_ledger_rows
 from adapters.postgres.sql import statements
 from domain.effects import Effect
 from domain.identifiers import stream_id
-from projections.holding import DoubtMark
-from projections.ports import Call, Ledger
-from projections.third_party import IntendedCall
+from projections.delivery.ports import Call, Ledger
+from projections.doubt_marks import DoubtMark
+from projections.intended_calls import IntendedCall
 from tests.support.fake_ledger import FakeLedger
 
 LEASE_SECONDS: Final = 60.0

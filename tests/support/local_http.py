@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from tests.integration.waiting import DEADLINE_SECONDS
+from tests.support.waiting import DEADLINE_SECONDS
 
 
 def request(method: str, url: str, **more: Any) -> httpx.Response:

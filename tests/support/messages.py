@@ -6,7 +6,7 @@ from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, Final
 
-from adapters.kafka.records import Headers, Record
+from adapters.kafka.decoding.record import Headers, Record
 from domain.decision import DEFAULT_POLICY, Policy, decide
 from domain.effects import Effect, effect_of
 from domain.events import Accepted, MessageEvent, OrderEvent

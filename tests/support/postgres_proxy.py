@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 from urllib.parse import urlsplit
 
-from tests.integration.waiting import DEADLINE_SECONDS
+from tests.support.waiting import DEADLINE_SECONDS
 
 BIND: Final = b"B"
 HEADER_BYTES: Final = 5

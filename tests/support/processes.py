@@ -12,8 +12,8 @@ from signal import SIGKILL, SIGTERM, Signals
 from types import TracebackType
 from typing import Any, Final, Self
 
-from sandbox.processes import Child, Command
-from tests.integration.waiting import DEADLINE_SECONDS, POLL_INTERVAL_SECONDS, children_of, wait_until
+from sandbox.servers.supervisor import Child, Command
+from tests.support.waiting import DEADLINE_SECONDS, POLL_INTERVAL_SECONDS, children_of, wait_until
 
 REPOSITORY: Final = Path(__file__).parents[2]
 QUICK_GROUP: Final = {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300, "fetch.wait.max.ms": 20}

@@ -12,33 +12,33 @@ import psycopg
 import uvicorn
 from fastapi import FastAPI
 
-from adapters.intervening import Interventions
-from adapters.kafka.intake import Intake, Limits
-from adapters.kafka.records import Record
-from adapters.kafka.republisher import KafkaRepublisher
-from adapters.postgres.actions import PostgresActions
-from adapters.postgres.bulk import PostgresBulk
+from adapters.kafka.consumer.intake import Intake, Limits
+from adapters.kafka.decoding.record import Record
+from adapters.kafka.producer.republisher import KafkaRepublisher
+from adapters.operations.interventions import Interventions
+from adapters.operations.quarantine import Quarantining
+from adapters.operations.replay import ReplayService
+from adapters.postgres.audit_log import PostgresActions
+from adapters.postgres.bulk_replays import PostgresBulk
 from adapters.postgres.comparisons import PostgresComparisons
-from adapters.postgres.console import PostgresConsole
-from adapters.postgres.feeds import PostgresFeed, write_ledger_rows, write_orders
-from adapters.postgres.intervening import PostgresInterventions
+from adapters.postgres.event_store import OrderApplication
+from adapters.postgres.idempotency import PostgresRequests
+from adapters.postgres.interventions import PostgresInterventions
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.money_may_be_wrong import PostgresMoneyMayBeWrong
 from adapters.postgres.parking import PostgresParking
 from adapters.postgres.pool import Database
+from adapters.postgres.projection_feeds import PostgresFeed, write_ledger_rows, write_orders
 from adapters.postgres.queries import PostgresQueries
 from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.postgres.replays import PostgresReplays
-from adapters.postgres.requests import PostgresRequests
-from adapters.postgres.store import OrderApplication
-from adapters.quarantining import Quarantining
-from adapters.replay import ReplayService
+from adapters.postgres.service_status import PostgresConsole
 from adapters.web.app import create_app
-from projections import holding, orders, third_party
-from projections.breaker import BreakerState
-from projections.delivery import DeliveryPolicy, Dispatcher
-from projections.ports import Answer, Attempt, Call, Claim, Lookup, Outcome, ThirdParty
-from projections.retrying import RetryPolicy
+from projections import doubt_marks, intended_calls, orders
+from projections.delivery.breaker import BreakerState
+from projections.delivery.dispatcher import DeliveryPolicy, Dispatcher
+from projections.delivery.ports import Answer, Attempt, Call, Claim, Lookup, Outcome, ThirdParty
+from projections.delivery.retry import RetryPolicy
 from projections.runner import Projection
 from tests.support import local_http
 from tests.support.messages import NOW_NS, TOPIC
@@ -63,11 +63,11 @@ def project(database_url: str) -> None:
     """Until both projections have seen everything."""
     store = OrderApplication(database_url)
     rows = PostgresFeed(database_url, orders.NAME, write_orders)
-    calls = PostgresFeed(database_url, third_party.NAME, write_ledger_rows)
+    calls = PostgresFeed(database_url, intended_calls.NAME, write_ledger_rows)
     try:
         while Projection(orders.NAME, rows, orders.OrderRows(store.load)).step():
             pass
-        while Projection(third_party.NAME, calls, holding.ledger_rows).step():
+        while Projection(intended_calls.NAME, calls, doubt_marks.ledger_rows).step():
             pass
     finally:
         rows.close()

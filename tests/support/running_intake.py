@@ -7,14 +7,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from adapters.kafka.cluster import TopicIds
-from adapters.kafka.consumer import KafkaIntake
-from adapters.kafka.intake import Intake, Limits, Outcome
-from adapters.kafka.losses import Stop
+from adapters.kafka.consumer.consumer import KafkaIntake
+from adapters.kafka.consumer.intake import Intake, Limits, Outcome
 from domain.decision import DEFAULT_POLICY, Policy
+from domain.losses import Stop
 from domain.ports import OrderStore, Partition
-from tests.integration.waiting import DEADLINE_SECONDS, wait_until
 from tests.support.memory_store import MemoryStore
 from tests.support.processes import QUICK_GROUP
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 
 class Watch:

@@ -14,7 +14,7 @@ from pathlib import Path
 from signal import SIGINT, SIGKILL
 from typing import Final
 
-from tests.integration.waiting import gone, wait_until
+from tests.support.waiting import gone, wait_until
 
 TIMEOUT_SECONDS: Final = 90.0
 POLL_INTERVAL_SECONDS: Final = 0.01

@@ -10,17 +10,17 @@ from uuid import UUID
 
 import yaml
 
-from adapters.backlog import Backlog, ProjectionLag, Standing
-from adapters.kafka.intake import Outcome as IntakeOutcome
-from adapters.metrics import Metrics
-from adapters.money_may_be_wrong import CaseKind, CaseTotal
+from adapters.kafka.consumer.intake import Outcome as IntakeOutcome
+from adapters.observability.metrics import Metrics
+from adapters.records.money_may_be_wrong import CaseKind, CaseTotal
+from adapters.records.status import Backlog, ProjectionLag, Standing
 from domain.effects import EffectKind
 from domain.events import type_of_topic
 from domain.ports import Loss, Partition
-from projections import orders, third_party
-from projections.breaker import BreakerState
-from projections.ports import Answer, Attempt, AttemptKind, Call, Outcome
-from projections.reconciling import Invariant, Verdict
+from projections import intended_calls, orders
+from projections.delivery.breaker import BreakerState
+from projections.delivery.ports import Answer, Attempt, AttemptKind, Call, Outcome
+from projections.reconciliation import Invariant, Verdict
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 DASHBOARD: Final = DEPLOY / "grafana" / "dashboard.json"
@@ -55,7 +55,7 @@ def everything_that_can_be_exported() -> str:
     metrics.partitions_stopped(Loss)
     metrics.dead_letters_copied(1)
     metrics.dead_letter_skipped()
-    for projection in (orders.NAME, third_party.NAME):
+    for projection in (orders.NAME, intended_calls.NAME):
         metrics.events_projected(projection, 1, 0.1)
     for kind in EffectKind:
         for outcome in Outcome:
@@ -70,6 +70,6 @@ def everything_that_can_be_exported() -> str:
     metrics.invariants_broken(Invariant)
     metrics.order_parked()
     one = Standing(1, 1.0)
-    lags = {orders.NAME: ProjectionLag(1, 1.0), third_party.NAME: ProjectionLag(1, 1.0)}
+    lags = {orders.NAME: ProjectionLag(1, 1.0), intended_calls.NAME: ProjectionLag(1, 1.0)}
     metrics.backlog.sample = Backlog(one, one, one, one, 1, 1, lags, dict.fromkeys(CaseKind, CaseTotal(1)))
     return metrics.exposition()[0].decode()

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from sandbox.apache_kafka import fetch
+from sandbox.servers.apache_kafka import fetch
 
 SOURCES: Final = Path(__file__).parents[1] / "jvm"
 JARS: Final = Path(__file__).parents[2] / "var" / "spring-jars"

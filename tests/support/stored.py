@@ -9,7 +9,7 @@ from uuid import UUID
 
 import psycopg
 
-from adapters.postgres.store import OrderApplication
+from adapters.postgres.event_store import OrderApplication
 from domain.order import Order
 
 StoredEvent = tuple[UUID, int, str, str, bytes]

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from adapters.kafka.publisher import Outgoing, Publisher
-from sandbox.lifecycles import OrderMessage, lifecycles
+from adapters.kafka.producer.publisher import Publisher
+from adapters.records.publishing import Outgoing
+from sandbox.order_service.lifecycles import OrderMessage, lifecycles
 from tests.support.messages import NOON_NS
 
 FLUSH_SECONDS: Final = 60.0

@@ -3,8 +3,8 @@
 from decimal import Decimal
 from typing import Any, Final
 
-from adapters.kafka.order_publisher import encode
-from adapters.kafka.publisher import Outgoing
+from adapters.kafka.producer.order_publisher import encode
+from adapters.records.publishing import Outgoing
 from domain.messages import Kind
 
 BUYER: Final = "buyer-4711"

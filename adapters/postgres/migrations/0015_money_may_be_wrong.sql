@@ -1,5 +1,5 @@
 -- The list of orders whose money may be wrong. The new columns follow from the events; in rows that are there already
--- they are empty until the service has made those rows anew (adapters/postgres/refilling.py): it finds them, and those
+-- they are empty until the service has made those rows anew (adapters/postgres/order_row_refill.py): it finds them, and those
 -- that a process of the version before still writes, by the index `orders_unfilled`, which is empty otherwise.
 ALTER TABLE orders
     ADD COLUMN held_cashback     numeric,  -- what the last held message tells that tells one

@@ -5,20 +5,20 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.web.auth import OPEN_PATHS, Tokens
-from adapters.web.console.bulk import bulk_router
-from adapters.web.console.comparing import comparing_router
-from adapters.web.console.deciding import deciding_router
-from adapters.web.console.door import door_router
-from adapters.web.console.gate import STATIC, Gate
+from adapters.web.console.bulk_replays import bulk_router
+from adapters.web.console.comparisons import comparing_router
+from adapters.web.console.dependencies import ConsoleParts
+from adapters.web.console.interventions import deciding_router
 from adapters.web.console.lists import lists_router
-from adapters.web.console.money import CaseCount, money_router
+from adapters.web.console.money_may_be_wrong import CaseCount, money_router
 from adapters.web.console.orders import orders_router
 from adapters.web.console.pages import PageHeaders, Pages, ProblemPages
 from adapters.web.console.parked import parked_router
-from adapters.web.console.parts import ConsoleParts
 from adapters.web.console.quarantine import quarantine_router
-from adapters.web.console.redelivering import redelivering_router
+from adapters.web.console.replay import redelivering_router
+from adapters.web.console.session_gate import STATIC, Gate
 from adapters.web.console.sessions import Sessions
+from adapters.web.console.sign_in import door_router
 from adapters.web.problems import LastResort, add_problem_handlers
 from adapters.web.responses import ProblemResponse
 

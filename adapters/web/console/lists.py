@@ -7,21 +7,21 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from adapters.postgres.queries import Headers, QuarantinedMessage
-from adapters.refusals import UnknownQuarantined
+from adapters.presentation.formatting import MAX_HEX_BYTES, hexdump, text_of
+from adapters.presentation.paging import cut_page, read_cursor, write_cursor
+from adapters.presentation.views import parked_order
+from adapters.records.errors import UnknownQuarantined
+from adapters.records.quarantine import Headers, QuarantinedMessage
+from adapters.web.console.dependencies import ConsoleParts
 from adapters.web.console.pages import Pages
-from adapters.web.console.parts import ConsoleParts
-from adapters.web.console.requests import (
+from adapters.web.console.parameters import (
     AuditQuery,
     CursorQuery,
     DifferencesQuery,
     QuarantinedQuery,
     QuarantineQuery,
 )
-from adapters.web.console.words import MAX_HEX_BYTES, hexdump, text_of
-from adapters.web.cursors import cut_page, read_cursor, write_cursor
-from adapters.web.requests import Id
-from adapters.web.views import parked_order
+from adapters.web.parameters import Id
 
 PAGE_ROWS: Final = 50
 SHOWN_COMPARISONS: Final = 5

@@ -9,17 +9,17 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from adapters.postgres.console import KEPT_SECONDS
-from adapters.postgres.queries import OrderFilter, OrderRecord
-from adapters.refusals import UnknownOrder
-from adapters.web.console.overview import overview
+from adapters.presentation.order_view import order_view
+from adapters.presentation.overview import overview
+from adapters.presentation.schemas import OrderView
+from adapters.records.errors import UnknownOrder
+from adapters.records.orders import OrderFilter, OrderRecord
+from adapters.records.status import KEPT_SECONDS
+from adapters.web.console.dependencies import ConsoleParts
 from adapters.web.console.pages import Pages
-from adapters.web.console.parts import ConsoleParts
-from adapters.web.console.picture import picture
-from adapters.web.console.requests import OrderQuery, OrdersQuery, SearchQuery
-from adapters.web.models import OrderView
-from adapters.web.order_view import order_view
-from adapters.web.requests import Id
+from adapters.web.console.parameters import OrderQuery, OrdersQuery, SearchQuery
+from adapters.web.console.timeline import picture
+from adapters.web.parameters import Id
 from domain.identifiers import MAX_ORDER_ID
 from domain.lifecycle import Status
 from domain.money import Till

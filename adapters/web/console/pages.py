@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from adapters.web.console import words
+from adapters.presentation import formatting
 from adapters.web.console.sentences import number_of, selection_says, sentence
 from domain.exact_json import loads
 
@@ -74,7 +74,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._environment.filters.update(
-            words.FILTERS, sentence=sentence, number_of=number_of, selection=selection_says
+            formatting.FILTERS, sentence=sentence, number_of=number_of, selection=selection_says
         )
         self._environment.globals.update(places=PLACES, version=digest[:12], is_open=is_open)
 

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from starlette.responses import RedirectResponse, Response
 
-from adapters.refusals import Refused
-from adapters.web.console.acting import NOTHING_GIVEN, Confirmation, Given, asked_by, digest, form_of, given
+from adapters.presentation.views import parked_order
+from adapters.records.errors import Refused
+from adapters.web.console.confirmation import NOTHING_GIVEN, Confirmation, Given, asked_by, digest, form_of, given
+from adapters.web.console.dependencies import ConsoleParts
 from adapters.web.console.pages import Pages
-from adapters.web.console.parts import ConsoleParts
 from adapters.web.console.sentences import retry_says, skip_says
-from adapters.web.requests import Id
-from adapters.web.views import parked_order
+from adapters.web.parameters import Id
 
 OrderId = Annotated[Id, Path()]
 

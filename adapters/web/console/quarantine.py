@@ -5,14 +5,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from starlette.responses import RedirectResponse, Response
 
-from adapters.postgres.queries import NO_EDIT, Edit, QuarantinedMessage
-from adapters.refusals import NotOpen, Refused, StillUnreadable, UnknownQuarantined
-from adapters.web.console.acting import Confirmation, asked_by, digest, form_of, given, only_who_may_act
-from adapters.web.console.editing import Fields, edit_of, fields_of
+from adapters.records.errors import NotOpen, Refused, StillUnreadable, UnknownQuarantined
+from adapters.records.quarantine import NO_EDIT, Edit, QuarantinedMessage
+from adapters.web.console.confirmation import Confirmation, asked_by, digest, form_of, given, only_who_may_act
+from adapters.web.console.dependencies import ConsoleParts
 from adapters.web.console.pages import Pages
-from adapters.web.console.parts import ConsoleParts
+from adapters.web.console.quarantine_edit import Fields, edit_of, fields_of
 from adapters.web.console.sentences import quarantine_says
-from adapters.web.requests import Id
+from adapters.web.parameters import Id
 
 MessageId = Annotated[Id, Path()]
 

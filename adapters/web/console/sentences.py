@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, assert_never
 
-from adapters.bulk import BulkMode, BulkReplay
-from adapters.web.console.words import amount, span
+from adapters.presentation.formatting import amount, span
+from adapters.records.bulk import BulkMode, BulkReplay
 from domain.exact_json import InvalidJson, loads
-from projections.replay import Mode
+from projections.republication import Mode
 
 MAX_NAMED: Final = 5
 """Calls that are named one by one; of more, the first ones."""
@@ -60,7 +60,7 @@ def number_of(count: int, thing: str) -> str:
 
 
 def replay_says(plan: Mapping[str, Any]) -> list[str]:
-    """`plan`: see adapters.replay.ReplayReport.as_json."""
+    """`plan`: see adapters.operations.replay.ReplayReport.as_json."""
     items: Sequence[Mapping[str, Any]] = plan["items"]
     count = len(items)
     if not count:
@@ -86,7 +86,7 @@ def replay_says(plan: Mapping[str, Any]) -> list[str]:
 
 
 def retry_says(plan: Mapping[str, Any]) -> list[str]:
-    """`plan`: see adapters.parking.ParkingReport.as_json."""
+    """`plan`: see adapters.records.parking.ParkingReport.as_json."""
     order_id, call = plan["orderId"], plan["call"]
     if call is None:
         return [f"No call of order {order_id} waits: it only stops being parked."]
@@ -111,7 +111,7 @@ def skip_says(plan: Mapping[str, Any]) -> list[str]:
 
 
 def settle_says(plan: Mapping[str, Any]) -> list[str]:
-    """`plan`: see adapters.intervening.InterventionReport.as_json."""
+    """`plan`: see adapters.operations.interventions.InterventionReport.as_json."""
     doubts = sentence(number_of(len(plan["doubts"]), "doubt"))
     are = "is" if len(plan["doubts"]) == 1 else "are"
     amounts = "" if plan["cashbackAfter"] is None else f", with {amount(plan['cashbackAfter'])}"
@@ -126,7 +126,7 @@ def settle_says(plan: Mapping[str, Any]) -> list[str]:
 
 
 def release_says(plan: Mapping[str, Any]) -> list[str]:
-    """`plan`: see adapters.intervening.InterventionReport.as_json."""
+    """`plan`: see adapters.operations.interventions.InterventionReport.as_json."""
     numbers = [each for each in plan["givenUp"] if each != "CREATED"]
     says = []
     if numbers:
@@ -156,7 +156,7 @@ def _calls_say(plan: Mapping[str, Any]) -> list[str]:
 
 
 def quarantine_says(plan: Mapping[str, Any], *, is_edited: bool) -> list[str]:
-    """`plan`: see adapters.quarantining.QuarantineReport.as_json."""
+    """`plan`: see adapters.operations.quarantine.QuarantineReport.as_json."""
     read = "Edited so, the message is read" if is_edited else "The message is read"
     says = [f"{read} as {plan['type']} of order {plan['orderId']}, dated {plan['transactionDate']}."]
     if plan["isRepeat"]:
@@ -206,7 +206,7 @@ def bulk_says(replay: BulkReplay) -> list[str]:
 
 
 def selection_says(selection: Mapping[str, str | int]) -> str:
-    """See adapters.bulk.BulkReplay.selection."""
+    """See adapters.records.bulk.BulkReplay.selection."""
     return ", ".join(_CONDITIONS.get(name, name + " {}").format(value) for name, value in selection.items())
 
 

@@ -1,0 +1,167 @@
+"""The commands that do something to one order or one message: what the endpoints do, in a process of its own."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from adapters.cli import output, reports
+from adapters.cli.database import ask_database
+from adapters.postgres.event_store import OrderApplication
+from adapters.postgres.parking import PostgresParking
+from adapters.postgres.pool import Database
+from adapters.postgres.queries import PostgresQueries
+from adapters.presentation.views import quarantine_view
+from adapters.records.actions import Asked
+from adapters.records.errors import UnknownQuarantined
+from adapters.records.operators import command_line_operator
+from adapters.records.quarantine import NO_EDIT, Edit
+from adapters.runtime.wiring import interventions, quarantining
+from adapters.settings import BadSetting, Settings
+from domain.intervention import BadNumbers, parse_numbers
+from projections.redelivery import DEFAULT_WISH, Wish
+from projections.republication import Mode
+
+Show = Callable[[dict[str, Any]], None]
+"""Prints a report as text."""
+
+
+def run_retry(settings: Settings, order_id: int, *, dry_run: bool, reason: str, as_json: bool) -> int:
+    """Answers the exit code, as they all do."""
+
+    async def retry(database: Database) -> dict[str, Any]:
+        return (await PostgresParking(database).retry(order_id, _asked(reason), dry_run=dry_run)).as_json()
+
+    return _run(settings, retry, None if as_json else reports.show_parking)
+
+
+def run_skip(  # noqa: PLR0913 - each is an option of the command
+    settings: Settings, order_id: int, *, version: int | None, dry_run: bool, reason: str, as_json: bool
+) -> int:
+    """Raises BadSetting without a reason, unless it's a dry run."""
+    _needs_reason(reason, "say why the call is given up; it is kept", dry_run=dry_run)
+
+    async def skip(database: Database) -> dict[str, Any]:
+        report = await PostgresParking(database).skip(order_id, _asked(reason), dry_run=dry_run, version=version)
+        return report.as_json()
+
+    return _run(settings, skip, None if as_json else reports.show_parking)
+
+
+def run_settle(settings: Settings, order_id: int, *, dry_run: bool, reason: str, as_json: bool) -> int:
+    """Raises BadSetting without a reason, unless it's a dry run."""
+    _needs_reason(reason, "say why the doubt is settled; it is kept", dry_run=dry_run)
+
+    async def settle(database: Database) -> dict[str, Any]:
+        with _store(settings) as store:
+            service = interventions(settings, database, store)
+            return (await service.settle(order_id, _asked(reason), dry_run=dry_run)).as_json()
+
+    return _run(settings, settle, None if as_json else reports.show_intervention)
+
+
+def run_release(  # noqa: PLR0913 - each is an option of the command
+    settings: Settings, order_id: int, *, numbers: str | None, dry_run: bool, reason: str, as_json: bool
+) -> int:
+    """Raises BadSetting without a reason, unless it's a dry run, and for numbers that can't be read."""
+    _needs_reason(reason, "say why nothing more will come; it is kept", dry_run=dry_run)
+    try:
+        wanted = None if numbers is None else parse_numbers(numbers)
+    except BadNumbers as error:
+        raise BadSetting(f"--numbers: {error}") from None
+
+    async def release(database: Database) -> dict[str, Any]:
+        with _store(settings) as store:
+            service = interventions(settings, database, store)
+            return (await service.release(order_id, _asked(reason), numbers=wanted, dry_run=dry_run)).as_json()
+
+    return _run(settings, release, None if as_json else reports.show_intervention)
+
+
+def run_replay(  # noqa: PLR0913 - each is an option of the command
+    settings: Settings,
+    order_id: int,
+    mode: Mode,
+    *,
+    dry_run: bool,
+    reason: str,
+    wish: Wish = DEFAULT_WISH,
+    as_json: bool,
+) -> int:
+    """Raises BadSetting if the wish isn't for this mode."""
+    from adapters.runtime.wiring import replay_service  # it loads what speaks to Kafka
+
+    if mode is not Mode.REDELIVER and wish != DEFAULT_WISH:
+        raise BadSetting("--how, --nonce and --include are for --mode redeliver")
+
+    async def replay(database: Database) -> dict[str, Any]:
+        service = replay_service(settings, database)
+        report = await service.replay(order_id, mode, asked=_asked(reason), dry_run=dry_run, wish=wish)
+        return report.as_json()
+
+    return _run(settings, replay, None if as_json else reports.show_replay)
+
+
+def run_quarantine_show(settings: Settings, quarantine_id: int, *, as_json: bool) -> int:
+    """Raises UnknownQuarantined."""
+
+    async def ask(database: Database) -> dict[str, Any]:
+        message = await PostgresQueries(database).quarantined(quarantine_id)
+        if message is None:
+            raise UnknownQuarantined(quarantine_id)
+        return dict(quarantine_view(message))
+
+    return _run(settings, ask, None if as_json else reports.show_quarantined)
+
+
+def run_quarantine_retry(  # noqa: PLR0913 - each is an option of the command
+    settings: Settings, quarantine_id: int, edit: Edit = NO_EDIT, *, dry_run: bool, reason: str, as_json: bool
+) -> int:
+    async def retry(database: Database) -> dict[str, Any]:
+        with _store(settings) as store:
+            service = quarantining(settings, PostgresQueries(database), store)
+            return (await service.retry(quarantine_id, _asked(reason), edit=edit, dry_run=dry_run)).as_json()
+
+    return _run(settings, retry, None if as_json else reports.show_quarantine_deed)
+
+
+def run_quarantine_discard(
+    settings: Settings, quarantine_id: int, *, dry_run: bool, reason: str, as_json: bool
+) -> int:
+    """Raises BadSetting without a reason, unless it's a dry run."""
+    _needs_reason(reason, "say why nobody needs the message; it is kept", dry_run=dry_run)
+
+    async def discard(database: Database) -> dict[str, Any]:
+        with _store(settings) as store:
+            service = quarantining(settings, PostgresQueries(database), store)
+            return (await service.discard(quarantine_id, _asked(reason), dry_run=dry_run)).as_json()
+
+    return _run(settings, discard, None if as_json else reports.show_quarantine_deed)
+
+
+def edit_from(key: str | None, value_file: Path | None) -> Edit:
+    """Raises BadSetting for a file that can't be read."""
+    try:
+        value = None if value_file is None else value_file.read_bytes()
+    except OSError as error:
+        raise BadSetting(f"--value: {value_file} can't be read: {type(error).__name__}") from None
+    return Edit(None if key is None else key.encode(), value)
+
+
+def _needs_reason(reason: str, why: str, *, dry_run: bool) -> None:
+    if not dry_run and not reason.strip():
+        raise BadSetting(f"--reason is empty: {why}")
+
+
+def _store(settings: Settings) -> closing[OrderApplication]:
+    return closing(OrderApplication(settings.database_url.get_secret_value(), pool_size=1))
+
+
+def _asked(reason: str) -> Asked:
+    return Asked(command_line_operator(), reason.strip())
+
+
+def _run(settings: Settings, ask: Callable[[Database], Awaitable[dict[str, Any]]], show: Show | None) -> int:
+    report = ask_database(settings.database_url.get_secret_value(), ask)
+    (show or output.print_json)(report)
+    return 0

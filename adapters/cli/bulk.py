@@ -1,0 +1,217 @@
+"""The commands that do something to many orders. Each imports what it needs when it runs."""
+
+from typing import Annotated
+
+import typer
+
+from adapters.cli.options import (
+    DEFAULT_LIMIT,
+    MANY,
+    NO_REASON,
+    After,
+    HowOption,
+    IncludeOption,
+    Json,
+    Limit,
+    NonceOption,
+    Reason,
+    redelivery,
+)
+from adapters.cli.startup import configured, usable_database_url
+from adapters.records.bulk import DEFAULT_RATE_PER_SECOND, MAX_RATE_PER_SECOND, MIN_RATE_PER_SECOND, BulkMode
+from adapters.settings import BadSetting
+from domain.events import Doubt
+from domain.lifecycle import Status
+from projections.redelivery import DEFAULT_WISH, How
+
+many = typer.Typer()
+
+
+@many.command("replay-many", rich_help_panel=MANY)
+def replay_many(  # noqa: PLR0913 - each is an option of the command
+    *,
+    mode: Annotated[
+        BulkMode,
+        typer.Option(
+            help="Publish the messages again, call the third party again, let parked orders go on, settle doubts,"
+            " or release what is held."
+        ),
+    ] = BulkMode.REPUBLISH,
+    status: Annotated[Status | None, typer.Option(help="Orders with this status.")] = None,
+    changed_from: Annotated[
+        str | None, typer.Option(help="Orders last changed at this moment (RFC 3339) or after it.")
+    ] = None,
+    changed_to: Annotated[str | None, typer.Option(help="Orders last changed before this moment.")] = None,
+    orders: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Orders whose ids stand in this file; `-`: standard input.")
+    ] = None,
+    parked: Annotated[bool, typer.Option("--parked", help="Orders that are parked.")] = False,
+    parked_reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Orders parked for a reason that begins with this.")
+    ] = None,
+    parked_from: Annotated[str | None, typer.Option(help="Orders parked at this moment or after it.")] = None,
+    parked_to: Annotated[str | None, typer.Option(help="Orders parked before this moment.")] = None,
+    doubtful: Annotated[bool, typer.Option("--doubtful", help="Orders with an open doubt.")] = False,
+    doubt: Annotated[Doubt | None, typer.Option(help="Orders with an open doubt of this kind.")] = None,
+    doubtful_from: Annotated[
+        str | None, typer.Option(help="Orders whose oldest doubt is of this moment or after it.")
+    ] = None,
+    doubtful_to: Annotated[
+        str | None, typer.Option(help="Orders whose oldest doubt is of before this moment.")
+    ] = None,
+    at_stake_min: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="Doubtful orders with at least so much at stake.")
+    ] = None,
+    at_stake_max: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="Doubtful orders with at most so much at stake.")
+    ] = None,
+    held: Annotated[bool, typer.Option("--held", help="Orders with a held message.")] = False,
+    held_from: Annotated[
+        str | None, typer.Option(help="Orders whose oldest held message came at this moment or after it.")
+    ] = None,
+    held_to: Annotated[
+        str | None, typer.Option(help="Orders whose oldest held message came before this moment.")
+    ] = None,
+    how: HowOption = How.FORCE,
+    nonce: NonceOption = None,
+    include: IncludeOption = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=MIN_RATE_PER_SECOND,
+            max=MAX_RATE_PER_SECOND,
+            help=f"Orders per second, at most; {DEFAULT_RATE_PER_SECOND:g} unless given.",
+        ),
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; kept with the replay.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done, and a token.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    token: Annotated[
+        str | None, typer.Option(help="Do what the preview with this token showed; needs no other option.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Does to many orders what `replay`, `retry`, `settle` or `release` does to one: shows which, asks, and goes at
+    the rate given.
+
+    Ctrl-C cancels it.
+    """
+    from adapters.cli import bulk_replay
+
+    settings = configured()
+    again = redelivery(how, nonce, include)
+    texts: tuple[object, ...] = (
+        *(status, changed_from, changed_to, orders, parked_reason, parked_from, parked_to, rate, reason),
+        *(doubt, doubtful_from, doubtful_to, at_stake_min, at_stake_max, held_from, held_to),
+    )
+    is_wished = (
+        dry_run or parked or doubtful or held or again != DEFAULT_WISH or any(each is not None for each in texts)
+    )
+    if token is not None and is_wished:
+        raise BadSetting("--token does what a preview showed: it goes with no selection, rate, reason or --dry-run")
+    if as_json and not (dry_run or yes or token):
+        raise BadSetting("--json goes with --dry-run, --yes or --token: it asks nobody")
+    if token is not None:
+        usable_database_url(settings)
+        raise typer.Exit(bulk_replay.run_preview(settings, token, as_json=as_json))
+    if mode is not BulkMode.REDELIVER and again != DEFAULT_WISH:
+        raise BadSetting("--how, --nonce and --include are for --mode redeliver")
+    selection = bulk_replay.selection(
+        orders,
+        status,
+        changed_from,
+        changed_to,
+        parked=parked,
+        parked_reason=parked_reason,
+        parked_from=parked_from,
+        parked_to=parked_to,
+        doubtful=doubtful,
+        doubt=doubt,
+        doubtful_from=doubtful_from,
+        doubtful_to=doubtful_to,
+        at_stake_min=at_stake_min,
+        at_stake_max=at_stake_max,
+        held=held,
+        held_from=held_from,
+        held_to=held_to,
+    )
+    wish = bulk_replay.Wish(
+        mode,
+        selection,
+        rate or DEFAULT_RATE_PER_SECOND,
+        reason or NO_REASON,
+        again,
+        dry_run=dry_run,
+        yes=yes,
+        as_json=as_json,
+    )
+    usable_database_url(settings)
+    raise typer.Exit(bulk_replay.run_replay_many(settings, wish))
+
+
+@many.command(rich_help_panel=MANY)
+def replays(
+    replay_id: Annotated[str | None, typer.Argument(metavar="ID", help="Of a replay of many orders.")] = None,
+    *,
+    limit: Limit = DEFAULT_LIMIT,
+    after: After = None,
+    as_json: Json = False,
+) -> None:
+    """Lists the last replays of many orders, or shows how far one has come."""
+    from adapters.cli import bulk_replay
+    from adapters.cli.lists import Wish
+
+    settings = configured()
+    wanted = None if replay_id is None else bulk_replay.replay_id_of(replay_id)
+    url = usable_database_url(settings)
+    if wanted is None:
+        raise typer.Exit(bulk_replay.run_replays(url, Wish(limit, after, as_json)))
+    raise typer.Exit(bulk_replay.run_replay_show(url, wanted, as_json=as_json))
+
+
+@many.command("cancel-replay", rich_help_panel=MANY)
+def cancel_replay(
+    replay_id: Annotated[str, typer.Argument(metavar="ID", help="Of a replay of many orders.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Cancels a replay of many orders; those under way at this moment still go."""
+    from adapters.cli import bulk_replay
+
+    settings = configured()
+    wanted = bulk_replay.replay_id_of(replay_id)
+    usable_database_url(settings)
+    raise typer.Exit(bulk_replay.run_cancel(settings, wanted, as_json=as_json))
+
+
+@many.command(rich_help_panel=MANY)
+def comparisons(  # noqa: PLR0913 - each is an option of the command
+    comparison_id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="Of a comparison with the third party's books.")
+    ] = None,
+    *,
+    cancel: Annotated[bool, typer.Option("--cancel", help="End it.")] = False,
+    reason: Reason = NO_REASON,
+    limit: Limit = DEFAULT_LIMIT,
+    after: After = None,
+    as_json: Json = False,
+) -> None:
+    """Lists the comparisons that were started in the console, shows how far one has come, or ends it.
+
+    `reconcile` starts one here.
+    """
+    from adapters.cli import comparisons
+    from adapters.cli.lists import Wish
+
+    if cancel and comparison_id is None:
+        raise BadSetting("--cancel is about one comparison: give its id")
+    settings = configured()
+    wanted = None if comparison_id is None else comparisons.comparison_id_of(comparison_id)
+    url = usable_database_url(settings)
+    if wanted is None:
+        code = comparisons.run_comparisons(url, Wish(limit, after, as_json))
+    elif cancel:
+        code = comparisons.run_comparison_cancel(url, wanted, reason=reason, as_json=as_json)
+    else:
+        code = comparisons.run_comparison_show(url, wanted, as_json=as_json)
+    raise typer.Exit(code)

@@ -1,0 +1,121 @@
+"""What the HTTP API stands on."""
+
+from collections.abc import Callable
+from typing import Protocol
+from uuid import UUID
+
+from adapters.operations.interventions import InterventionReport
+from adapters.operations.quarantine import QuarantineReport
+from adapters.operations.replay import ReplayReport
+from adapters.records.actions import Asked
+from adapters.records.audit import ActionRow
+from adapters.records.bulk import BulkMode, BulkReplay, Preview, Selection
+from adapters.records.calls import ParkedRow
+from adapters.records.differences import DifferenceClass, DifferenceRow, DifferenceState
+from adapters.records.money_may_be_wrong import Case, CaseKind, CaseSort, Place, Totals
+from adapters.records.operators import Operator
+from adapters.records.orders import OrderFilter, OrderRecord
+from adapters.records.parking import ParkingReport
+from adapters.records.quarantine import NO_EDIT, Edit, QuarantinedMessage, QuarantineRow, QuarantineState
+from domain.intervention import Numbers
+from projections.orders import OrderRow
+from projections.redelivery import DEFAULT_WISH, Wish
+from projections.republication import Mode
+
+MetricsText = Callable[[], tuple[bytes, str]]
+"""The body and content type of `GET /metrics`."""
+
+
+class Health(Protocol):
+    """The condition of this process."""
+
+    def live(self) -> bool:
+        """False if the process must be restarted."""
+
+    def ready(self) -> tuple[bool, dict[str, object]]:
+        """Whether it can do its work, and details by part."""
+
+
+class Queries(Protocol):
+    """Every method raises domain.ports.StoreUnavailable in an outage. Pages begin at `start`, included."""
+
+    async def orders(self, wanted: OrderFilter, start: int | None, limit: int) -> list[OrderRow]: ...
+    async def order(self, order_id: int) -> OrderRecord | None: ...
+    async def parked(self, start: int | None, limit: int) -> list[ParkedRow]: ...
+    async def quarantine(
+        self, state: QuarantineState | None, start: int | None, limit: int
+    ) -> list[QuarantineRow]: ...
+    async def quarantined(self, quarantine_id: int) -> QuarantinedMessage | None: ...
+
+
+class Replays(Protocol):
+    """See adapters.operations.replay.ReplayService for what is raised."""
+
+    async def replay(
+        self, order_id: int, mode: Mode, *, asked: Asked, dry_run: bool, wish: Wish = DEFAULT_WISH
+    ) -> ReplayReport: ...
+
+
+class BulkReplays(Protocol):
+    """See adapters.postgres.bulk_replays.PostgresBulk for what is raised."""
+
+    async def preview(
+        self,
+        mode: BulkMode,
+        selection: Selection,
+        rate_per_second: float,
+        reason: str,
+        wish: Wish = DEFAULT_WISH,
+    ) -> Preview: ...
+    async def start(self, replay_id: UUID | None, token: str, *, by: Operator) -> BulkReplay: ...
+    async def cancel(self, replay_id: UUID, *, by: Operator) -> BulkReplay: ...
+    async def get(self, replay_id: UUID) -> BulkReplay: ...
+    async def page(self, start: int | None, limit: int) -> list[BulkReplay]: ...
+
+
+class Parking(Protocol):
+    """See adapters.postgres.parking.PostgresParking for what is raised."""
+
+    async def retry(self, order_id: int, asked: Asked, *, dry_run: bool) -> ParkingReport: ...
+    async def skip(
+        self, order_id: int, asked: Asked, *, dry_run: bool, version: int | None = None
+    ) -> ParkingReport: ...
+
+
+class Interventions(Protocol):
+    """See adapters.operations.interventions.Interventions for what is raised."""
+
+    async def settle(self, order_id: int, asked: Asked, *, dry_run: bool = False) -> InterventionReport: ...
+    async def release(
+        self, order_id: int, asked: Asked, *, numbers: Numbers | None = None, dry_run: bool = False
+    ) -> InterventionReport: ...
+
+
+class Quarantining(Protocol):
+    """See adapters.operations.quarantine.Quarantining for what is raised."""
+
+    async def retry(
+        self, quarantine_id: int, asked: Asked, *, edit: Edit = NO_EDIT, dry_run: bool = False
+    ) -> QuarantineReport: ...
+    async def discard(self, quarantine_id: int, asked: Asked, *, dry_run: bool = False) -> QuarantineReport: ...
+
+
+class Actions(Protocol):
+    """Raises domain.ports.StoreUnavailable in an outage."""
+
+    async def page(self, order_id: int | None, start: int | None, limit: int) -> list[ActionRow]: ...
+
+
+class Reconciliation(Protocol):
+    """Raises domain.ports.StoreUnavailable in an outage."""
+
+    async def page(
+        self, state: DifferenceState, verdict: DifferenceClass | None, start: int | None, limit: int
+    ) -> list[DifferenceRow]: ...
+
+
+class MoneyMayBeWrong(Protocol):
+    """Raises domain.ports.StoreUnavailable in an outage."""
+
+    async def page(self, kind: CaseKind | None, sort: CaseSort, after: Place | None, limit: int) -> list[Case]: ...
+    async def totals(self) -> Totals: ...

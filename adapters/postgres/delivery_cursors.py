@@ -1,0 +1,63 @@
+"""Where orders' calls stand, for those who change it by a person's wish (dispatchers do it in ledger.py).
+
+Rows are locked in the same order as a settlement does it: the cursors, then the calls.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from adapters.postgres.ledger import CALLS_PER_CLAIM
+from adapters.postgres.pool import Connection
+from adapters.postgres.queries import order_record
+from adapters.postgres.sql import statements
+from adapters.records.actions import Asked
+from adapters.records.calls import DeliveryState
+from adapters.records.errors import OrderChanged, UnknownOrder
+
+_SQL: Final = statements("parking")
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where an order's calls stand."""
+
+    order_id: int
+    state: DeliveryState
+    settled_version: int
+    parked_reason: str | None
+    next_attempt_at: datetime
+    is_under_way: bool
+    """A call may be under way until `next_attempt_at`, also if the order was parked meanwhile."""
+
+
+async def cursors(connection: Connection, order_ids: Sequence[int], *, lock: bool) -> dict[int, Cursor]:
+    """Those that are there; with `lock` nobody else can move them until the transaction ends."""
+    statement = _SQL["cursors"].replace("/* lock */", "FOR UPDATE" if lock else "")
+    rows = await (await connection.execute(statement, (list(order_ids),))).fetchall()
+    return {row[0]: Cursor(*row) for row in rows}
+
+
+async def note_lost(connection: Connection, order_ids: Sequence[int]) -> None:
+    """Takes away claims that were never settled: their calls are in doubt from now on."""
+    await connection.execute(_SQL["note_lost"], {"order_ids": list(order_ids), "calls": CALLS_PER_CLAIM})
+
+
+async def notify_due(connection: Connection) -> None:
+    await connection.execute(_SQL["notify_due"])
+
+
+async def check_seen(connection: Connection, order_id: int, asked: Asked) -> None:
+    """In the transaction of the deed, once it holds the order's cursor: from then on no call of it is settled.
+
+    A message that comes meanwhile is decided as if it had come after the deed. Raises UnknownOrder or OrderChanged.
+    """
+    if asked.is_as_seen is None:
+        return
+    record = await order_record(connection, order_id)
+    if record is None:
+        raise UnknownOrder(order_id)
+    if not await asyncio.to_thread(asked.is_as_seen, record):
+        raise OrderChanged(order_id)

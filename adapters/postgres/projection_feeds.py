@@ -1,0 +1,180 @@
+"""The event store as the projections see it (projections/feed.py), on one connection of its own each."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Generic, Literal, TypeVar
+
+import psycopg
+from eventsourcing.persistence import StoredEvent
+
+from adapters.postgres.codec import EventMapper
+from adapters.postgres.connections import conninfo
+from adapters.postgres.sql import statements
+from domain.ports import StoreUnavailable
+from projections.doubt_marks import DoubtMark, LedgerRow
+from projections.feed import Recorded
+from projections.intended_calls import IntendedCall
+from projections.orders import OrderRow
+from projections.reconciliation import Invariant
+
+STATEMENT_TIMEOUT_SECONDS: Final = 120
+
+# What a projection writes follows from the events, and moves with its position: a crash of PostgreSQL sets both
+# back together. Nobody is called because of rows that can still be lost: a claim's commit waits for the disk, and
+# with it goes all that was written to the log before.
+_SYNCHRONOUS_COMMIT: Final = "off"
+
+_SQL = statements("projections")
+_mapper = EventMapper()
+
+Row = TypeVar("Row")
+Connection = psycopg.Connection[tuple[Any, ...]]
+Writer = Callable[[Connection, Sequence[Row]], None]
+
+
+class PostgresBatch(Generic[Row]):
+    """One batch inside its transaction."""
+
+    def __init__(self, connection: Connection, events: Sequence[Recorded], writer: Writer[Row]) -> None:
+        self._connection = connection
+        self._writer = writer
+        self.events = events
+
+    def write(self, rows: Sequence[Row]) -> None:
+        if rows:
+            self._writer(self._connection, rows)
+
+
+class PostgresFeed(Generic[Row]):
+    """For one thread at a time. Connects when it is first used, and again after an outage."""
+
+    def __init__(self, database_url: str, name: str, writer: Writer[Row]) -> None:
+        self._database_url = database_url
+        self._name = name
+        self._writer = writer
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def next_batch(self, limit: int) -> Iterator[PostgresBatch[Row] | None]:
+        try:
+            connection = self._connected()
+            with connection.transaction():
+                locked = connection.execute(_SQL["lock_position"], (self._name,)).fetchone()
+                for _ in connection.notifies(timeout=0):
+                    pass  # of what this batch reads; kept for `wait`, they would pile up while there is much to do
+                if locked is None:
+                    yield None
+                    return
+                events = _next_events(connection, locked[0], limit)
+                yield PostgresBatch(connection, events, self._writer)
+                if events:
+                    connection.execute(_SQL["move_position"], (events[-1].notification_id, self._name))
+        except psycopg.Error as error:
+            self.close()
+            raise StoreUnavailable(str(error).strip()) from error
+
+    def wait(self, timeout_seconds: float) -> None:
+        try:
+            for _ in self._connected().notifies(timeout=timeout_seconds, stop_after=1):
+                pass
+        except psycopg.Error:
+            self.close()  # the next batch finds out what is wrong
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            connection = psycopg.connect(
+                conninfo(
+                    self._database_url,
+                    application_name=f"cashback-{self._name}",
+                    statement_timeout=f"{STATEMENT_TIMEOUT_SECONDS}s",
+                    synchronous_commit=_SYNCHRONOUS_COMMIT,
+                ),
+                autocommit=True,
+            )
+            connection.execute("LISTEN cashback_events")
+            self._connection = connection
+        return self._connection
+
+
+def _next_events(connection: Connection, after: int, limit: int) -> list[Recorded]:
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(_SQL["next_events"], (after, limit), prepare=True)
+        return [Recorded(row[0], _mapper.to_domain_event(StoredEvent(*row[1:]))) for row in cursor]
+
+
+def write_orders(
+    connection: Connection, rows: Sequence[OrderRow], table: Literal["orders", "orders_rebuilt"] = "orders"
+) -> None:
+    """Writes the operators' read model, or a new one that is being built beside it."""
+    rows = sorted(rows, key=lambda row: row.order_id)
+    columns = (
+        [row.order_id for row in rows],
+        [row.version for row in rows],
+        [row.status for row in rows],
+        [row.buyer_id for row in rows],
+        [row.store_no for row in rows],
+        [row.cashback for row in rows],
+        [row.held for row in rows],
+        [row.rejected for row in rows],
+        [row.superseded for row in rows],
+        [",".join(row.doubts) for row in rows],
+        [row.held_since_ns for row in rows],
+        [row.recorded_at_ns for row in rows],
+        [row.held_cashback for row in rows],
+        [row.at_stake for row in rows],
+        [row.doubtful_since_ns for row in rows],
+        [row.began_at_ns for row in rows],
+    )
+    statement = _SQL["upsert_orders"].replace("INTO orders", f"INTO {table}", 1)
+    connection.execute(statement, columns, prepare=True)
+
+
+def write_ledger_rows(
+    connection: Connection,
+    rows: Sequence[LedgerRow],
+    on_broken: Callable[[int, Invariant], None] = lambda *_: None,
+) -> None:
+    """As `write_intended_calls`, and marks the orders that are doubtful, or not any more."""
+    marks = [row for row in rows if isinstance(row, DoubtMark)]
+    calls = [row for row in rows if isinstance(row, IntendedCall)]
+    if marks:
+        connection.execute(_SQL["lock_cursors"], ([row.order_id for row in rows],))
+        flags = ([mark.order_id for mark in marks], [mark.is_doubtful for mark in marks])
+        connection.execute(_SQL["mark_doubtful"], flags)
+        connection.execute(_SQL["notify_due"])
+    if calls:
+        write_intended_calls(connection, calls, on_broken)
+
+
+def write_intended_calls(
+    connection: Connection,
+    calls: Sequence[IntendedCall],
+    on_broken: Callable[[int, Invariant], None] = lambda *_: None,
+) -> None:
+    """Adds to the effect ledger, and moves the heads of the orders' cursors.
+
+    A call that would credit or end an order a second time is not added: its order is parked, and
+    `on_broken(order_id, invariant)` hears of it (again, if this transaction must be tried again). All others go on.
+    """
+    order_ids = [call.order_id for call in calls]
+    versions = [call.version for call in calls]
+    effects = (
+        order_ids,
+        versions,
+        [call.effect.kind for call in calls],
+        [call.effect.key for call in calls],
+        [call.body for call in calls],
+        [call.digest for call in calls],
+    )
+    added = connection.execute(_SQL["insert_effects"], effects, prepare=True).rowcount
+    connection.execute(_SQL["upsert_delivery"], (order_ids, versions), prepare=True)
+    if added < len(calls):  # the others were there before, unless they may not be there
+        broken = connection.execute(_SQL["park_broken"], effects[:3]).fetchall()
+        for order_id, invariant in broken:
+            on_broken(order_id, Invariant(invariant))
+    connection.execute(_SQL["notify_due"])

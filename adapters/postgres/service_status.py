@@ -1,0 +1,203 @@
+"""What the console shows beside what the API has: searches, samples of the whole service, and its processes."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from psycopg.types.json import Jsonb
+
+from adapters.postgres.money_may_be_wrong import totals
+from adapters.postgres.pool import Connection, Database
+from adapters.postgres.queries import narrowed, order_row
+from adapters.postgres.sql import statements
+from adapters.records.money_may_be_wrong import DEFAULT_LIMITS, CaseLimits
+from adapters.records.orders import OrderFilter
+from adapters.records.status import (
+    EVENTS_PER_STEP,
+    KEPT_SECONDS,
+    MAX_COUNTED,
+    ListedOrder,
+    Numbers,
+    ProcessRow,
+    Sample,
+    Still,
+)
+from domain.exact_json import dumps, loads
+from domain.identifiers import MAX_ORDER_ID, stream_id
+from domain.instants import NANOSECONDS_PER_SECOND
+
+SAMPLE_SECONDS: Final = 5
+SILENT_SECONDS: Final = 20.0
+"""A process that hasn't been heard of for so long isn't shown any more."""
+FORGOTTEN_SECONDS: Final = 3600.0
+MAX_PROCESSES: Final = 100
+MAX_FOUND: Final = 50
+
+_SQL: Final = statements("console")
+_PARKED: Final = " AND order_id IN (SELECT order_id FROM delivery WHERE parked_at IS NOT NULL)"
+
+
+class PostgresConsole:
+    """Every method raises domain.ports.StoreUnavailable in an outage."""
+
+    def __init__(self, database: Database, limits: CaseLimits = DEFAULT_LIMITS) -> None:
+        self._database = database
+        self._limits = limits
+
+    async def orders(
+        self, wanted: OrderFilter, *, parked: bool, start: int | None, upwards: bool, limit: int
+    ) -> list[ListedOrder]:
+        """From the order id `start`, included, greatest first; `upwards` those from `start` on, smallest first."""
+        statement = (
+            narrowed(_SQL["orders_page"], wanted._asdict())
+            .replace("/* parked */", _PARKED if parked else "")
+            .replace("/* place */", ">=" if upwards else "<=")
+            .replace("/* direction */", "ASC" if upwards else "DESC")
+        )
+        edge = 0 if upwards else MAX_ORDER_ID
+        parameters = wanted._asdict() | {"start": edge if start is None else start, "limit": limit}
+        async with self._database.connection() as connection:
+            return [_listed(row) async for row in await connection.execute(statement, parameters)]
+
+    async def about_orders(self) -> int:
+        """The planner's guess; 0 until the table was first analysed."""
+        async with self._database.connection() as connection:
+            row = await (await connection.execute(_SQL["about_orders"])).fetchone()
+        return int(row[0]) if row else 0
+
+    async def order_exists(self, order_id: int) -> bool:
+        async with self._database.connection() as connection:
+            row = await (await connection.execute(_SQL["order_exists"], (stream_id(order_id),))).fetchone()
+        return bool(row and row[0])
+
+    async def orders_of_transaction(self, transaction_id: str) -> list[int]:
+        """At most MAX_FOUND; events of the last second or so may not be found yet."""
+        parameters = (_digest(transaction_id), MAX_FOUND)
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(_SQL["orders_of_transaction"], parameters)
+            return [order_id async for (order_id,) in cursor]
+
+    async def index_transactions(self) -> int:
+        """Reads on in the event store for `orders_of_transaction`; how many events: 0 if there are no new ones."""
+        async with self._database.transaction() as connection:
+            place = await (await connection.execute(_SQL["lock_transaction_place"])).fetchone()
+            if place is None:
+                return 0
+            cursor = connection.cursor(binary=True)
+            await cursor.execute(_SQL["next_decisions"], (place[0], EVENTS_PER_STEP))
+            rows = await cursor.fetchall()
+            if not rows:
+                return 0
+            said = await asyncio.to_thread(_all_said, [state for _, state in rows if state is not None])
+            digests = [_digest(each.transaction_id) for each in said]
+            await connection.execute(_SQL["insert_transactions"], (digests, [each.order_id for each in said]))
+            await connection.execute(_SQL["move_transaction_place"], (rows[-1][0],))
+            return len(rows)
+
+    async def take_sample(self) -> bool:
+        """False if this step's was taken, by whomever."""
+        async with self._database.connection() as connection:
+            taken = await (await connection.execute(_SQL["take_step"], {"seconds": SAMPLE_SECONDS})).fetchone()
+            if taken is None:
+                return False
+            numbers = await _numbers(connection, taken[0], self._limits)
+            put = {"step": taken[0], "numbers": msgspec.json.encode(numbers).decode()}
+            await connection.execute(_SQL["put_numbers"], put)
+            await connection.execute(_SQL["forget_samples"], (KEPT_SECONDS,))
+            return True
+
+    async def samples(self, seconds: float) -> list[Sample]:
+        """Of the last so many seconds, KEPT_SECONDS at most."""
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(_SQL["samples"], (seconds,))
+            return [Sample(taken_at, _decode_numbers(text)) async for taken_at, text in cursor]
+
+    async def note_process(self, process_id: UUID, name: str, roles: Sequence[str], state: dict[str, Any]) -> None:
+        parameters = {"id": process_id, "name": name, "roles": list(roles), "state": Jsonb(state, dumps=dumps)}
+        async with self._database.connection() as connection:
+            await connection.execute(_SQL["note_process"], parameters)
+            await connection.execute(_SQL["forget_silent_processes"], (FORGOTTEN_SECONDS,))
+
+    async def forget_process(self, process_id: UUID) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute(_SQL["forget_process"], (process_id,))
+
+    async def processes(self) -> list[ProcessRow]:
+        """Those of the last SILENT_SECONDS, the oldest first."""
+        parameters = {"silent_seconds": SILENT_SECONDS, "limit": MAX_PROCESSES}
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(_SQL["processes"], parameters)
+            return [
+                ProcessRow(name, roles, loads(state), started_at, seen_at)
+                async for name, roles, state, started_at, seen_at in cursor
+            ]
+
+
+class _SaidMessage(msgspec.Struct):
+    order_id: int
+    transaction_id: str
+    cashback: Decimal | None = None
+
+
+class _Said(msgspec.Struct):
+    message: _SaidMessage
+
+
+_decode_said: Final = msgspec.json.Decoder(_Said).decode
+_decode_numbers: Final = msgspec.json.Decoder(Numbers).decode
+
+
+def _all_said(states: Sequence[bytes]) -> list[_SaidMessage]:
+    return [_decode_said(state).message for state in states]
+
+
+def _digest(transaction_id: str) -> int:
+    digest = hashlib.blake2b(transaction_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+async def _numbers(connection: Connection, step: int, limits: CaseLimits) -> Numbers:
+    limit = {"limit": MAX_COUNTED + 1}
+    row = await (await connection.execute(_SQL["numbers"], limit)).fetchone()
+    assert row is not None, "it has no condition"
+    messages, events, attempts, projected, waiting, waiting_since, quarantined, quarantined_since, *rest = row
+    before = await (await connection.execute(_SQL["last_sample"], (step,))).fetchone()
+    after = _decode_numbers(before[0]).attempts if before else attempts
+    failed = await (await connection.execute(_SQL["failed_attempts"], limit | {"after": after})).fetchone()
+    parked = await (await connection.execute(_SQL["parked_money"], limit)).fetchone()
+    lag = await (await connection.execute(_SQL["lag"], (SILENT_SECONDS,))).fetchone()
+    doubtful, differences = rest
+    return Numbers(
+        messages=messages,
+        events=events,
+        attempts=attempts,
+        failed_attempts=failed[0] if failed else 0,
+        unprojected=max(0, events - projected),
+        lag=None if lag is None or lag[0] is None else int(lag[0]),
+        waiting=Still(waiting, waiting_since),
+        held=await _held(connection),
+        parked=Still(*parked) if parked else Still(),
+        quarantined=Still(quarantined, quarantined_since),
+        doubtful=doubtful,
+        differences=differences,
+        money_may_be_wrong=await totals(connection, limits),
+    )
+
+
+async def _held(connection: Connection) -> Still:
+    row = await (await connection.execute(_SQL["held_orders"], {"limit": MAX_COUNTED + 1})).fetchone()
+    assert row is not None, "it counts"
+    number, since_ns, amount = row
+    if not number:
+        return Still()
+    return Still(number, datetime.fromtimestamp(since_ns // NANOSECONDS_PER_SECOND, UTC), amount)
+
+
+def _listed(row: tuple[Any, ...]) -> ListedOrder:
+    *columns, delivery = row
+    return ListedOrder(order_row(columns), delivery)

@@ -1,0 +1,60 @@
+"""Cursors of pages: where the next page begins. Opaque to the caller, and of no use for another list."""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final, TypeVar
+
+from adapters.records.money_may_be_wrong import KINDS, CaseSort, Place
+from domain.errors import CashbackError
+
+Row = TypeVar("Row")
+
+
+class BadCursor(CashbackError, ValueError):
+    """A text isn't the cursor of a page of this list."""
+
+
+PLACE_PATTERN: Final = (
+    r"^money-may-be-wrong-(amount-[0-9]{1,400}(\.[0-9]{1,400})?|age-([0-9]{1,18}|[1-8][0-9]{18})"
+    rf")-[0-{len(KINDS) - 1}]-[0-7][0-9a-f]{{15}}$"
+)
+"""Of a list that isn't in the order of ids: the amount or the age, the kind of case, the order."""
+
+
+def cursor_pattern(kind: str) -> str:
+    """A number of up to 63 bits."""
+    return rf"^{kind}-[0-7][0-9a-f]{{15}}$"
+
+
+def read_cursor(kind: str, cursor: str | None) -> int | None:
+    """The id at which the page begins; None for the first page. Raises BadCursor."""
+    if cursor is None:
+        return None
+    if re.fullmatch(cursor_pattern(kind), cursor) is None:
+        raise BadCursor
+    return int(cursor.removeprefix(f"{kind}-"), 16)
+
+
+def write_cursor(kind: str, start: int) -> str:
+    return f"{kind}-{start:016x}"
+
+
+def cut_page(rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], Row | None]:
+    """Of `limit + 1` rows the page, and its last row if another page follows."""
+    return rows[:limit], rows[limit - 1] if len(rows) > limit else None
+
+
+def read_place(cursor: str | None) -> Place | None:
+    """The case behind which the page begins; None for the first page. Raises BadCursor."""
+    if cursor is None:
+        return None
+    if re.fullmatch(PLACE_PATTERN, cursor) is None:
+        raise BadCursor
+    sort, key, rank, order_id = cursor.split("-")[-4:]
+    return Place(CaseSort(sort), Decimal(key), int(order_id, 16), KINDS[int(rank)])
+
+
+def write_place(place: Place) -> str:
+    rank = KINDS.index(place.kind)
+    return f"money-may-be-wrong-{place.sort}-{place.key:f}-{rank}-{place.order_id:016x}"

@@ -1,0 +1,25 @@
+"""Differences from the third party's books."""
+
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from projections.reconciliation import Standing, Verdict
+
+DifferenceState = Literal["open", "closed"]
+
+
+DifferenceClass = Literal["missing_there", "missing_here", "amount", "state", "in_flight", "unknown"]
+
+
+class DifferenceRow(NamedTuple):
+    """A difference as it is kept."""
+
+    id: int
+    order_id: int
+    verdict: Verdict
+    ours: Standing | None
+    theirs: Standing | None
+    detail: str | None
+    first_seen_at: datetime
+    last_seen_at: datetime
+    closed_at: datetime | None

@@ -1,0 +1,91 @@
+"""What every process tells of itself, and what the processes with the API prepare for the console's pages."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+from uuid import uuid4
+
+import structlog
+
+from adapters.observability.health import Health
+from adapters.postgres.service_status import PostgresConsole
+from adapters.records.status import EVENTS_PER_STEP
+from domain.ports import Partition, StoreUnavailable
+from projections.waiting import happens
+
+TELL_SECONDS: Final = 5.0
+PREPARE_SECONDS: Final = 1.0
+OUTAGE_SECONDS: Final = 5.0
+CONNECTION_SECONDS: Final = 2.0
+"""How long either waits for the database; so long may stopping take in an outage."""
+MAX_TOLD_PARTITIONS: Final = 20
+
+log = structlog.get_logger(__name__)
+
+
+class ProcessState:
+    """What one process knows of itself beside its health. For use from any thread."""
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+        self.lag: int | None = None
+        """Messages that wait on the partitions which this process reads."""
+        self.breaker: str | None = None
+        """Its state, in a process that calls the third party."""
+
+    def positions_changed(self, positions: Mapping[Partition, int | None], ends: Mapping[Partition, int]) -> None:
+        self.lag = sum(max(0, end - (positions[each] or 0)) for each, end in ends.items() if each in positions)
+
+    def told(self) -> dict[str, Any]:
+        """For `domain.exact_json.dumps`."""
+        ready, details = self._health.ready()
+        stopped = sorted(self._health.stopped_partitions)[:MAX_TOLD_PARTITIONS]
+        told = {"ready": ready, "parts": details["parts"], "stopped": stopped}
+        return told | {"lag": self.lag, "breaker": self.breaker}
+
+
+class Teller:
+    """Writes this process's state down every few seconds, and takes it away at the end."""
+
+    def __init__(self, console: PostgresConsole, roles: Iterable[str], told: Callable[[], dict[str, Any]]) -> None:
+        self._console = console
+        self._roles = sorted(roles)
+        self._told = told
+        self._id = uuid4()
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        is_noted = False
+        while not stop.is_set():
+            try:
+                await self._console.note_process(self._id, self._name, self._roles, self._told())
+                is_noted = True
+            except StoreUnavailable as error:
+                is_noted = False
+                log.debug("can't tell the other processes how this one is", error=str(error))
+            await happens(stop, TELL_SECONDS)
+        if is_noted:
+            with suppress(StoreUnavailable):
+                await self._console.forget_process(self._id)
+
+
+class Preparer:
+    """Samples the whole service, and reads on for the search by transaction. Any number of processes may do it."""
+
+    def __init__(self, console: PostgresConsole) -> None:
+        self._console = console
+
+    async def run(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            pause_seconds = PREPARE_SECONDS
+            try:
+                await self._console.take_sample()
+                while not stop.is_set() and await self._console.index_transactions() == EVENTS_PER_STEP:
+                    await self._console.take_sample()
+            except StoreUnavailable as error:
+                log.debug("the console's numbers can't be taken", error=str(error))
+                pause_seconds = OUTAGE_SECONDS
+            await happens(stop, pause_seconds)

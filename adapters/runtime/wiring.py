@@ -1,0 +1,77 @@
+"""Replays put together from the settings."""
+
+from functools import partial
+
+from adapters.kafka.consumer.intake import Limits
+from adapters.kafka.producer.republisher import KafkaRepublisher
+from adapters.operations.bulk.modes import redelivering, releasing, republishing, retrying, settling
+from adapters.operations.bulk.runner import BulkRunner
+from adapters.operations.interventions import Interventions
+from adapters.operations.quarantine import Quarantining
+from adapters.operations.replay import ReplayService
+from adapters.postgres.bulk_replays import PostgresBulk
+from adapters.postgres.bulk_work import PostgresBulkWork
+from adapters.postgres.event_store import OrderApplication
+from adapters.postgres.interventions import PostgresInterventions
+from adapters.postgres.parking import PostgresParking
+from adapters.postgres.pool import Database
+from adapters.postgres.queries import PostgresQueries
+from adapters.postgres.replays import PostgresReplays
+from adapters.records.bulk import BulkMode
+from adapters.settings import Settings
+from domain.decision import Policy
+from domain.instants import NANOSECONDS_PER_SECOND
+
+
+def replay_service(settings: Settings, database: Database) -> ReplayService:
+    """What the endpoint and the command use."""
+    return ReplayService(
+        PostgresReplays(database),
+        KafkaRepublisher(settings.kafka_bootstrap, settings.kafka_config),
+        topics=settings.kafka_topics,
+        key_retention_hours=settings.third_party_key_retention_hours,
+    )
+
+
+def bulk_runner(settings: Settings, database: Database) -> BulkRunner:
+    """With every mode that there is."""
+    republisher = KafkaRepublisher(settings.kafka_bootstrap, settings.kafka_config)
+    replays = PostgresReplays(database)
+    store = partial(OrderApplication, settings.database_url.get_secret_value(), pool_size=1)
+    decisions = partial(interventions, settings, database)
+    modes = {
+        BulkMode.REPUBLISH: republishing(replays, republisher, settings.kafka_topics),
+        BulkMode.REDELIVER: redelivering(replays, settings.third_party_key_retention_hours),
+        BulkMode.RETRY: retrying(PostgresParking(database)),
+        BulkMode.SETTLE: settling(store, decisions),
+        BulkMode.RELEASE: releasing(store, decisions),
+    }
+    return BulkRunner(PostgresBulkWork(database), modes)
+
+
+def bulk_replays(settings: Settings, database: Database) -> PostgresBulk:
+    """What the endpoints and the commands use."""
+    return PostgresBulk(database, key_retention_hours=settings.third_party_key_retention_hours)
+
+
+def policy_of(settings: Settings) -> Policy:
+    """By which messages are decided, wherever that is done."""
+    return Policy(
+        clock_tolerance_ns=round(settings.clock_tolerance_seconds * NANOSECONDS_PER_SECOND),
+        max_order_cashback=settings.max_order_cashback,
+        corrections=settings.third_party_corrections,
+    )
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(settings.message_max_bytes, settings.order_max_events, settings.intake_cache_orders)
+
+
+def interventions(settings: Settings, database: Database, store: OrderApplication) -> Interventions:
+    """What the endpoints and the commands use."""
+    return Interventions(PostgresInterventions(database), store, policy=policy_of(settings))
+
+
+def quarantining(settings: Settings, queries: PostgresQueries, store: OrderApplication) -> Quarantining:
+    """What the endpoints and the command use."""
+    return Quarantining(queries, store, policy=policy_of(settings), limits=limits_of(settings), till=settings.till)

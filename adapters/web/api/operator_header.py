@@ -1,0 +1,43 @@
+"""Who asks: as callers say it themselves, and what their token proves."""
+
+from contextlib import suppress
+from typing import Annotated, Final
+
+from fastapi import Depends, Header, Request
+from pydantic import WithJsonSchema
+from starlette.exceptions import HTTPException
+
+from adapters.records.actions import Asked, IsAsSeen
+from adapters.records.operators import MAX_NAME_LENGTH, Operator, Role, Via
+from adapters.web.auth import READERS_MAY, TOO_LITTLE
+
+_LIKE_NAME: Final = rf"^[!-~]([ -~]{{0,{MAX_NAME_LENGTH - 2}}}[!-~])?$"
+
+
+def _operator(
+    request: Request,
+    x_operator: Annotated[
+        Annotated[str | None, WithJsonSchema({"type": "string", "pattern": _LIKE_NAME})],
+        Header(description=f"who asks, for the record: {MAX_NAME_LENGTH} printable characters at most, UTF-8"),
+    ] = None,
+) -> Operator:
+    role, request_id = request.state.role, getattr(request.state, "request_id", None)
+    if x_operator is None:
+        return Operator(Via.API.value, Via.API, role, request_id)
+    name = x_operator.strip()
+    with suppress(UnicodeError):  # else it was Latin-1
+        name = name.encode("latin-1").decode()
+    if not (0 < len(name) <= MAX_NAME_LENGTH and name.isprintable()):
+        raise HTTPException(400, f"X-Operator: 1 to {MAX_NAME_LENGTH} printable characters")
+    return Operator(name, Via.API, role, request_id)
+
+
+AskedBy = Annotated[Operator, Depends(_operator)]
+"""The name by the header `X-Operator`, a claim; the role by the token, a proof."""
+
+
+def asked(by: Operator, reason: str | None, seen: IsAsSeen | None = None, *, dry_run: bool) -> Asked:
+    """Raises a 403 for readers, unless it is a dry run."""
+    if by.role is Role.READER and not dry_run:
+        raise HTTPException(403, READERS_MAY, TOO_LITTLE)
+    return Asked(by, (reason or "").strip(), seen)

@@ -1,0 +1,61 @@
+"""Requests that depend on what the caller has seen of an order (RFC 9110, section 13)."""
+
+import re
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Header, Request
+
+from adapters.presentation.order_view import order_view
+from adapters.records.actions import IsAsSeen
+from adapters.records.orders import OrderRecord
+from domain.exact_json import dumps
+
+ETAG: Final[dict[str, Any]] = {"ETag": {"description": "of what is shown", "schema": {"type": "string"}}}
+
+_ANY: Final = "*"
+_TAG: Final = re.compile('(?:W/)?"[^"]*"')
+
+
+def tagged_order(record: OrderRecord) -> tuple[bytes, str]:
+    """The body that shows the order, and its entity tag: a digest, so it changes with anything that is shown."""
+    body = dumps(order_view(record))
+    return body, f'"{blake2b(body, digest_size=16).hexdigest()}"'
+
+
+def _is_known(
+    request: Request,
+    if_none_match: Annotated[  # noqa: ARG001 - for the description; there may be several lines of it
+        str | None, Header(description="an `ETag` of before: if nothing has changed, a 304 without a body")
+    ] = None,
+) -> Callable[[str], bool]:
+    tags = {each.removeprefix("W/") for each in _tags(request, "if-none-match") or ()}
+    return lambda tag: _ANY in tags or tag in tags
+
+
+def _is_as_seen(
+    request: Request,
+    if_match: Annotated[  # noqa: ARG001 - for the description
+        str | None,
+        Header(description="the order's `ETag`: if anything has changed since, a 412, and nothing is done"),
+    ] = None,
+) -> IsAsSeen | None:
+    tags = _tags(request, "if-match")
+    if tags is None or _ANY in tags:  # an order that isn't there is a 404 anyway
+        return None
+    return lambda record: tagged_order(record)[1] in tags
+
+
+def _tags(request: Request, name: str) -> Sequence[str] | None:
+    """None without the header. What is no entity tag can't be the order's."""
+    lines = request.headers.getlist(name)
+    if not lines:
+        return None
+    return [_ANY] if lines == [_ANY] else [tag for line in lines for tag in _TAG.findall(line)]
+
+
+IsKnown = Annotated[Callable[[str], bool], Depends(_is_known)]
+"""By `If-None-Match`: whether the caller has what bears this tag."""
+Seen = Annotated[IsAsSeen | None, Depends(_is_as_seen)]
+"""By `If-Match`; looked at in the transaction of the deed."""

@@ -1,0 +1,95 @@
+"""What a person decides about one order: its doubts are settled, or what its held messages wait for is given up."""
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from adapters.records.actions import Asked
+from adapters.records.errors import OrderChanged, Refused
+from adapters.records.operators import ActionKind
+from adapters.records.orders import OrderRecord
+from adapters.web.console.confirmation import NOTHING_GIVEN, Confirmation, Given, asked_by, digest, form_of, given
+from adapters.web.console.dependencies import ConsoleParts
+from adapters.web.console.pages import Pages
+from adapters.web.console.parameters import ReleaseQuery
+from adapters.web.console.sentences import release_says, settle_says
+from adapters.web.parameters import Id
+
+OrderId = Annotated[Id, Path()]
+
+
+def deciding_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
+    router = APIRouter()
+
+    def show(request: Request, plan: dict[str, Any], said: Given = NOTHING_GIVEN, numbers: str = "") -> Response:
+        says = settle_says(plan) if plan["action"] == ActionKind.SETTLE else release_says(plan)
+        return pages.page(
+            request,
+            "decide.html",
+            said.status,
+            plan=plan,
+            numbers=numbers,
+            action=f"{request.url.path}?{request.url.query}",
+            confirmation=Confirmation(says, _seen(plan), said.reason, said.fault),
+        )
+
+    @router.get("/orders/{order_id}/settle")
+    async def plan_settle(request: Request, order_id: OrderId) -> Response:
+        report = await parts.interventions.settle(order_id, asked_by(request), dry_run=True)
+        return show(request, report.as_json())
+
+    @router.post("/orders/{order_id}/settle")
+    async def settle(request: Request, order_id: OrderId) -> Response:
+        """The doubts that were shown, and no others."""
+        plan = (await parts.interventions.settle(order_id, asked_by(request), dry_run=True)).as_json()
+        said = given(form_of(request), _seen(plan))
+        if said.fault is not None:
+            return show(request, plan, said)
+        try:
+            await parts.interventions.settle(order_id, _as_shown(asked_by(request, said.reason), plan))
+        except (Refused, OrderChanged) as error:
+            return show(request, plan, said.refused(error))
+        return RedirectResponse(f"/orders/{order_id}?done=settle", 303)
+
+    @router.get("/orders/{order_id}/release")
+    async def plan_release(
+        request: Request, order_id: OrderId, query: Annotated[ReleaseQuery, Query()]
+    ) -> Response:
+        report = await parts.interventions.release(order_id, asked_by(request), numbers=query.wanted, dry_run=True)
+        return show(request, report.as_json(), numbers=query.numbers or "")
+
+    @router.post("/orders/{order_id}/release")
+    async def release(request: Request, order_id: OrderId, query: Annotated[ReleaseQuery, Query()]) -> Response:
+        numbers, shown = query.wanted, query.numbers or ""
+        report = await parts.interventions.release(order_id, asked_by(request), numbers=numbers, dry_run=True)
+        plan = report.as_json()
+        said = given(form_of(request), _seen(plan))
+        if said.fault is not None:
+            return show(request, plan, said, shown)
+        asked = _as_shown(asked_by(request, said.reason), plan)
+        try:
+            await parts.interventions.release(order_id, asked, numbers=numbers)
+        except (Refused, OrderChanged) as error:
+            return show(request, plan, said.refused(error), shown)
+        return RedirectResponse(f"/orders/{order_id}?done=release", 303)
+
+    return router
+
+
+def _as_shown(asked: Asked, plan: dict[str, Any]) -> Asked:
+    """Nothing has been decided about the order since the plan was made."""
+    version: int = plan["events"][0]["version"] - 1
+
+    def is_as_seen(record: OrderRecord) -> bool:
+        return record.events[-1].originator_version == version
+
+    return replace(asked, is_as_seen=is_as_seen)
+
+
+def _seen(plan: dict[str, Any]) -> str:
+    """Of what matters: an attempt more or less doesn't."""
+    decided = [(each["version"], each["event"]) for each in plan["events"]]
+    calls = [(each["version"], each["key"]) for each in plan["calls"]]
+    return digest(plan["action"], decided, calls, plan["cashbackAfter"], plan["warnings"])

@@ -1,0 +1,242 @@
+"""Many orders mended at once: parked ones retried, and calls sent again, each on record under the bulk's id."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from adapters.operations.bulk.modes import redelivering, retrying
+from adapters.operations.bulk.runner import Mode
+from adapters.postgres.parking import PostgresParking
+from adapters.postgres.pool import Database
+from adapters.postgres.replays import PostgresReplays
+from adapters.records.bulk import (
+    MAX_REDELIVERED_ORDERS,
+    BulkMode,
+    BulkReplay,
+    BulkState,
+    Preview,
+    Selection,
+    TooManyOrders,
+)
+from domain.messages import Kind
+from projections.delivery.ports import Call
+from projections.redelivery import Include, Wish
+from tests.integration.test_api import is_problem
+from tests.integration.test_bulk_replays import ORDERS, wait_for
+from tests.support.bulk import SOMEBODY, Running, asked, previewed
+from tests.support.messages import record_of
+from tests.support.running_api import RecordingThirdParty, deliver, refuse, running_api, sql, tell
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.slow
+
+SOME = range(1, 9)
+EVEN = frozenset(order for order in SOME if order % 2 == 0)
+PARKED = "SELECT order_id FROM delivery WHERE parked_at IS NOT NULL ORDER BY order_id"
+
+
+def retry_mode(database: Database) -> Mode:
+    return retrying(PostgresParking(database))
+
+
+def redeliver_mode(database: Database) -> Mode:
+    return redelivering(PostgresReplays(database), 24.0)
+
+
+def run(
+    database_url: str, preview: Preview, mode: Callable[[Database], Mode], state: BulkState = BulkState.DONE
+) -> BulkReplay:
+    """From its start to its end."""
+    asked(database_url, lambda bulk: bulk.start(None, preview.token, by=SOMEBODY))
+    with Running(database_url, mode, preview.replay.mode):
+        return wait_for(database_url, preview.replay.id, state)
+
+
+def orders_of(database_url: str, preview: Preview) -> list[int]:
+    [(orders,)] = sql(database_url, "SELECT orders FROM bulk_replay WHERE id = %s", preview.replay.id)
+    return list(orders)
+
+
+def by_order(calls: list[Call], order_id: int) -> list[int]:
+    return [call.version for call in calls if call.order_id == order_id]
+
+
+@pytest.fixture
+def parked(database_url: str) -> str:
+    """Eight orders with two calls each; the even ones are parked at their create."""
+    kinds = (Kind.CREATED, Kind.COMPLETED)
+    tell(
+        database_url,
+        *(record_of(kind, order_id=o, offset=2 * o + n, at_ns=n) for o in SOME for n, kind in enumerate(kinds)),
+    )
+    deliver(database_url, RecordingThirdParty(refuse(*EVEN)))
+    sql(
+        database_url,
+        "UPDATE delivery SET parked_reason = '12 attempts failed', parked_at = now() - interval '1 d'"
+        " WHERE order_id = 2",
+    )
+    return database_url
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        (Selection(parked=True), [2, 4, 6, 8]),
+        (Selection(parked_reason="refused with"), [4, 6, 8]),
+        (Selection(parked_reason="12 attempts failed"), [2]),
+        (Selection(parked_reason="%"), []),
+        (Selection(parked_from_ns=0), [2, 4, 6, 8]),
+        (Selection(parked_to_ns=0), []),
+        (Selection(frozenset({1, 2, 3, 4, 99})), [2, 4]),
+        (Selection(frozenset({2, 4}), parked_reason="refused"), [4]),
+    ],
+)
+def test_what_is_retried_is_parked_and_meets_all_conditions(
+    parked: str, selection: Selection, expected: list[int]
+) -> None:
+    """By a list, by the beginning of the reason, by the moment; the money of just those is told."""
+    preview = previewed(parked, selection, mode=BulkMode.RETRY)
+    assert orders_of(parked, preview) == expected
+    assert preview.replay.cashback == 6 * len(expected)
+    assert preview.left_out_count == len((selection.orders or frozenset()).difference(expected))
+
+
+def test_the_moment_of_parking_chooses(parked: str) -> None:
+    """The first moment is part of the span, the last one isn't."""
+    [(moment,)] = sql(
+        parked, "SELECT (extract(epoch FROM parked_at) * 1000000)::bigint * 1000 FROM delivery WHERE order_id = 2"
+    )
+    for selection, expected in (
+        (Selection(parked_to_ns=moment), []),
+        (Selection(parked_from_ns=moment, parked_to_ns=moment + 1), [2]),
+        (Selection(parked_from_ns=moment + 1), [4, 6, 8]),
+    ):
+        assert orders_of(parked, previewed(parked, selection, mode=BulkMode.RETRY)) == expected
+
+
+def test_parked_orders_go_on_and_each_is_on_record_once(parked: str) -> None:
+    """With the name of whoever has started it. One that isn't parked any more when its turn comes is passed by."""
+    preview = previewed(parked, Selection(parked=True), mode=BulkMode.RETRY, reason="mended")
+    sql(parked, "UPDATE delivery SET settled_version = head_version, parked_at = NULL WHERE order_id = 8")
+    done = run(parked, preview, retry_mode)
+    assert (done.done, done.failures) == (3, [(8, "it is idle, not parked")])
+    third = RecordingThirdParty()
+    deliver(parked, third)
+    assert {order: by_order(third.calls, order) for order in SOME} == {
+        order: [1, 2] if order in {2, 4, 6} else [] for order in SOME
+    }
+    recorded = sql(
+        parked,
+        "SELECT action, operator, reason, order_id, version, state_before FROM operator_action"
+        " WHERE bulk_id = %s ORDER BY id",
+        preview.replay.id,
+    )
+    assert recorded == [
+        ("bulk_start", "somebody", "mended", None, None, "previewed"),
+        *(("retry", "somebody", "mended", order, 1, "parked") for order in (2, 4, 6)),
+    ]
+
+
+def test_orders_that_come_a_second_time_are_not_done_again(parked: str) -> None:
+    """As when the process dies before it has noted how far it came."""
+    preview = previewed(parked, Selection(parked=True), mode=BulkMode.RETRY)
+    run(parked, preview, retry_mode)
+    deliver(parked, RecordingThirdParty(refuse(*EVEN)))
+    assert [order for (order,) in sql(parked, PARKED)] == [2, 4, 6, 8]
+    sql(parked, "UPDATE bulk_replay SET state = 'running', done = 0")
+    with Running(parked, retry_mode, BulkMode.RETRY):
+        done = wait_for(parked, preview.replay.id, BulkState.DONE)
+    assert (done.done, done.failed) == (4, 0)
+    assert len(sql(parked, PARKED)) == 4, "they were retried once"
+
+
+def test_calls_of_many_orders_are_sent_again_as_foretold(parked: str) -> None:
+    """Under new keys, with the amounts that could be paid again; and once only, whoever takes it over."""
+    wish = Wish(nonce="n", include=frozenset({Include.SKIPPED}))
+    preview = previewed(parked, Selection(frozenset(SOME)), mode=BulkMode.REDELIVER, wish=wish)
+    foretold = preview.replay.foretold
+    assert foretold is not None
+    assert (foretold.calls, foretold.suppressed, foretold.amount_at_risk) == (16, 0, Decimal(24))
+    assert preview.replay.wish == wish
+    run(parked, preview, redeliver_mode)
+    sql(parked, "UPDATE bulk_replay SET state = 'running', done = 0")
+    with Running(parked, redeliver_mode, BulkMode.REDELIVER):
+        wait_for(parked, preview.replay.id, BulkState.DONE)
+    assert sql(parked, "SELECT DISTINCT generation FROM effect") == [(1,)]
+    third = RecordingThirdParty()
+    deliver(parked, third)
+    assert all(by_order(third.calls, order) == [1, 2] for order in SOME)
+    assert sql(parked, "SELECT count(*), sum(items) FROM replay WHERE id = %s", preview.replay.id) == [(8, 16)]
+    again = previewed(parked, Selection(frozenset(SOME)), mode=BulkMode.REDELIVER, wish=Wish(nonce="m"))
+    run(parked, again, redeliver_mode)
+    back = previewed(parked, Selection(frozenset({1, 2})), mode=BulkMode.REDELIVER, wish=wish)
+    failed = run(parked, back, redeliver_mode)
+    assert [order for order, why in failed.failures if "nonce" in why] == [1, 2]
+
+
+def test_an_order_whose_call_is_under_way_is_waited_for(parked: str) -> None:
+    """The others are done meanwhile, and it says why."""
+    sql(
+        parked,
+        "UPDATE delivery SET lease_token = gen_random_uuid(), next_attempt_at = now() + interval '1 h'"
+        " WHERE order_id = 3",
+    )
+    preview = previewed(parked, Selection(frozenset({1, 3})), mode=BulkMode.REDELIVER, wish=Wish(nonce="n"))
+    asked(parked, lambda bulk: bulk.start(None, preview.token, by=SOMEBODY))
+    with Running(parked, redeliver_mode, BulkMode.REDELIVER):
+        note = "SELECT note FROM bulk_replay"
+        wait_until(lambda: "under way" in (sql(parked, note)[0][0] or ""), "the reason")
+        sql(parked, "UPDATE delivery SET next_attempt_at = now() WHERE order_id = 3")
+        done = wait_for(parked, preview.replay.id, BulkState.DONE)
+    assert (done.done, done.failed) == (2, 0)
+
+
+def test_a_bulk_redelivery_is_bounded(database_url: str) -> None:
+    """Its preview looks at each call."""
+    sql(database_url, ORDERS, 1, MAX_REDELIVERED_ORDERS + 1)
+    with pytest.raises(TooManyOrders, match=str(MAX_REDELIVERED_ORDERS)):
+        previewed(database_url, Selection(changed_from_ns=0), mode=BulkMode.REDELIVER)
+
+
+def test_previews_starts_and_ends_over_http_are_on_record(parked: str) -> None:
+    """With what was wished for; a wish that doesn't fit the mode is refused."""
+    with running_api(parked) as api:
+
+        def preview(**body: Any) -> Any:
+            return api.client.post("/api/replays", json={"reason": "a test", **body})
+
+        select = {"parkedReason": "refused", "parkedFrom": "2020-01-01T00:00:00Z"}
+        retry = preview(mode="retry", select=select)
+        assert (retry.status_code, retry.json()["total"], retry.json()["redelivery"]) == (201, 3, None)
+        assert retry.json()["select"] == {
+            "parked": True,
+            "parkedReason": "refused",
+            "parkedFrom": "2020-01-01T00:00:00.000000000Z",
+        }
+        made = preview(mode="redeliver", select={"parked": True}, how="resume", nonce="n").json()
+        assert made["redelivery"] == {
+            "how": "resume",
+            "nonce": "n",
+            "include": [],
+            "calls": 8,
+            "suppressed": 0,
+            "amountAtRisk": 0,
+        }
+        is_problem(preview(mode="retry", select=select, nonce="n"), 422)
+        is_problem(preview(mode="retry", select={}), 422)
+        named = {"X-Operator": "anna"}
+        path = f"/api/replays/{made['id']}"
+        assert api.client.post(f"{path}/start", json={"token": made["token"]}, headers=named).status_code == 202
+        for _ in range(2):
+            assert api.client.post(f"{path}/cancel", headers=named).status_code == 200
+        actions = api.get("/api/audit").json()["actions"]
+        assert [
+            (each["action"], each["operator"], each["stateAfter"], UUID(each["bulkId"])) for each in actions
+        ] == [
+            ("bulk_cancel", "anna", "cancelled", UUID(made["id"])),
+            ("bulk_start", "anna", "running", UUID(made["id"])),
+        ]
+        assert actions[1]["detail"] == {"mode": "redeliver", "orders": 4, "cashbackAmount": 24, "amountAtRisk": 0}

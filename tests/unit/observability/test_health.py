@@ -1,0 +1,89 @@
+"""Health: ready while every part does its work, live unless a part has died."""
+
+import pytest
+from structlog.testing import capture_logs
+
+from adapters.observability.health import READY, Health
+from domain.losses import Stop
+from domain.ports import Loss
+
+
+def healthy() -> Health:
+    health = Health()
+    health.part("intake", "reading")
+    health.part("push", "sending")
+    return health
+
+
+def test_a_process_whose_parts_have_not_begun_is_live_but_not_ready() -> None:
+    """Nobody sends it anything yet, and nobody restarts it."""
+    health = Health()
+    assert (health.live(), health.ready()[0]) == (True, False)
+
+
+def test_it_is_ready_when_all_parts_do_their_work() -> None:
+    """And it says what they do."""
+    assert healthy().ready() == (
+        True,
+        {"parts": {"intake": "reading", "push": "sending"}, "stoppedPartitions": {}},
+    )
+
+
+@pytest.mark.parametrize("state", sorted(READY))
+def test_every_state_of_work_is_ready(state: str) -> None:
+    """Whatever the part calls it."""
+    health = Health()
+    health.part("any", state)
+    assert health.ready()[0]
+
+
+def test_a_part_that_waits_makes_it_unready_until_it_works_again() -> None:
+    """The body of the probe says what it waits for; a restart wouldn't help, so it stays live."""
+    health = healthy()
+    health.part("intake", "waiting for the event store")
+    ready, details = health.ready()
+    assert (ready, health.live()) == (False, True)
+    assert details["parts"] == {"intake": "waiting for the event store", "push": "sending"}
+
+    health.part("intake", "reading")
+    assert health.ready()[0]
+
+
+def test_a_stopped_partition_makes_it_unready_until_it_is_another_ones() -> None:
+    """Only a person can make it go on; that the others are read doesn't make it ready."""
+    health = healthy()
+    health.partition_stopped("orders/3", Stop(Loss.LOG_TRUNCATED, "begins at 20"))
+    health.part("intake", "reading")
+    ready, details = health.ready()
+    assert (ready, details["stoppedPartitions"]) == (
+        False,
+        {"orders/3": {"error": "log_truncated", "detail": "begins at 20"}},
+    )
+
+    health.partition_stopped("orders/3", None)
+    assert health.ready()[0]
+    health.partition_stopped("orders/4", None)
+    assert health.ready()[0]
+
+
+def test_a_part_that_died_makes_it_neither_ready_nor_live() -> None:
+    """For good: only a restart helps."""
+    health = healthy()
+    health.died("push")
+    health.part("push", "sending")
+    assert (health.live(), health.ready()[0]) == (False, False)
+
+
+def test_a_state_is_logged_when_it_changes_and_only_then() -> None:
+    """A part may say what it does as often as it likes."""
+    with capture_logs() as logs:
+        health = healthy()
+        health.part("intake", "waiting for Kafka")
+        health.part("intake", "waiting for Kafka")
+        health.part("intake", "reading")
+    assert [(line["part"], line["state"], line["log_level"]) for line in logs] == [
+        ("intake", "reading", "info"),
+        ("push", "sending", "info"),
+        ("intake", "waiting for Kafka", "warning"),
+        ("intake", "reading", "info"),
+    ]
