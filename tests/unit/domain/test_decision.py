@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
-from domain.decision import decide
+from domain.decision import decide, handle
 from domain.events import (
     CashbackCreated,
     CashbackUpdated,
@@ -162,6 +162,33 @@ def test_a_repeat_elsewhere_adds_to_the_doubts_that_there_are() -> None:
     assert history.order.doubts == {Doubt.CONFLICT, Doubt.UNCERTAIN_ORDER}
 
 
+def test_the_event_by_which_a_repeat_elsewhere_matters_tells_the_doubt() -> None:
+    """Once, beside its own: whoever reads the events alone finds every doubt in them."""
+    update = updated(at_ns=1, offset=5)
+    history = History(created(), update, replace(update, partition=1))
+    history.tell(completed(at_ns=9, offset=6, buyer="9"))
+    history.tell(completed(at_ns=10, offset=7))
+    told = [event.doubts for event in history.events]
+    assert told == [(), (), (), (Doubt.BUYER_CHANGED, Doubt.UNCERTAIN_ORDER), ()]
+    assert [each.version for each in history.order.open_doubts] == [4, 4]
+
+
+def test_an_event_that_is_uncertain_itself_tells_the_doubt_of_a_repeat_once() -> None:
+    """The same word twice says no more."""
+    update = updated(at_ns=1, offset=5)
+    history = History(created(), update, replace(update, partition=1), updated(at_ns=2, partition=2))
+    assert history.events[-1].doubts == (Doubt.UNCERTAIN_ORDER,)
+    assert len(history.order.open_doubts) == 1
+
+
+def test_a_repeat_elsewhere_has_the_time_of_its_lane() -> None:
+    """And its own event tells the doubt that it raises."""
+    history = History(*LIFECYCLE, created(at_ns=50, partition=1, transaction="x"))
+    [event] = history.tell(replace(LIFECYCLE[1], partition=1, offset=1))
+    assert event.effective_at_ns == NOON_NS + 51
+    assert event.doubts == (Doubt.UNCERTAIN_ORDER,)
+
+
 def test_a_lone_end_on_two_partitions_is_no_doubt() -> None:
     """Without updates there is nothing that the end could have overtaken."""
     end = completed(at_ns=1, offset=1)
@@ -218,6 +245,13 @@ def test_a_contradiction_of_a_rejected_message_is_rejected_too() -> None:
     """The first content stands for the fact, whatever became of it."""
     history = History(created(), updated(at_ns=1, offset=1, negative=True))
     assert rejection(history.tell(updated(at_ns=1, offset=2))).refusal is Refusal.CONFLICT
+
+
+def test_a_contradiction_before_the_create_has_nothing_at_stake() -> None:
+    """An order that isn't there owes nothing."""
+    history = History(completed(at_ns=1, offset=1))
+    event = rejection(history.tell(completed(at_ns=1, offset=2, content="other")))
+    assert (event.refusal, event.at_stake) == (Refusal.CONFLICT, Decimal(0))
 
 
 # Negative amounts.
@@ -278,6 +312,17 @@ def test_an_order_knows_when_its_last_event_was_recorded() -> None:
     for now_ns, message in enumerate(LIFECYCLE, start=100):
         order = fold(order, decide(order, message, now_ns=now_ns)) or order
         assert order.recorded_at_ns == now_ns
+
+
+def test_what_is_handled_gives_the_order_that_its_events_lead_to() -> None:
+    """So that nobody evolves it twice; a repeat gives the order as it was."""
+    order = Order(ORDER_ID)
+    update = LIFECYCLE[1]
+    for message in (update, replace(update, partition=1), *LIFECYCLE, LIFECYCLE[0]):
+        events, after = handle(order, message, now_ns=NOW_NS)
+        assert after == fold(order, events)
+        order = after
+    assert order.status is Status.COMPLETED
 
 
 def test_folding_nothing_leaves_what_was_there() -> None:
