@@ -23,6 +23,7 @@ from tests.support.messages import (
 )
 
 TOLERANCE_NS = 1000
+MINUTE_NS = 60_000_000_000
 POLICY = Policy(clock_tolerance_ns=TOLERANCE_NS)
 UNCERTAIN = frozenset({Doubt.UNCERTAIN_ORDER})
 CERTAIN: frozenset[Doubt] = frozenset()
@@ -158,6 +159,73 @@ def test_the_clocks_of_lanes_are_apart() -> None:
     """A late date on one partition doesn't push messages of another."""
     history = told(created(at_ns=100), updated(at_ns=50, partition=1))
     assert last(history).effective_at_ns == NOON_NS + 50
+
+
+@pytest.mark.parametrize("cashback", ["3", "7"])
+def test_a_superseded_update_whose_order_is_uncertain_says_what_is_at_stake(cashback: str) -> None:
+    """What it would have earned, less what counts."""
+    early = updated(at_ns=1, partition=1, cashback=cashback)
+    superseded = last(told(created(), updated(at_ns=2, partition=2, cashback="4"), early))
+    assert isinstance(superseded, UpdateSuperseded)
+    assert superseded.at_stake == Decimal(cashback) - 4
+
+
+def test_the_same_update_under_two_identities_is_no_doubt_on_whatever_partition() -> None:
+    """Whichever of them came last, the same amount counts."""
+    update = updated(at_ns=1, partition=1, ce_id="a")
+    history = told(created(), update, replace(update, identity="b", partition=2))
+    assert len(history.events) == 3
+    assert history.order.doubts == CERTAIN
+
+
+def test_a_copy_without_a_place_is_certain_beyond_the_tolerance() -> None:
+    """Its date says enough."""
+    for at_ns in (1, 9000):
+        history = told(created(), updated(at_ns=5000, offset=1), updated(at_ns=at_ns, offset=2, replay="r"))
+        assert history.order.doubts == CERTAIN
+
+
+def test_dates_say_nothing_against_the_numbers_of_the_publisher() -> None:
+    """Not even far beyond the tolerance: the sequence is the truth."""
+    history = told(
+        created(sequence=1),
+        updated(at_ns=10**6, sequence=2),
+        updated(at_ns=0, sequence=3, cashback="2"),
+        completed(at_ns=-(10**6), sequence=4),
+    )
+    assert history.outcome == (Status.COMPLETED, Decimal(2))
+    assert history.order.doubts == CERTAIN
+
+
+@pytest.mark.parametrize("odd_first", [True, False])
+@pytest.mark.parametrize("witness_minute", [50, 58, 60, 62, 70])
+def test_a_time_far_from_that_of_kafka_is_not_trusted(witness_minute: int, *, odd_first: bool) -> None:
+    """Whichever of the two it is, and to whichever side: a publisher's clock is wrong, or the message is old."""
+    odd = updated(at_ns=60 * MINUTE_NS, partition=1, timestamp_ms=witness_minute * 60_000)
+    other = updated(at_ns=10 * MINUTE_NS, partition=2)
+    history = History(created(), *([odd, other] if odd_first else [other, odd]))
+    assert history.order.doubts == (CERTAIN if witness_minute == 60 else UNCERTAIN)
+
+
+def test_a_time_that_its_lane_has_pushed_far_ahead_is_not_trusted() -> None:
+    """The date is near Kafka's own; but the message counts with another time, after one dated hours ahead."""
+    history = History(
+        created(at_ns=180 * MINUTE_NS, partition=1, timestamp_ms=0),
+        updated(at_ns=10 * MINUTE_NS, partition=1, offset=1),
+        updated(at_ns=60 * MINUTE_NS, partition=2),
+    )
+    assert history.events[1].effective_at_ns == history.events[0].effective_at_ns + 1
+    assert history.order.doubts == UNCERTAIN
+
+
+def test_a_date_far_from_that_of_kafka_is_not_trusted_though_its_lane_has_pushed_it_there() -> None:
+    """The time that it counts with is near Kafka's own, the date isn't: the publisher's clock is wrong."""
+    history = History(
+        created(at_ns=180 * MINUTE_NS, partition=1),
+        updated(at_ns=10 * MINUTE_NS, partition=1, offset=1, timestamp_ms=180 * 60_000),
+        updated(at_ns=60 * MINUTE_NS, partition=2),
+    )
+    assert history.order.doubts == UNCERTAIN
 
 
 # Late updates.
