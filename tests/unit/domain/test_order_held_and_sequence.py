@@ -1,5 +1,6 @@
 """Messages that wait: for their order's create, or for the numbers before theirs."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from itertools import permutations
 
@@ -94,6 +95,25 @@ def test_several_waiting_updates_go_before_the_end_in_their_own_order() -> None:
         history = told(*order, created())
         assert history.outcome == (Status.COMPLETED, Decimal(3))
         assert kinds_of(history.accepted)[-1] == "cashback-completed"
+
+
+def test_two_waiting_updates_are_released_by_their_dates_though_clocks_may_differ() -> None:
+    """Within the tolerance too: neither is superseded, and a person is asked."""
+    early, late = updated(at_ns=5000, partition=1, cashback="5"), updated(at_ns=5100, partition=2, cashback="7")
+    for arrivals in permutations([early, late]):
+        history = told(*arrivals, created())
+        assert kinds_of(history.accepted) == ["cashback-created", "cashback-updated", "cashback-updated"]
+        assert history.outcome == (Status.PENDING, Decimal(7))
+        assert history.order.doubts == {Doubt.UNCERTAIN_ORDER}
+
+
+def test_a_waiting_update_goes_after_an_end_before_it_in_its_lane_whatever_its_date() -> None:
+    """The offset decides; the date that contradicts it leaves a doubt."""
+    history = told(
+        completed(at_ns=5000, offset=1), updated(at_ns=5000 - TOLERANCE_NS - 1, offset=2), created(offset=3)
+    )
+    assert kinds_of(history.events)[2:] == ["cashback-created", "cashback-completed", "message-rejected"]
+    assert history.order.doubts == {Doubt.UNCERTAIN_ORDER}
 
 
 def test_of_two_waiting_ends_the_earlier_one_counts() -> None:
@@ -293,6 +313,53 @@ def test_an_unstamped_conflict_counts_as_a_message() -> None:
     """The publisher sent it, and so would have stamped it."""
     history = told(created(), created(content="other"))
     assert history.order.last_sequence == 2
+
+
+@pytest.mark.parametrize(
+    ("ending", "late", "name"),
+    [
+        (updated, updated(at_ns=3, sequence=3), "cashback-updated"),
+        (updated, updated(at_ns=3, sequence=3, buyer="9"), "message-rejected"),
+        (updated, updated(at_ns=3, sequence=3, negative=True), "message-rejected"),
+        (updated, created(at_ns=3, sequence=3), "message-rejected"),
+        (updated, completed(at_ns=3, sequence=3), "cashback-completed"),
+        (updated, cancelled(at_ns=3, sequence=3), "cashback-cancelled"),
+        (completed, updated(at_ns=3, sequence=3), "message-rejected"),
+        (completed, updated(at_ns=3, sequence=3, buyer="9"), "message-rejected"),
+        (completed, cancelled(at_ns=3, sequence=3), "message-rejected"),
+    ],
+)
+def test_a_message_that_had_its_turn_is_held_no_longer_whatever_became_of_it(
+    ending: Callable[..., Message], late: Message, name: str
+) -> None:
+    """Its event names the one that held it, and has the time of its lane."""
+    history = told(created(sequence=1), late, ending(at_ns=2, sequence=2))
+    event = history.events[-1]
+    assert (event.TOPIC, event.message, event.held_version) == (name, late, 2)
+    assert event.effective_at_ns == late.happened_at_ns
+    assert history.order.held == ()
+
+
+def test_a_create_that_waited_for_its_number_is_held_no_longer() -> None:
+    """Its event names the one that held it."""
+    history = told(created(sequence=2), updated(at_ns=1, sequence=1))
+    assert kinds_of(history.events)[1:] == ["message-held", "cashback-created", "cashback-updated"]
+    assert [event.held_version for event in history.events] == [None, None, 1, 2]
+    assert history.order.held == ()
+
+
+def test_a_message_that_waits_for_its_number_has_its_own_date_until_then() -> None:
+    """What its lane makes of it shows when its turn comes."""
+    history = told(created(at_ns=500, sequence=1), updated(at_ns=3, sequence=3))
+    assert history.events[1].effective_at_ns == history.events[1].message.happened_at_ns
+
+
+def test_a_known_message_without_a_number_does_not_contend_for_one_that_is_filled() -> None:
+    """Another message waits under that number: the copy changes nothing."""
+    bare = updated(at_ns=1, offset=1)
+    history = told(created(), bare, completed(at_ns=9, sequence=5))
+    assert history.tell(replace(bare, sequence=5)) == ()
+    assert kinds_of(history.tell(replace(bare, sequence=4))) == ["message-held"]
 
 
 # Waiting for both.
