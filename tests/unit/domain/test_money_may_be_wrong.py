@@ -173,11 +173,30 @@ def test_an_update_for_another_buyer_is_refused(ending: list[Message]) -> None:
     assert history.order.stage == before
 
 
+@pytest.mark.parametrize("beginning", [[created()], [created(), updated(at_ns=at(1), offset=1)]])
+def test_an_update_for_another_buyer_is_refused_against_the_terms_in_force(beginning: list[Message]) -> None:
+    """The evidence names the event that it contradicts, and has the time of its lane."""
+    history = History(*beginning)
+    (event,) = history.tell(updated(at_ns=at(9), offset=9, buyer="9"))
+    assert isinstance(event, MessageRejected)
+    assert event.against_version == len(beginning)
+    assert event.effective_at_ns == event.message.happened_at_ns
+
+
 def test_an_end_for_another_buyer_is_accepted_with_a_doubt() -> None:
-    """The order has ended, that much is clear; for whom isn't."""
-    history = History(created(), completed(at_ns=1, offset=1, buyer="9"))
-    assert history.outcome == ("COMPLETED", Decimal(6))
-    assert history.order.doubts == {Doubt.BUYER_CHANGED}
+    """The order has ended, that much is clear; for whom isn't. The amount is in no doubt."""
+    for end in (completed, cancelled):
+        history = History(created(), end(at_ns=1, offset=1, buyer="9"))
+        assert history.outcome == (end(buyer="9").kind.value, Decimal(6))
+        assert doubts_of(history) == {Doubt.BUYER_CHANGED: Decimal(0)}
+
+
+def test_an_end_may_be_doubtful_for_two_reasons() -> None:
+    """Its date contradicts the lane, and it names another buyer: the money at stake is that of the first."""
+    end = completed(at_ns=at(1), offset=2, buyer="9")
+    history = History(created(), updated(at_ns=at(10), offset=1, cashback="2"), end)
+    assert history.events[-1].doubts == (Doubt.UNCERTAIN_ORDER, Doubt.BUYER_CHANGED)
+    assert history.events[-1].at_stake == Decimal(4)
 
 
 def test_an_update_may_move_the_order_to_another_store() -> None:
@@ -198,6 +217,8 @@ def test_an_order_that_would_earn_too_much_is_doubtful(cashback: str, *, is_doub
     history = History(created(), updated(at_ns=1, offset=1, cashback=cashback), policy=policy)
     assert history.outcome == ("PENDING", Decimal(cashback))
     assert history.order.doubts == ({Doubt.IMPLAUSIBLE_AMOUNT} if is_doubted else frozenset())
+    history.tell(completed(at_ns=2, offset=2))
+    assert history.outcome == ("COMPLETED", Decimal(cashback))
 
 
 def test_a_price_far_from_its_discount_is_doubtful() -> None:
@@ -208,9 +229,10 @@ def test_a_price_far_from_its_discount_is_doubtful() -> None:
 
 def test_an_event_may_raise_two_doubts_at_once() -> None:
     """Both are in the event and in the order, and both are settled."""
-    strange = updated(at_ns=at(0), offset=2, implausible=True)
+    strange = updated(at_ns=at(0), offset=2, implausible=True, cashback="3")
     history = History(created(), updated(at_ns=at(10), offset=1), strange)
     assert history.events[-1].doubts == (Doubt.UNCERTAIN_ORDER, Doubt.IMPLAUSIBLE_AMOUNT)
+    assert history.events[-1].at_stake == Decimal(3)
     assert history.order.doubts == set(history.events[-1].doubts)
     history.settle()
     assert history.order.doubts == frozenset()
