@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from domain.decision import Policy
-from domain.events import CreateGivenUp, Doubt, DoubtSettled, GapAccepted, OrderEvent
+from domain.events import CreateGivenUp, Doubt, DoubtSettled, GapAccepted, OperatorEvent, OrderEvent
 from domain.intervention import (
     Author,
     BadNumbers,
@@ -74,7 +74,7 @@ class TestSettling:
         assert isinstance(event, DoubtSettled)
         assert event.settled == ((Doubt.CREATED_TWICE, 2), (Doubt.CREATED_TWICE, 3))
         assert (event.decided_by, event.reason, event.recorded_at_ns) == ("Jane", "asked them", NOW_NS)
-        assert event.originator_version == before.version + 1
+        assert (event.order_id, event.originator_version) == (ORDER_ID, before.version + 1)
         after = decide(history, event).order
         assert after.doubts == frozenset()
         assert (after.stage, after.sightings, after.held) == (before.stage, before.sightings, before.held)
@@ -118,6 +118,17 @@ class TestReleasing:
         assert history.order.waiting == ()
         assert [each.originator_version for each in history.events] == list(range(1, 10))
 
+    def test_each_event_says_who_decided_why_and_when(self) -> None:
+        """In the order's stream; what is decided about messages in its course has the same time."""
+        history = History(updated(at_ns=2, sequence=2))
+        events = release(history.order, JANE, now_ns=LATER_NS)
+        assert kinds_of(events) == ["gap-accepted", "message-held", "create-given-up"]
+        decisions = [event for event in events if isinstance(event, OperatorEvent)]
+        assert [(each.decided_by, each.reason) for each in decisions] == [("Jane", "asked them")] * 2
+        assert {(each.order_id, each.recorded_at_ns) for each in events} == {(ORDER_ID, LATER_NS)}
+        assert [each.originator_version for each in events] == [2, 3, 4]
+        assert decide(history, *events).order.recorded_at_ns == LATER_NS
+
     def test_with_numbers_the_order_goes_on_as_far_as_it_may(self) -> None:
         """A part of a gap is not enough; the rest of it is."""
         history = released(with_gaps(), (3, 3))
@@ -133,6 +144,27 @@ class TestReleasing:
         """And those that are missing are named."""
         with pytest.raises(NumbersNotMissing, match="missing are 2-3, 6"):
             released(with_gaps(), numbers)
+
+    def test_numbers_in_the_middle_may_be_given_up_in_any_order(self) -> None:
+        """What is left is waited for, before them and after them."""
+        history = History(created(sequence=1), updated(at_ns=3, sequence=3), completed(at_ns=9, sequence=9))
+        for numbers, missing in (
+            ((6, 7), [(2, 2), (4, 5), (8, 8)]),
+            ((4, 4), [(2, 2), (5, 5), (8, 8)]),
+            ((8, 8), [(2, 2), (5, 5)]),
+        ):
+            released(history, numbers)
+            assert missing_numbers(history.order) == missing
+
+    def test_a_number_that_was_refused_before_its_created_is_not_missing(self) -> None:
+        """What waits for the created has had its number's turn."""
+        history = History(
+            updated(at_ns=1, sequence=1),
+            updated(at_ns=2, sequence=2, negative=True),
+            updated(at_ns=3, sequence=3),
+            completed(at_ns=5, sequence=5),
+        )
+        assert missing_numbers(history.order) == [(4, 4)]
 
     def test_numbers_that_were_given_up_are_not_missing_any_more(self) -> None:
         """Nobody gives them up twice."""
@@ -245,6 +277,27 @@ class TestNumbers:
         """With an example of what would."""
         with pytest.raises(BadNumbers, match="`4` or `4-6`"):
             parse_numbers(text)
+
+
+class TestRefusals:
+    def test_each_says_what_is_wrong_and_knows_the_order(self) -> None:
+        """In one sentence, for whoever asked."""
+        nothing_open, nothing_held = NothingToSettle(7), NothingToRelease(7)
+        assert (str(nothing_open), nothing_open.order_id) == ("order 7 has no open doubt", 7)
+        assert (str(nothing_held), nothing_held.order_id) == ("no message of order 7 is held", 7)
+        some, none = NumbersNotMissing(7, "2-3, 6"), NumbersNotMissing(7, "")
+        assert str(some) == "order 7 doesn't wait for these numbers; missing are 2-3, 6"
+        assert str(none) == "order 7 doesn't wait for these numbers; no number is missing"
+        assert (some.order_id, some.missing, none.missing) == (7, "2-3, 6", "")
+
+    def test_it_is_about_the_order_that_was_asked_for(self) -> None:
+        """Whichever it is."""
+        with pytest.raises(NumbersNotMissing, match=f"^order {ORDER_ID} "):
+            released(with_gaps(), (1, 1))
+
+    def test_a_text_that_names_no_numbers_is_quoted_no_further_than_need_be(self) -> None:
+        """Fifty characters of it."""
+        assert str(BadNumbers("x" * 51)) == f"'{'x' * 50}' are no numbers: `4` or `4-6`"
 
 
 def test_a_doubt_that_is_settled_had_money_at_stake() -> None:
