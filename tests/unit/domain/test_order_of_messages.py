@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from domain.decision import DEFAULT_POLICY, Policy
 from domain.events import CashbackUpdated, Doubt, MessageEvent, MessageRejected, Refusal, UpdateSuperseded
 from domain.lifecycle import Status
-from domain.messages import Kind, Message, Place
+from domain.messages import Kind, Message, Origin, Place
 from domain.order import Standing, order_key
 from tests.support.messages import (
     NOON_NS,
@@ -286,6 +286,29 @@ def test_a_replayed_copy_has_no_place() -> None:
     assert updated(replay="r", sequence=7).place == Place("sequence", 7)
     assert updated(partition=3, offset=8).place == Place("order-cashback-promotion@topic-1/3", 8)
     assert updated(partition=3, offset=8, sequence=7).place == Place("sequence", 7)
+
+
+@pytest.mark.parametrize("replay", [None, "r"])
+def test_a_copy_that_tells_its_origin_has_the_place_and_the_witness_of_its_message(replay: str | None) -> None:
+    """Wherever it lies itself, and whenever Kafka got it there; a sequence comes before all."""
+    origin = Origin("old", "topic-0", 3, 8, 1_740_744_000_001)
+    copy = updated(partition=1, offset=5, origin=origin, replay=replay)
+    assert copy.place == Place("old@topic-0/3", 8)
+    assert copy.witness_ns == 1_740_744_000_001_000_000
+    assert replace(copy, sequence=7).place == Place("sequence", 7)
+    assert replace(copy, origin=replace(origin, timestamp_ms=None)).witness_ns is None
+
+
+@pytest.mark.parametrize(
+    ("timestamp_ms", "witness_ns"), [(None, None), (-1, None), (0, None), (1, 1_000_000), (2, 2_000_000)]
+)
+def test_kafka_witnesses_when_it_got_a_message_where_it_knows(
+    timestamp_ms: int | None, witness_ns: int | None
+) -> None:
+    """Zero and below stand for no timestamp; of a copy without an origin it says nothing about the message."""
+    message = replace(updated(), timestamp_ms=timestamp_ms)
+    assert message.witness_ns == witness_ns
+    assert replace(message, replay="r").witness_ns is None
 
 
 def test_a_replayed_copy_of_a_known_message_changes_nothing() -> None:
