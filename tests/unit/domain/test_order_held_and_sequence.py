@@ -94,7 +94,12 @@ def test_several_waiting_updates_go_before_the_end_in_their_own_order() -> None:
     for order in permutations(arrivals):
         history = told(*order, created())
         assert history.outcome == (Status.COMPLETED, Decimal(3))
-        assert kinds_of(history.accepted)[-1] == "cashback-completed"
+        assert kinds_of(history.accepted) == [
+            "cashback-created",
+            "cashback-updated",
+            "cashback-updated",
+            "cashback-completed",
+        ]
 
 
 def test_two_waiting_updates_are_released_by_their_dates_though_clocks_may_differ() -> None:
@@ -124,6 +129,28 @@ def test_of_two_waiting_ends_the_earlier_one_counts() -> None:
     rejected = events[2]
     assert isinstance(rejected, MessageRejected)
     assert (rejected.refusal, rejected.against_version, rejected.held_version) == (Refusal.ENDED_TWICE, 4, 1)
+
+
+def test_of_two_waiting_ends_too_close_to_tell_the_earlier_one_counts_after_the_updates() -> None:
+    """Only updates go before an end that came before them; a person is asked which end it was."""
+    arrivals = [
+        completed(at_ns=5000, partition=1),
+        cancelled(at_ns=5100, partition=2),
+        updated(at_ns=5200, partition=3, cashback="2"),
+    ]
+    for order in permutations(arrivals):
+        history = told(*order, created())
+        assert kinds_of(history.events)[4:] == ["cashback-updated", "cashback-completed", "message-rejected"]
+        assert history.outcome == (Status.COMPLETED, Decimal(2))
+        assert history.order.doubts == {Doubt.UNCERTAIN_ORDER}
+
+
+def test_a_waiting_end_without_a_place_has_its_date() -> None:
+    """A replayed copy goes after the updates that may have come before it."""
+    for distance_ns, outcome in ((TOLERANCE_NS, Decimal(2)), (TOLERANCE_NS + 1, Decimal(6))):
+        update = updated(at_ns=5000 + distance_ns, offset=1, cashback="2")
+        history = told(completed(at_ns=5000, replay="r"), update, created(offset=2))
+        assert history.outcome == (Status.COMPLETED, outcome)
 
 
 def test_a_waiting_update_that_a_later_one_overtakes_on_release_is_accepted_before_it() -> None:
@@ -409,6 +436,16 @@ def test_a_held_message_that_contradicts_one_before_it_is_rejected_in_its_turn()
     assert isinstance(history.events[-2], MessageRejected)
     assert kinds_of(history.events)[-2:] == ["message-rejected", "cashback-updated"]
     assert history.order.doubts == {Doubt.CONFLICT}
+
+
+def test_a_message_that_contradicts_one_before_it_is_held_no_longer() -> None:
+    """Its event names the one that held it."""
+    twin = updated(at_ns=500, sequence=4, cashback="7")
+    history = told(created(), updated(at_ns=500, offset=1), twin, updated(at_ns=600, sequence=3))
+    event = history.events[-1]
+    assert isinstance(event, MessageRejected)
+    assert (event.refusal, event.held_version) == (Refusal.CONFLICT, 3)
+    assert history.order.held == ()
 
 
 def test_a_completion_that_waited_states_the_amount_at_its_turn() -> None:
