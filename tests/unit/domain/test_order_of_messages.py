@@ -376,6 +376,14 @@ def test_two_replayed_copies_of_one_instant_have_one_order(*, create_first: bool
     assert len(outcomes) == 1
 
 
+def test_of_two_copies_that_nothing_tells_apart_the_first_stands() -> None:
+    """The same content under two identities, without a place: no second call."""
+    copy = updated(at_ns=9, replay="r", ce_id="a")
+    history = told(created(), copy, replace(copy, identity="b"))
+    assert isinstance(last(history), UpdateSuperseded)
+    assert history.order.doubts == CERTAIN
+
+
 def test_the_doubts_of_an_order_add_up() -> None:
     """Each kind of doubt is remembered, and none is forgotten when another comes."""
     history = told(
