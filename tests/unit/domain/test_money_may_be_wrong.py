@@ -191,6 +191,24 @@ def test_an_end_for_another_buyer_is_accepted_with_a_doubt() -> None:
         assert doubts_of(history) == {Doubt.BUYER_CHANGED: Decimal(0)}
 
 
+@pytest.mark.parametrize(("first", "second"), [("1234", None), (None, "1234"), (None, None)])
+@pytest.mark.parametrize("message", [updated(at_ns=1, offset=1), completed(at_ns=1, offset=1)])
+def test_a_buyer_that_is_not_named_is_no_other_buyer(
+    message: Message, first: str | None, second: str | None
+) -> None:
+    """An end needn't say whose order it is."""
+    history = History(replace(created(), buyer_id=first), replace(message, buyer_id=second))
+    assert len(history.accepted) == 2
+    assert doubts_of(history) == {}
+
+
+def test_an_end_without_a_place_that_is_dated_before_the_last_update_leaves_a_doubt() -> None:
+    """A replayed copy: only its date tells where it stood."""
+    end = completed(at_ns=at(1), replay="r")
+    history = History(created(), updated(at_ns=at(10), offset=1, cashback="2"), end)
+    assert doubts_of(history) == {Doubt.UNCERTAIN_ORDER: Decimal(4)}
+
+
 def test_an_end_may_be_doubtful_for_two_reasons() -> None:
     """Its date contradicts the lane, and it names another buyer: the money at stake is that of the first."""
     end = completed(at_ns=at(1), offset=2, buyer="9")
