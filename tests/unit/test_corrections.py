@@ -122,6 +122,8 @@ def test_what_changes_nothing_after_a_cancellation_is_no_doubt(message: Message)
     [
         (updated(at_ns=3, sequence=4, cashback="3"), "cashback-corrected"),
         (updated(at_ns=3, sequence=4), "correction-not-needed"),
+        (cancelled(at_ns=3, sequence=4), "cashback-corrected"),
+        (completed(at_ns=3, sequence=4), "correction-not-needed"),
     ],
 )
 def test_a_message_that_waited_is_held_no_longer_once_it_was_corrected(late: Message, name: str) -> None:

@@ -78,10 +78,10 @@ def test_a_late_message_leaves_the_times_that_there_are_in_the_order_of_the_lane
     arrivals: list[Message], late: list[Message]
 ) -> None:
     """Whenever it came: all times, of the order's terms and of what is held too, are the same."""
-    elsewhere = updated(at_ns=50, partition=1, negative=True)
+    apart = (updated(at_ns=50, partition=1, negative=True), updated(at_ns=51, replay="r", negative=True))
     for message in late:
-        history = History(elsewhere, *arrivals, message)
-        in_order = History(elsewhere, *sorted([*arrivals, message], key=lambda each: each.offset))
+        history = History(*apart, *arrivals, message)
+        in_order = History(*apart, *sorted([*arrivals, message], key=lambda each: each.offset))
         assert times_of(history.order) == times_of(in_order.order)
         assert history.order.lane_ends.keys() == {LANE.format(0), LANE.format(1)}
 
@@ -324,13 +324,14 @@ def test_what_was_refused_does_not_count_in_corrections(refused: Message) -> Non
     assert history.outcome == ("COMPLETED", Decimal(2))
 
 
+@pytest.mark.parametrize("cashback", ["2", "6"])
 @pytest.mark.parametrize("end", [completed, cancelled])
-def test_an_update_after_the_end_is_in_force_and_the_end_stays(end: Callable[..., Message]) -> None:
+def test_an_update_after_the_end_is_in_force_and_the_end_stays(end: Callable[..., Message], cashback: str) -> None:
     """Where the third party takes corrections, also if the update happened before the end."""
     history = History(
         created(store="5"),
         end(at_ns=5 * SECOND_NS, offset=5),
-        updated(at_ns=SECOND_NS, offset=1, store="7"),
+        updated(at_ns=SECOND_NS, offset=1, store="7", cashback=cashback),
         policy=CORRECTING,
     )
     stage = history.order.stage
