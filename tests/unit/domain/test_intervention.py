@@ -5,6 +5,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from msgspec.structs import replace
 
 from domain.decision import Policy
 from domain.events import CreateGivenUp, Doubt, DoubtSettled, GapAccepted, OperatorEvent, OrderEvent
@@ -75,7 +76,8 @@ class TestSettling:
         assert event.settled == ((Doubt.CREATED_TWICE, 2), (Doubt.CREATED_TWICE, 3))
         assert (event.decided_by, event.reason, event.recorded_at_ns) == ("Jane", "asked them", NOW_NS)
         assert (event.order_id, event.originator_version) == (ORDER_ID, before.version + 1)
-        after = decide(history, event).order
+        after = decide(history, replace(event, recorded_at_ns=LATER_NS)).order
+        assert after.recorded_at_ns == LATER_NS
         assert after.doubts == frozenset()
         assert (after.stage, after.sightings, after.held) == (before.stage, before.sightings, before.held)
 
