@@ -226,6 +226,7 @@ def test_an_end_that_is_held_twice_is_seen_once() -> None:
 def test_an_order_knows_when_it_began_and_when_it_was_last_decided_about() -> None:
     """By a message or by a person; and since when each doubt is open."""
     order = Order(ORDER_ID)
+    assert (order.began_at_ns, order.recorded_at_ns) == (0, 0)
     arrivals: list[Message] = [created(), completed(at_ns=1, offset=1), cancelled(at_ns=2, offset=2)]
     for now_ns, message in enumerate(arrivals, start=100):
         order = fold(order, decide(order, message, now_ns=now_ns)) or order

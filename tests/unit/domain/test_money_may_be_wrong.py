@@ -103,6 +103,18 @@ def test_an_end_dated_before_the_last_update_of_its_lane_leaves_a_doubt() -> Non
     assert doubts_of(history) == {Doubt.UNCERTAIN_ORDER: Decimal(4)}
 
 
+def test_without_the_last_update_the_one_that_it_superseded_would_have_counted() -> None:
+    """What is at stake is its amount, not that of the create."""
+    history = History(
+        created(),
+        updated(at_ns=at(10), offset=1, cashback="2"),
+        updated(at_ns=at(0.5), partition=1, cashback="5"),
+        completed(at_ns=at(5), partition=2),
+    )
+    assert isinstance(history.events[2], UpdateSuperseded)
+    assert doubts_of(history) == {Doubt.UNCERTAIN_ORDER: Decimal(3)}
+
+
 @pytest.mark.parametrize("ahead_ns", [at(1) + 10**6, at(1) + 10**6 + 1])
 def test_a_date_is_trusted_between_lanes_as_far_as_kafka_confirms_it(ahead_ns: int) -> None:
     """As long as it isn't further from Kafka's own timestamp than clocks differ."""

@@ -343,9 +343,10 @@ def test_two_replayed_copies_are_uncertain_within_the_tolerance() -> None:
 
 
 def test_standings_of_one_instant_are_sorted_by_kind_then_place_then_content() -> None:
-    """CREATED < UPDATED < the end, so that a story told in this order is a legal one; the time comes before all."""
+    """CREATED < UPDATED < the end, so that a story told in this order is a legal one; the time comes before all. No
+    place comes before any."""
 
-    def standing(kind: Kind, at_ns: int = 5, lane: str = "a", offset: int = 1, digest: str = "d") -> Standing:
+    def standing(kind: Kind, at_ns: int = 5, lane: str = "A", offset: int = 1, digest: str = "d") -> Standing:
         return Standing(kind, Place(lane, offset), at_ns, digest, 0, at_ns)
 
     in_order = [
@@ -355,7 +356,7 @@ def test_standings_of_one_instant_are_sorted_by_kind_then_place_then_content() -
         standing(Kind.UPDATED),
         standing(Kind.UPDATED, digest="e"),
         standing(Kind.UPDATED, offset=2),
-        standing(Kind.UPDATED, lane="b", offset=0),
+        standing(Kind.UPDATED, lane="B", offset=0),
         standing(Kind.CANCELLED),
         standing(Kind.COMPLETED, digest="e"),
         standing(Kind.CANCELLED, digest="f"),
