@@ -80,9 +80,18 @@ def test_a_till_rounds_as_it_is_set(rounding: Rounding, price: str, cashback: st
     assert Till(rounding=rounding).item_cashback(Decimal(price), 1, 0) == Decimal(cashback)
 
 
+def test_the_words_for_rounding_are_those_of_the_setting() -> None:
+    """Contract.md, section 5."""
+    assert [rounding.value for rounding in Rounding] == ["half_up", "half_even", "down"]
+
+
 @pytest.mark.parametrize(
     ("currency", "decimals", "cashback"),
-    [("TRY", 2, "1.24"), ("EUR", 2, "1.24"), ("JPY", 0, "1"), ("BHD", 3, "1.235"), ("CLP", 0, "1")],
+    [
+        *(("TRY", 2, "1.24"), ("EUR", 2, "1.24"), ("AED", 2, "1.24"), ("ZWG", 2, "1.24")),
+        *(("JPY", 0, "1"), ("CLP", 0, "1"), ("BIF", 0, "1"), ("XPF", 0, "1")),
+        *(("BHD", 3, "1.235"), ("TND", 3, "1.235")),
+    ],
 )
 def test_a_currency_has_its_own_minor_unit(currency: str, decimals: int, cashback: str) -> None:
     """As ISO 4217 has it."""
