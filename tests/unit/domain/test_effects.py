@@ -28,6 +28,11 @@ def test_each_accepted_event_asks_for_one_call() -> None:
     assert cancel.kind is EffectKind.CANCEL
 
 
+def test_the_words_for_calls_never_change() -> None:
+    """They are in the keys that the third party remembers, and in stored rows."""
+    assert [kind.value for kind in EffectKind] == ["create", "update", "cancel", "complete", "correct"]
+
+
 def test_no_other_event_asks_for_a_call() -> None:
     """Held, superseded, rejected and seen elsewhere are our own affair."""
     fields: dict[str, Any] = {

@@ -168,6 +168,7 @@ def test_what_was_not_written_has_the_default_that_it_had_when_it_was_written() 
     said = found.message
     assert (said.sequence, said.store_no, said.buyer_id, said.cashback, said.timestamp_ms) == (None,) * 5
     assert (said.is_negative, said.is_implausible, said.headers) == (False, False, ())
+    assert said.payload_path == ("payload",)
     created = mapper.to_domain_event(sample("cashback-created.v1"))
     assert isinstance(created, MessageEvent)
     said = created.message
