@@ -155,6 +155,8 @@ class Sighting(msgspec.Struct, frozen=True, gc=False):
     """The publisher gave it an identity of its own."""
     counts: bool
     """It is a part of the order's history: neither refused nor still waiting."""
+    had_its_turn: bool
+    """It counts along its lane: neither waiting for its number, nor refused because another message had that."""
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -275,13 +277,10 @@ class Order(msgspec.Struct, frozen=True):
 
     def _lane(self, lane: str) -> list[Standing]:
         """The messages in a lane that had their turn."""
-        waiting = {held.version for held in self.held if held.waits_for is WaitsFor.SEQUENCE}
         return [
             seen.standing
             for seen in self.sightings
-            if seen.standing.place is not None
-            and seen.standing.place.lane == lane
-            and seen.standing.version not in waiting
+            if seen.standing.place is not None and seen.standing.place.lane == lane and seen.had_its_turn
         ]
 
     def history(self) -> list[Standing]:
@@ -459,11 +458,12 @@ def _sightings(order: Order, event: MessageEvent, standing: Standing, lane: str 
             (message.identity,),
             message.names_itself,
             counts,
+            _had_its_turn(event),
         )
         return (*order.sightings, first)
     before = seen
     if event.held_version is not None:
-        seen = replace(seen, standing=standing, counts=counts)
+        seen = replace(seen, standing=standing, counts=counts, had_its_turn=_had_its_turn(event))
     if lane not in seen.lanes:
         seen = replace(seen, lanes=(*seen.lanes, lane))
     if all(message.identity not in each.identities for each in order.sightings):

@@ -109,6 +109,18 @@ def test_a_message_whose_number_is_taken_counts_as_later_than_that_one() -> None
         assert history.order.lane_ends == lane_ends
 
 
+def test_a_message_whose_number_was_taken_moves_no_time_in_its_lane() -> None:
+    """Not that of a number that was given up and comes after all, nor of what is behind that one."""
+    late = updated(at_ns=4, sequence=4, cashback="4")
+    arrivals = (created(), updated(at_ns=1, offset=1), completed(at_ns=10**15, sequence=2))
+    history = History(*arrivals, updated(at_ns=5, sequence=5, cashback="5"))
+    history.release((3, 4))
+    history.tell(late)
+    assert history.events[-1].effective_at_ns == late.happened_at_ns
+    history.tell(updated(at_ns=7_200 * SECOND_NS, offset=2, cashback="9"))
+    assert history.outcome == ("PENDING", Decimal(9))
+
+
 # Who was seen where.
 
 
