@@ -121,6 +121,18 @@ def test_a_message_whose_number_was_taken_moves_no_time_in_its_lane() -> None:
     assert history.outcome == ("PENDING", Decimal(9))
 
 
+def test_a_message_that_waited_for_a_number_that_was_then_taken_moves_no_time_either() -> None:
+    """It waited in vain."""
+    late = updated(at_ns=5, sequence=5)
+    usurper = completed(at_ns=10**15, sequence=3)
+    history = History(created(sequence=1), updated(at_ns=3, sequence=3), usurper, updated(at_ns=2, sequence=2))
+    assert (kinds_of(history.events)[-1], history.events[-1].held_version) == ("message-rejected", 3)
+    history.tell(updated(at_ns=6, sequence=6))
+    history.release((4, 5))
+    history.tell(late)
+    assert history.events[-1].effective_at_ns == late.happened_at_ns
+
+
 # Who was seen where.
 
 
