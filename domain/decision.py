@@ -344,34 +344,6 @@ class Decision:
             return not self._is_certain(update, end)
         return update.effective_at_ns - end.effective_at_ns > self._policy.clock_tolerance_ns
 
-    def _correct(self, message: Message, candidate: Standing, held: Held | None, terms: Terms) -> None:
-        """After a completion the amount is the one that all messages give in their right order."""
-        history = self.order.history()
-        owed = amount_owed([*history, candidate])
-        rivals = [
-            each
-            for each in history
-            if (each.kind.is_end and message.kind.is_end and each.kind is not message.kind)
-            or (each.kind is Kind.UPDATED and message.kind is Kind.UPDATED and each.cashback != candidate.cashback)
-        ]
-        uncertain = any(not self._is_certain(candidate, each) for each in rivals)
-        doubts = (Doubt.UNCERTAIN_ORDER,) if uncertain else ()
-        if message.kind.is_end and _is_other(message.buyer_id, terms.buyer_id):
-            doubts = (*doubts, Doubt.BUYER_CHANGED)
-        if owed != terms.cashback:
-            self._accept(
-                CashbackCorrected,
-                message,
-                candidate,
-                held,
-                doubts,
-                at_stake=terms.cashback - owed,
-                cashback=owed,
-            )
-            return
-        other = self._owed_if(message) - owed
-        self.record(CorrectionNotNeeded, message, candidate.effective_at_ns, held, doubts=doubts, at_stake=other)
-
     def _accept(  # noqa: PLR0913 - one argument for each thing that the third party may hear of
         self,
         event_type: type[MessageEvent],
