@@ -140,7 +140,7 @@ class Sender:
         )
 
     def _is_held(self, call: Call, claim: Claim) -> bool:
-        """The end of an order is always claimed after every doubt from before that end is known (holding.py)."""
+        """The end of an order is claimed after every doubt from before that end is known (doubt_marks.py)."""
         if not self._policy.holds_doubtful or not claim.is_doubtful:
             return False
         return call.kind is EffectKind.COMPLETE and call.version not in claim.delivered_before

@@ -1,6 +1,6 @@
 """The quick way to what a payload says, for the messages that are as they should be.
 
-The models in `wire.py` are the rule. They cost more than all the rest of reading a message, so most messages are
+The models in `schema.py` are the rule. They cost more than all the rest of reading a message, so most messages are
 looked at here first, by the same rules or stricter ones; None leaves the judgement, and its reasons, to the models.
 tests/property/test_round_trips.py holds the two against each other.
 """
@@ -59,7 +59,7 @@ _NUMBERS: Final = (Decimal,)  # they are there already: a text isn't taken for o
 
 
 def quick_facts(kind: Kind, payload: dict[str, Any], till: Till) -> Facts | None:
-    """What a payload of plain JSON (see canonical.py) says; None if it isn't easy to see that it's right."""
+    """What a payload of plain JSON (see canonical_json.py) says; None if it isn't easy to see that it's right."""
     try:
         if kind.is_end:
             end = msgspec.convert(payload, _End, builtin_types=_NUMBERS)
