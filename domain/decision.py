@@ -314,7 +314,8 @@ class Decision:
         is_completed = isinstance(self.order.stage, Completed)
         if owed and not is_completed:
             return False
-        doubts = self._doubts_of_correction(message, candidate) if is_completed else _NO_DOUBT
+        may_change = is_completed or message.kind is Kind.COMPLETED
+        doubts = self._doubts_of_correction(message, candidate) if may_change else _NO_DOUBT
         told = self._owed_now()
         if owed != told:
             at_stake = told - owed

@@ -341,6 +341,16 @@ def test_what_was_cancelled_at_the_third_party_cannot_be_corrected() -> None:
     assert (event.doubt, event.at_stake) == (Doubt.AFTER_END, Decimal(6))
 
 
+def test_a_completion_too_close_to_the_cancellation_that_was_told_leaves_a_doubt() -> None:
+    """On another partition nobody can tell which was last, and what was cancelled there can't be corrected."""
+    history = History(created(), cancelled(at_ns=at(5), offset=5), policy=CORRECTING)
+    (event,) = history.tell(completed(at_ns=at(4.5), partition=1))
+    assert isinstance(event, CorrectionNotNeeded)
+    assert (event.doubt, event.at_stake) == (Doubt.UNCERTAIN_ORDER, Decimal(6))
+    (event,) = history.tell(completed(at_ns=at(1), partition=2))
+    assert event.doubt is None
+
+
 def test_the_items_in_force_after_a_correction_are_those_of_the_last_update() -> None:
     """Also where a late one changes nothing."""
     end = completed(at_ns=at(5), offset=5)
