@@ -307,14 +307,25 @@ class Decision:
 
     def _corrects(self, message: Message, candidate: Standing, held: Held | None) -> bool:
         """After the end, where the third party takes corrections, the amount is the one that all messages give in
-        their right order. It takes none for what was cancelled: then only a message that changes nothing counts."""
+        their right order. It takes none for what was cancelled: what would change that is refused."""
         if not self._policy.corrections:
             return False
         owed = amount_owed([*self.order.history(), candidate])
         is_completed = isinstance(self.order.stage, Completed)
         if owed and not is_completed:
-            return False
-        may_change = is_completed or message.kind is Kind.COMPLETED
+            doubt = Doubt.AFTER_END if self._is_surely_after(candidate, self._end) else Doubt.UNCERTAIN_ORDER
+            self.record(
+                MessageRejected,
+                message,
+                candidate.effective_at_ns,
+                held,
+                doubts=(doubt,),
+                at_stake=owed,
+                refusal=Refusal.ENDED_TWICE if message.kind.is_end else Refusal.AFTER_END,
+                against_version=self._end.version,
+            )
+            return True
+        may_change = is_completed or message.kind.is_end
         doubts = self._doubts_of_correction(message, candidate) if may_change else _NO_DOUBT
         told = self._owed_now()
         if owed != told:
@@ -335,7 +346,8 @@ class Decision:
         ]
         is_certain = all(self._is_certain(candidate, each) for each in rivals)
         doubts = _NO_DOUBT if is_certain else (Doubt.UNCERTAIN_ORDER,)
-        if message.kind.is_end and _is_other(message.buyer_id, self._terms.buyer_id):
+        is_paid = isinstance(self.order.stage, Completed)
+        if is_paid and message.kind.is_end and _is_other(message.buyer_id, self._terms.buyer_id):
             return (*doubts, Doubt.BUYER_CHANGED)
         return doubts
 

@@ -338,7 +338,7 @@ def test_what_was_cancelled_at_the_third_party_cannot_be_corrected() -> None:
     assert doubts_of(history) == {}
     (event,) = history.tell(completed(at_ns=at(9), offset=9))
     assert isinstance(event, MessageRejected)
-    assert (event.doubt, event.at_stake) == (Doubt.AFTER_END, Decimal(6))
+    assert (event.doubt, event.at_stake) == (Doubt.AFTER_END, Decimal(50))
 
 
 def test_a_completion_too_close_to_the_cancellation_that_was_told_leaves_a_doubt() -> None:
@@ -349,6 +349,20 @@ def test_a_completion_too_close_to_the_cancellation_that_was_told_leaves_a_doubt
     assert (event.doubt, event.at_stake) == (Doubt.UNCERTAIN_ORDER, Decimal(6))
     (event,) = history.tell(completed(at_ns=at(1), partition=2))
     assert event.doubt is None
+
+
+def test_an_order_that_was_cancelled_reinstated_for_nothing_and_updated_leaves_a_doubt() -> None:
+    """A completion that owed nothing counted silently; the amount that comes behind it can't be told."""
+    history = History(
+        created(cashback="0"),
+        cancelled(at_ns=at(2), offset=2),
+        completed(at_ns=at(3), offset=3),
+        policy=CORRECTING,
+    )
+    assert doubts_of(history) == {}
+    (event,) = history.tell(updated(at_ns=at(4), offset=4, cashback="4"))
+    assert isinstance(event, MessageRejected)
+    assert (event.refusal, event.doubt, event.at_stake) == (Refusal.AFTER_END, Doubt.AFTER_END, Decimal(4))
 
 
 def test_the_items_in_force_after_a_correction_are_those_of_the_last_update() -> None:
