@@ -314,16 +314,9 @@ class Decision:
         is_completed = isinstance(self.order.stage, Completed)
         if owed and not is_completed:
             doubt = Doubt.AFTER_END if self._is_surely_after(candidate, self._end) else Doubt.UNCERTAIN_ORDER
-            self.record(
-                MessageRejected,
-                message,
-                candidate.effective_at_ns,
-                held,
-                doubts=(doubt,),
-                at_stake=owed,
-                refusal=Refusal.ENDED_TWICE if message.kind.is_end else Refusal.AFTER_END,
-                against_version=self._end.version,
-            )
+            refusal = Refusal.ENDED_TWICE if message.kind.is_end else Refusal.AFTER_END
+            at_ns = candidate.effective_at_ns
+            self._reject(message, at_ns, held, refusal, doubt, self._end, at_stake=owed)
             return True
         may_change = is_completed or message.kind.is_end
         doubts = self._doubts_of_correction(message, candidate) if may_change else _NO_DOUBT
@@ -399,6 +392,8 @@ class Decision:
         refusal: Refusal,
         doubt: Doubt | None,
         against: Standing | None = None,
+        *,
+        at_stake: Decimal | None = None,
     ) -> None:
         self.record(
             MessageRejected,
@@ -406,7 +401,7 @@ class Decision:
             effective_at_ns,
             held,
             doubts=() if doubt is None else (doubt,),
-            at_stake=self._owed_if(message) - self._owed_now(),
+            at_stake=self._owed_if(message) - self._owed_now() if at_stake is None else at_stake,
             refusal=refusal,
             against_version=against.version if against else None,
         )
