@@ -65,15 +65,15 @@ def serve(
     """Runs the service until SIGTERM or Ctrl-C; all roles unless told otherwise."""
     from adapters.kafka.cluster import check_reachable
     from adapters.kafka.consumer.config import check_consumer_config
-    from adapters.runtime.service import Role, Service
+    from adapters.runtime.service import ProcessRole, Service
 
     try:
-        roles = {Role(name.strip()) for name in only.split(",")}
+        roles = {ProcessRole(name.strip()) for name in only.split(",")}
     except ValueError:
-        raise BadSetting(f"--only is {only!r}: must be some of {','.join(Role)}, comma-separated") from None
+        raise BadSetting(f"--only is {only!r}: must be some of {','.join(ProcessRole)}, comma-separated") from None
     settings = configured()
     usable_database_url(settings)
-    if Role.INTAKE in roles:
+    if ProcessRole.INTAKE in roles:
         check_consumer_config(settings.kafka_bootstrap, settings.kafka_group, settings.kafka_config)
         check_reachable(settings.kafka_bootstrap, settings.kafka_config)
 
@@ -211,15 +211,15 @@ def main(command: Callable[..., Any] = app) -> None:
     except KeyboardInterrupt:
         sys.exit(exit_codes.INTERRUPTED)
     except typer.Abort:
-        _fail("nothing was done", exit_codes.NO)
+        _fail("nothing was done", exit_codes.FAILURE)
     except typer.TyperException as error:  # says nothing if there was no command, and so the help was shown
-        _fail(error.format_message(), exit_codes.UNUSABLE)
+        _fail(error.format_message(), exit_codes.USAGE)
     except BadSetting as error:
-        _fail(str(error), exit_codes.UNUSABLE)
+        _fail(str(error), exit_codes.USAGE)
     except Unavailable as error:
-        _fail(str(error), exit_codes.UNREACHABLE)
+        _fail(str(error), exit_codes.UNAVAILABLE)
     except CashbackError as error:
-        _fail(str(error), exit_codes.NO)
+        _fail(str(error), exit_codes.FAILURE)
 
 
 def _take_text_alone() -> None:

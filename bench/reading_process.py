@@ -12,7 +12,7 @@ import msgspec
 
 from adapters.kafka.cluster import TopicIds
 from adapters.kafka.consumer.consumer import KafkaIntake
-from adapters.kafka.consumer.intake import Intake, Limits, Outcome, Read
+from adapters.kafka.consumer.intake import BatchOutcome, Intake, Limits, Read
 from adapters.kafka.decoding.record import Record
 from adapters.observability.logs import configure_logs
 from adapters.postgres.event_store import OrderApplication
@@ -20,7 +20,7 @@ from adapters.runtime.tuning import collect_rarely, take_turns_quickly
 from bench.laboratory import BATCH_SIZE
 from bench.processes import TimeUp
 from bench.reading import DEADLINE_SECONDS, FullTopic, Work
-from domain.losses import Stop
+from domain.losses import StoppedPartition
 from domain.ports import Partition
 
 
@@ -65,7 +65,7 @@ class Reader:
             group=uuid4().hex,
             config=topic.config,
             batch_size=BATCH_SIZE,
-            observer=watch,
+            listener=watch,
             topic_ids=TopicIds(topic.bootstrap, {}),
         )
         failures: list[BaseException] = []
@@ -103,7 +103,7 @@ class _Watch:
             raise TimeUp(f"{self._left} of {self._messages} messages not read within {DEADLINE_SECONDS:.0f} s")
         return self._messages / (self._ended - since)
 
-    def batch_stored(self, outcome: Outcome, seconds: float) -> None:  # noqa: ARG002 - an observer
+    def batch_stored(self, outcome: BatchOutcome, seconds: float) -> None:  # noqa: ARG002 - an observer
         assert not outcome.quarantined, outcome.quarantined
         self._left -= outcome.records
         if self._left <= 0 and not self._ended:
@@ -114,7 +114,7 @@ class _Watch:
         self, positions: Mapping[Partition, int | None], ends: Mapping[Partition, int]
     ) -> None: ...
     def intake_state(self, state: str) -> None: ...
-    def partition_stopped(self, partition: str, why: Stop | None) -> None: ...
+    def partition_stopped(self, partition: str, why: StoppedPartition | None) -> None: ...
 
 
 if __name__ == "__main__":

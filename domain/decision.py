@@ -48,13 +48,13 @@ from domain.order import (
     NotCreated,
     Order,
     Pending,
-    Sighting,
-    Standing,
+    Placed,
+    SeenMessage,
     Terms,
     amount_owed,
     evolve,
     order_key,
-    standing_of,
+    placed_of,
 )
 
 
@@ -86,7 +86,7 @@ def handle(
     order: Order, message: Message, *, now_ns: int, policy: Policy = DEFAULT_POLICY
 ) -> tuple[tuple[MessageEvent, ...], Order]:
     """What `decide` says, and the order after it, so that nobody evolves it twice."""
-    seen = order.sighting_of(message)
+    seen = order.seen_message_of(message)
     decision = Decision(order, now_ns, policy)
     if seen is None or _brings_a_new_number(order, message, seen):
         decision.receive(message)
@@ -97,7 +97,7 @@ def handle(
     return tuple(decision.events), decision.order
 
 
-def _brings_a_new_number(order: Order, message: Message, seen: Sighting) -> bool:
+def _brings_a_new_number(order: Order, message: Message, seen: SeenMessage) -> bool:
     """True if a message known without a number comes again with one of its own, which nothing else can fill."""
     return (
         message.sequence is not None
@@ -189,12 +189,12 @@ class Decision:
             self._apply(message, effective_at_ns, held)
 
     def _is_conflict(self, message: Message) -> bool:
-        seen = self.order.sighting_of(message)
+        seen = self.order.seen_message_of(message)
         return self.order.is_contradicted(message) or (seen is not None and seen.sequence != message.sequence)
 
     def _apply(self, message: Message, effective_at_ns: int, held: Held | None) -> None:
         """The table of transitions, for a message whose turn has come."""
-        candidate = standing_of(message, effective_at_ns, 0)
+        candidate = placed_of(message, effective_at_ns, 0)
         _RULES[TRANSITIONS[self.order.status][message.kind]](self, message, candidate, held)
 
     @property
@@ -202,13 +202,13 @@ class Decision:
         assert self.order.terms is not None, "the table asks for terms only where there are some"
         return self.order.terms
 
-    def create(self, message: Message, candidate: Standing, held: Held | None) -> None:
+    def create(self, message: Message, candidate: Placed, held: Held | None) -> None:
         self._accept(CashbackCreated, message, candidate, held, cashback=message.cashback or ZERO)
 
-    def hold(self, message: Message, candidate: Standing, held: Held | None) -> None:
+    def hold(self, message: Message, candidate: Placed, held: Held | None) -> None:
         self.record(MessageHeld, message, candidate.effective_at_ns, held, waits_for=WaitsFor.CREATE)
 
-    def update(self, message: Message, candidate: Standing, held: Held | None) -> None:
+    def update(self, message: Message, candidate: Placed, held: Held | None) -> None:
         terms = self._terms
         if self._refuses_buyer(message, candidate, held):
             return
@@ -237,7 +237,7 @@ class Decision:
                 superseded_by_version=last.version,
             )
 
-    def end(self, message: Message, candidate: Standing, held: Held | None) -> None:
+    def end(self, message: Message, candidate: Placed, held: Held | None) -> None:
         """An update that happened after the end, and came before it, has been paid for by mistake.
 
         Where the third party takes corrections an update counts after the end as before it.
@@ -259,7 +259,7 @@ class Decision:
         else:
             self._accept(CashbackCancelled, message, candidate, held, doubts, at_stake=at_stake)
 
-    def update_after_end(self, message: Message, candidate: Standing, held: Held | None) -> None:
+    def update_after_end(self, message: Message, candidate: Placed, held: Held | None) -> None:
         if self._refuses_buyer(message, candidate, held) or self._corrects(message, candidate, held):
             return
         end = self._end
@@ -272,7 +272,7 @@ class Decision:
             refusal, doubt = Refusal.LATE, Doubt.LATE
         self._reject(message, candidate.effective_at_ns, held, refusal, doubt, end)
 
-    def second_end(self, message: Message, candidate: Standing, held: Held | None) -> None:
+    def second_end(self, message: Message, candidate: Placed, held: Held | None) -> None:
         if self._corrects(message, candidate, held):
             return
         end = self._end
@@ -281,7 +281,7 @@ class Decision:
             doubt = Doubt.AFTER_END if self._is_surely_after(candidate, end) else Doubt.UNCERTAIN_ORDER
         self._reject(message, candidate.effective_at_ns, held, Refusal.ENDED_TWICE, doubt, end)
 
-    def second_create(self, message: Message, candidate: Standing, held: Held | None) -> None:
+    def second_create(self, message: Message, candidate: Placed, held: Held | None) -> None:
         """The same again is harmless; another amount or another buyer isn't."""
         terms = self._terms
         doubt = None
@@ -292,11 +292,11 @@ class Decision:
         self._reject(message, candidate.effective_at_ns, held, Refusal.CREATED_TWICE, doubt, terms.created)
 
     @property
-    def _end(self) -> Standing:
+    def _end(self) -> Placed:
         assert isinstance(self.order.stage, Completed | Cancelled), "the table asks for the end of an ended order"
         return self.order.stage.end
 
-    def _refuses_buyer(self, message: Message, candidate: Standing, held: Held | None) -> bool:
+    def _refuses_buyer(self, message: Message, candidate: Placed, held: Held | None) -> bool:
         """An update in the name of another buyer: the third party would credit somebody else than our books say."""
         terms = self._terms
         if not _is_other(message.buyer_id, terms.buyer_id):
@@ -305,7 +305,7 @@ class Decision:
         self._reject(message, candidate.effective_at_ns, held, refusal, doubt, terms.update or terms.created)
         return True
 
-    def _corrects(self, message: Message, candidate: Standing, held: Held | None) -> bool:
+    def _corrects(self, message: Message, candidate: Placed, held: Held | None) -> bool:
         """After the end, where the third party takes corrections, the amount is the one that all messages give in
         their right order. It takes none for what was cancelled: what would change that is refused."""
         if not self._policy.corrections:
@@ -330,7 +330,7 @@ class Decision:
             self.record(CorrectionNotNeeded, message, at_ns, held, doubts=doubts, at_stake=at_stake)
         return True
 
-    def _doubts_of_correction(self, message: Message, candidate: Standing) -> tuple[Doubt, ...]:
+    def _doubts_of_correction(self, message: Message, candidate: Placed) -> tuple[Doubt, ...]:
         rivals = [
             each
             for each in self.order.history()
@@ -344,7 +344,7 @@ class Decision:
             return (*doubts, Doubt.BUYER_CHANGED)
         return doubts
 
-    def _may_be_after(self, update: Standing, end: Standing) -> bool:
+    def _may_be_after(self, update: Placed, end: Placed) -> bool:
         """True if an update that came before the end is dated after it by more than clocks differ."""
         if _same_lane(update, end):
             return not self._is_certain(update, end)
@@ -354,7 +354,7 @@ class Decision:
         self,
         event_type: type[MessageEvent],
         message: Message,
-        candidate: Standing,
+        candidate: Placed,
         held: Held | None,
         doubts: tuple[Doubt, ...] = (),
         *,
@@ -391,7 +391,7 @@ class Decision:
         held: Held | None,
         refusal: Refusal,
         doubt: Doubt | None,
-        against: Standing | None = None,
+        against: Placed | None = None,
         *,
         at_stake: Decimal | None = None,
     ) -> None:
@@ -427,7 +427,7 @@ class Decision:
             case _:
                 assert_never(message.kind)
 
-    def _is_certain(self, one: Standing, other: Standing) -> bool:
+    def _is_certain(self, one: Placed, other: Placed) -> bool:
         """True if the order of the two is beyond doubt."""
         tolerance_ns = self._policy.clock_tolerance_ns
         if one.place is not None and other.place is not None and one.place.lane == other.place.lane:
@@ -436,7 +436,7 @@ class Decision:
         distance_ns = abs(one.effective_at_ns - other.effective_at_ns)
         return distance_ns > tolerance_ns and self._is_trusted(one) and self._is_trusted(other)
 
-    def _is_trusted(self, standing: Standing) -> bool:
+    def _is_trusted(self, standing: Placed) -> bool:
         """False if the time that the message counts with is further from when Kafka got it than clocks differ."""
         witness_ns = standing.witness_ns
         tolerance_ns = self._policy.clock_tolerance_ns + NANOSECONDS_PER_MILLISECOND  # as exact as Kafka's clock is
@@ -445,10 +445,10 @@ class Decision:
             and abs(standing.effective_at_ns - witness_ns) <= tolerance_ns
         )
 
-    def _is_surely_after(self, later: Standing, earlier: Standing) -> bool:
+    def _is_surely_after(self, later: Placed, earlier: Placed) -> bool:
         return self._is_certain(later, earlier) and comes_after(later, earlier)
 
-    def _may_be_before(self, update: Standing, end: Standing) -> bool:
+    def _may_be_before(self, update: Placed, end: Placed) -> bool:
         if _same_lane(update, end):
             return comes_after(end, update)
         return not self._is_surely_after(update, end)
@@ -468,7 +468,7 @@ class Decision:
 
     def _first_to_apply(self, waiting: list[Held]) -> Held:
         """In the order in which they happened; but an update goes before the end unless it surely came after."""
-        standings = [(standing_of(held.message, held.effective_at_ns, held.version), held) for held in waiting]
+        standings = [(placed_of(held.message, held.effective_at_ns, held.version), held) for held in waiting]
         first, first_held = min(standings, key=lambda pair: order_key(pair[0]))
         if not first.kind.is_end:
             return first_held
@@ -480,18 +480,18 @@ def _is_other(buyer_id: str | None, agreed: str | None) -> bool:
     return buyer_id is not None and agreed is not None and buyer_id != agreed
 
 
-def _same_lane(one: Standing, other: Standing) -> bool:
+def _same_lane(one: Placed, other: Placed) -> bool:
     return one.place is not None and other.place is not None and one.place.lane == other.place.lane
 
 
-def comes_after(one: Standing, other: Standing) -> bool:
+def comes_after(one: Placed, other: Placed) -> bool:
     """Whether a message happened after another one, as far as can be told."""
     if one.place is not None and other.place is not None and one.place.lane == other.place.lane:
         return one.place.offset > other.place.offset
     return order_key(one) > order_key(other)
 
 
-_RULES: Final[dict[Step, Callable[[Decision, Message, Standing, Held | None], None]]] = {
+_RULES: Final[dict[Step, Callable[[Decision, Message, Placed, Held | None], None]]] = {
     Step.CREATE: Decision.create,
     Step.UPDATE: Decision.update,
     Step.END: Decision.end,

@@ -35,7 +35,7 @@ class TopicLogs:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StoppedPartition:
     """Why a partition stands still."""
 
     loss: Loss
@@ -44,12 +44,12 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ResumePoint:
     """The log of a partition, and where to go on in it. No position: from its beginning."""
 
     log: Partition
     position: Position | None = None
-    stop: Stop | None = None
+    stop: StoppedPartition | None = None
     """If it must not be read."""
 
 
@@ -67,7 +67,9 @@ def _generation(log: Partition) -> int:
     return int(log.topic_id.partition(_RENEWED)[2] or 1)
 
 
-def places(wanted: Iterable[Partition], positions: Mapping[Partition, Position]) -> dict[Partition, Place]:
+def resume_points(
+    wanted: Iterable[Partition], positions: Mapping[Partition, Position]
+) -> dict[Partition, ResumePoint]:
     """The place of each partition wanted; these have the ids by which Kafka knows the topics.
 
     A partition without a position is a new one, and read from its beginning; unless no partition of its topic has
@@ -81,28 +83,32 @@ def places(wanted: Iterable[Partition], positions: Mapping[Partition, Position])
     found = {}
     for each in wanted:
         if each in logs:
-            found[each] = _place(logs[each], positions[logs[each]])
+            found[each] = _resume_point(logs[each], positions[logs[each]])
         elif each.topic in names and (each.topic, each.topic_id) not in present:
-            found[each] = Place(each, stop=Stop(Loss.TOPIC_RECREATED, "our positions are in a topic that is gone"))
+            found[each] = ResumePoint(
+                each, stop=StoppedPartition(Loss.TOPIC_RECREATED, "our positions are in a topic that is gone")
+            )
         else:
-            found[each] = Place(each)
+            found[each] = ResumePoint(each)
     return found
 
 
-def _place(log: Partition, position: Position) -> Place:
+def _resume_point(log: Partition, position: Position) -> ResumePoint:
     if position.loss is None:
-        return Place(log, position)
-    return Place(log, position, Stop(position.loss, f"found before, at position {position.next_offset}"))
+        return ResumePoint(log, position)
+    return ResumePoint(
+        log, position, StoppedPartition(position.loss, f"found before, at position {position.next_offset}")
+    )
 
 
-def refused(position: int, bounds: Bounds, *, was_cut: bool) -> Stop:
+def refused(position: int, bounds: Bounds, *, was_cut: bool) -> StoppedPartition:
     """Why a broker refuses to read on at this position.
 
     `was_cut`: it has found out by the epoch. Otherwise a position that lies in the log by now lay beyond its end
     when it was refused: logs grow at their end, and what they lose is at their start.
     """
     if was_cut:
-        return Stop(
+        return StoppedPartition(
             Loss.POSITION_BEYOND_END,
             f"the log was cut below our position {position} and written anew, up to {bounds.end} by now",
         )
@@ -111,7 +117,7 @@ def refused(position: int, bounds: Bounds, *, was_cut: bool) -> Stop:
     return _beyond_end(position, bounds)
 
 
-def examined(place: Place, bounds: Bounds) -> Stop | None:
+def examined(place: ResumePoint, bounds: Bounds) -> StoppedPartition | None:
     """What is wrong with a partition, by what the cluster tells of its log; None if nothing is."""
     known, position = place.stop, place.position
     if position is None or (known is not None and known.loss is not Loss.LOG_TRUNCATED):
@@ -123,7 +129,7 @@ def examined(place: Place, bounds: Bounds) -> Stop | None:
     return known
 
 
-def missing(place: Place, bounds: Bounds) -> int | None:
+def missing(place: ResumePoint, bounds: Bounds) -> int | None:
     """How many messages between our position and the log's start are gone; None if that can't be told."""
     stop = examined(place, bounds)
     if stop is None or stop.loss is not Loss.LOG_TRUNCATED or place.position is None:
@@ -131,9 +137,13 @@ def missing(place: Place, bounds: Bounds) -> int | None:
     return max(0, bounds.start - place.position.next_offset)
 
 
-def _truncated(position: int, bounds: Bounds) -> Stop:
-    return Stop(Loss.LOG_TRUNCATED, f"our position is {position}, before the log's start at {bounds.start}")
+def _truncated(position: int, bounds: Bounds) -> StoppedPartition:
+    return StoppedPartition(
+        Loss.LOG_TRUNCATED, f"our position is {position}, before the log's start at {bounds.start}"
+    )
 
 
-def _beyond_end(position: int, bounds: Bounds) -> Stop:
-    return Stop(Loss.POSITION_BEYOND_END, f"our position is {position}, beyond the log's end at {bounds.end}")
+def _beyond_end(position: int, bounds: Bounds) -> StoppedPartition:
+    return StoppedPartition(
+        Loss.POSITION_BEYOND_END, f"our position is {position}, beyond the log's end at {bounds.end}"
+    )

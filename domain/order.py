@@ -38,7 +38,7 @@ from domain.messages import Kind, Message, Place
 from domain.money import ZERO
 
 
-class Standing(msgspec.Struct, frozen=True, gc=False):
+class Placed(msgspec.Struct, frozen=True, gc=False):
     """A message with the place and the time that it counts with."""
 
     kind: Kind
@@ -55,8 +55,8 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     """What a CREATED or UPDATED earns."""
 
 
-def standing_of(message: Message, effective_at_ns: int, version: int) -> Standing:
-    return Standing(
+def placed_of(message: Message, effective_at_ns: int, version: int) -> Placed:
+    return Placed(
         message.kind,
         message.place,
         effective_at_ns,
@@ -72,7 +72,7 @@ _RANK = {Kind.CREATED: 0, Kind.UPDATED: 1, Kind.CANCELLED: 2, Kind.COMPLETED: 2}
 _NOWHERE = Place("", 0)
 
 
-def order_key(standing: Standing) -> tuple[int, int, str, int, str]:
+def order_key(standing: Placed) -> tuple[int, int, str, int, str]:
     """Sorts messages in the order in which they happened.
 
     Total, and never against the order of a lane: along a lane the effective time grows strictly.
@@ -84,10 +84,10 @@ def order_key(standing: Standing) -> tuple[int, int, str, int, str]:
 class Terms(msgspec.Struct, frozen=True, gc=False):
     """What was agreed when the order was created, and last changed."""
 
-    created: Standing
+    created: Placed
     store_no: str | None
     buyer_id: str | None
-    update: Standing | None
+    update: Placed | None
     """The last accepted update."""
     cashback: Decimal
     """What the third party was told last, or will be."""
@@ -105,13 +105,13 @@ class Pending(msgspec.Struct, frozen=True, gc=False):
 class Completed(msgspec.Struct, frozen=True, gc=False):
     STATUS: ClassVar = Status.COMPLETED
     terms: Terms
-    end: Standing
+    end: Placed
 
 
 class Cancelled(msgspec.Struct, frozen=True, gc=False):
     STATUS: ClassVar = Status.CANCELLED
     terms: Terms
-    end: Standing
+    end: Placed
 
 
 Stage = NotCreated | Pending | Completed | Cancelled
@@ -139,11 +139,11 @@ class OpenDoubt(msgspec.Struct, frozen=True, gc=False):
     at_stake: Decimal | None
 
 
-class Sighting(msgspec.Struct, frozen=True, gc=False):
+class SeenMessage(msgspec.Struct, frozen=True, gc=False):
     """A message that the order has received, once or more."""
 
     digest: str
-    standing: Standing
+    standing: Placed
     """As decided last."""
     fact: tuple[Kind, str, int]
     sequence: int | None
@@ -166,7 +166,7 @@ class Order(msgspec.Struct, frozen=True):
     version: int = 0
     stage: Stage = NotCreated()
     held: tuple[Held, ...] = ()
-    sightings: tuple[Sighting, ...] = ()
+    seen_messages: tuple[SeenMessage, ...] = ()
     """Every message ever recorded, the first one first: few, so that to look through them beats tables."""
     lane_ends: Mapping[str, tuple[int, int]] = msgspec.field(default_factory=dict)
     """The greatest offset in each lane whose message had its turn, and its effective time, in nanoseconds."""
@@ -212,7 +212,7 @@ class Order(msgspec.Struct, frozen=True):
         """The held messages that nobody has given up."""
         return tuple([held for held in self.held if not held.is_closed])
 
-    def sighting_of(self, message: Message) -> Sighting | None:
+    def seen_message_of(self, message: Message) -> SeenMessage | None:
         """None if the message is new to the order.
 
         The same content under two numbers, or under two identities of the publisher's own, is two messages. A copy
@@ -220,7 +220,7 @@ class Order(msgspec.Struct, frozen=True):
         """
         similar = None
         digest = message.digest
-        for seen in self.sightings:
+        for seen in self.seen_messages:
             if seen.digest == digest:
                 if seen.sequence is None and message.sequence is None:
                     if message.identity in seen.identities:
@@ -241,7 +241,7 @@ class Order(msgspec.Struct, frozen=True):
         """
         fact, identity, sequence = message.fact, message.identity, message.sequence
         told = namesake = None
-        for seen in self.sightings:
+        for seen in self.seen_messages:
             if sequence is None or seen.sequence is None or seen.sequence == sequence:
                 if told is None and seen.fact == fact:
                     told = seen
@@ -255,7 +255,7 @@ class Order(msgspec.Struct, frozen=True):
         """True if the number is gone: its message has come, or would have had to before others that counted."""
         return sequence <= self.last_sequence and not (
             any(first <= sequence <= last for first, last in self.accepted_gaps)
-            and all(seen.sequence != sequence for seen in self.sightings)
+            and all(seen.sequence != sequence for seen in self.seen_messages)
         )
 
     def effective_time(self, message: Message) -> int:
@@ -275,20 +275,20 @@ class Order(msgspec.Struct, frozen=True):
             effective_at_ns = max(earlier)
         return max(message.happened_at_ns, effective_at_ns + 1)
 
-    def _lane(self, lane: str) -> list[Standing]:
+    def _lane(self, lane: str) -> list[Placed]:
         """The messages in a lane that had their turn."""
         return [
             seen.standing
-            for seen in self.sightings
+            for seen in self.seen_messages
             if seen.standing.place is not None and seen.standing.place.lane == lane and seen.had_its_turn
         ]
 
-    def history(self) -> list[Standing]:
+    def history(self) -> list[Placed]:
         """The messages that count, in the order in which they happened."""
-        return sorted([seen.standing for seen in self.sightings if seen.counts], key=order_key)
+        return sorted([seen.standing for seen in self.seen_messages if seen.counts], key=order_key)
 
 
-def amount_owed(history: Iterable[Standing]) -> Decimal:
+def amount_owed(history: Iterable[Placed]) -> Decimal:
     """What the buyer is owed after these messages, if an end isn't final: zero unless the last one completes."""
     amount, is_completed = ZERO, False
     for standing in sorted(history, key=lambda each: (each.kind is not Kind.CREATED, order_key(each))):
@@ -308,7 +308,7 @@ def evolve(order: Order, event: OrderEvent) -> Order:
     if not isinstance(event, MessageEvent):
         return _decided_by_a_person(order, event)
     message = event.message
-    standing = standing_of(message, event.effective_at_ns, event.originator_version)
+    standing = placed_of(message, event.effective_at_ns, event.originator_version)
     changes = _memory(order, event, standing)
     match event:
         case Accepted():
@@ -346,7 +346,7 @@ def fold(order: Order | None, events: Iterable[OrderEvent]) -> Order | None:
     return order
 
 
-def _stage_after(order: Order, event: Accepted, standing: Standing) -> Stage:
+def _stage_after(order: Order, event: Accepted, standing: Placed) -> Stage:
     message = event.message
     match event:
         case CashbackCreated():
@@ -366,7 +366,7 @@ def _stage_after(order: Order, event: Accepted, standing: Standing) -> Stage:
             raise TypeError(f"no rule for {type(event).__name__}")
 
 
-def _with_last_update(order: Order, standing: Standing, message: Message) -> Order:
+def _with_last_update(order: Order, standing: Placed, message: Message) -> Order:
     """After an update that came after the end: its terms are in force if no other update happened later."""
     updates = [each for each in order.history() if each.kind is Kind.UPDATED]
     if isinstance(order.stage, NotCreated | Pending) or updates[-1] != standing:
@@ -412,14 +412,14 @@ def _with_doubt_of_repeat(order: Order) -> Order:
     return replace(order, open_doubts=doubts, is_repeat_doubted=True)
 
 
-def _memory(order: Order, event: MessageEvent, standing: Standing) -> dict[str, Any]:
+def _memory(order: Order, event: MessageEvent, standing: Placed) -> dict[str, Any]:
     """What every event about a message changes in the memory of the order."""
     message = event.message
     lane = standing.place.lane if standing.place else None
     changes: dict[str, Any] = {
         "version": event.originator_version,
         "recorded_at_ns": event.recorded_at_ns,
-        "sightings": _sightings(order, event, standing, lane),
+        "sightings": _seen_messages(order, event, standing, lane),
     }
     if order.version == 0:
         changes["began_at_ns"] = event.recorded_at_ns
@@ -443,13 +443,15 @@ def _memory(order: Order, event: MessageEvent, standing: Standing) -> dict[str, 
     return changes
 
 
-def _sightings(order: Order, event: MessageEvent, standing: Standing, lane: str | None) -> tuple[Sighting, ...]:
+def _seen_messages(
+    order: Order, event: MessageEvent, standing: Placed, lane: str | None
+) -> tuple[SeenMessage, ...]:
     """The order's, with this one."""
     message = event.message
     counts = isinstance(event, _COUNTING)
-    seen = order.sighting_of(message)
+    seen = order.seen_message_of(message)
     if seen is None:
-        first = Sighting(
+        first = SeenMessage(
             message.digest,
             standing,
             message.fact,
@@ -460,15 +462,15 @@ def _sightings(order: Order, event: MessageEvent, standing: Standing, lane: str 
             counts,
             _had_its_turn(event),
         )
-        return (*order.sightings, first)
+        return (*order.seen_messages, first)
     before = seen
     if event.held_version is not None:
         seen = replace(seen, standing=standing, counts=counts, had_its_turn=_had_its_turn(event))
     if lane not in seen.lanes:
         seen = replace(seen, lanes=(*seen.lanes, lane))
-    if all(message.identity not in each.identities for each in order.sightings):
+    if all(message.identity not in each.identities for each in order.seen_messages):
         seen = replace(seen, identities=(*seen.identities, message.identity))
-    return tuple([seen if each is before else each for each in order.sightings])
+    return tuple([seen if each is before else each for each in order.seen_messages])
 
 
 def _had_its_turn(event: MessageEvent) -> bool:
@@ -482,7 +484,7 @@ def _had_its_turn(event: MessageEvent) -> bool:
             return True
 
 
-def _advance(order: Order, event: MessageEvent, standing: Standing, changes: dict[str, Any]) -> None:
+def _advance(order: Order, event: MessageEvent, standing: Placed, changes: dict[str, Any]) -> None:
     """Moves the order's clock in the message's lane, and its count of messages."""
     place = standing.place
     if place is not None:
@@ -508,12 +510,12 @@ def _over_gaps(number: int, gaps: tuple[tuple[int, int], ...]) -> int:
     return number
 
 
-def _offset(standing: Standing) -> int:
+def _offset(standing: Placed) -> int:
     assert standing.place is not None
     return standing.place.offset
 
 
-def _pushed_on(order: Order, late: Standing, place: Place) -> Order:
+def _pushed_on(order: Order, late: Placed, place: Place) -> Order:
     """After a message that came later than others behind it in its lane: those count as later than it, as they
     would if it had come first."""
     times: dict[int, int] = {}
@@ -527,7 +529,7 @@ def _pushed_on(order: Order, late: Standing, place: Place) -> Order:
     if not times:
         return order
 
-    def moved(standing: Standing) -> Standing:
+    def moved(standing: Placed) -> Placed:
         at_ns = times.get(standing.version)
         return standing if at_ns is None else replace(standing, effective_at_ns=at_ns)
 
@@ -544,7 +546,7 @@ def _pushed_on(order: Order, late: Standing, place: Place) -> Order:
     return replace(
         order,
         stage=stage,
-        sightings=tuple([replace(seen, standing=moved(seen.standing)) for seen in order.sightings]),
+        seen_messages=tuple([replace(seen, standing=moved(seen.standing)) for seen in order.seen_messages]),
         held=tuple(
             [replace(held, effective_at_ns=times.get(held.version, held.effective_at_ns)) for held in order.held]
         ),

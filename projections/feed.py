@@ -18,7 +18,7 @@ class Recorded:
     event: OrderEvent
 
 
-class Batch(Protocol[Row_contra]):
+class FeedBatch(Protocol[Row_contra]):
     """Events that a projection has not seen yet, inside an open transaction that holds its tracking."""
 
     @property
@@ -31,7 +31,7 @@ class Batch(Protocol[Row_contra]):
 class Feed(Protocol[Row_contra]):
     """The event store as one projection sees it."""
 
-    def next_batch(self, limit: int) -> AbstractContextManager[Batch[Row_contra] | None]:
+    def next_batch(self, limit: int) -> AbstractContextManager[FeedBatch[Row_contra] | None]:
         """At most `limit` events, in the order of commits. Leaving the context commits rows and tracking, or, with
         an exception, neither. None if another process is at this projection just now.
         Raises domain.ports.StoreUnavailable."""

@@ -46,7 +46,7 @@ class Difference:
 
 
 @dataclass(slots=True)
-class Tally:
+class RebuildCounts:
     """What a rebuild has found so far."""
 
     orders: int = 0

@@ -62,7 +62,7 @@ BROKEN: Final = "invariant: "
 """How the reason begins for which such an order is parked."""
 
 
-class Standing(NamedTuple):
+class BookEntry(NamedTuple):
     """Where an order stands in somebody's books."""
 
     status: Status
@@ -104,13 +104,13 @@ class OurSide:
     noted: tuple[NotedCall, ...]
 
 
-class Comparison(NamedTuple):
+class OrderComparison(NamedTuple):
     """What an order's two sides came to. `ours` is what our delivered calls should have brought about; of an order
     that is in flight, what all of its calls will."""
 
     verdict: Verdict
-    ours: Standing | None
-    theirs: Standing | None
+    ours: BookEntry | None
+    theirs: BookEntry | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Finding:
     """What a comparison of one order has found, for the record."""
 
     order_id: int
-    comparison: Comparison
+    comparison: OrderComparison
     detail: str | None = None
     """Why it is as it is, for a person; without the buyer's data."""
     broken: tuple[Invariant, ...] = ()
@@ -132,30 +132,30 @@ class Finding:
         return self.comparison.verdict
 
 
-def compare(ours: OurSide, theirs: Standing | None, resolution: Resolution = EXACT) -> Comparison:
+def compare(ours: OurSide, theirs: BookEntry | None, resolution: Resolution = EXACT) -> OrderComparison:
     """`theirs` is None if the third party doesn't know the order. Amounts are equal as it keeps them."""
     possible = _possible(ours)
     delivered, final = possible[0], possible[-1]
     if _same(final, theirs, resolution):
-        return Comparison(Verdict.AGREES, final, theirs)
+        return OrderComparison(Verdict.AGREES, final, theirs)
     if any(_same(each, theirs, resolution) for each in possible):
-        return Comparison(Verdict.IN_FLIGHT, final, theirs)
+        return OrderComparison(Verdict.IN_FLIGHT, final, theirs)
     if theirs is None:
-        return Comparison(Verdict.MISSING_THERE, delivered, None)
+        return OrderComparison(Verdict.MISSING_THERE, delivered, None)
     if not ours.version:
-        return Comparison(Verdict.MISSING_HERE, None, theirs)
+        return OrderComparison(Verdict.MISSING_HERE, None, theirs)
     is_status_possible = any(each and each.status is theirs.status for each in possible)
-    return Comparison(Verdict.AMOUNT if is_status_possible else Verdict.STATE, delivered, theirs)
+    return OrderComparison(Verdict.AMOUNT if is_status_possible else Verdict.STATE, delivered, theirs)
 
 
-def unanswered(ours: OurSide) -> Comparison:
+def unanswered(ours: OurSide) -> OrderComparison:
     """The third party couldn't be asked."""
-    return Comparison(Verdict.UNKNOWN, _possible(ours)[0], None)
+    return OrderComparison(Verdict.UNKNOWN, _possible(ours)[0], None)
 
 
-def moving(ours: OurSide, theirs: Standing | None) -> Comparison:
+def moving(ours: OurSide, theirs: BookEntry | None) -> OrderComparison:
     """Each time that we looked our own side had moved in between."""
-    return Comparison(Verdict.IN_FLIGHT, _possible(ours)[-1], theirs)
+    return OrderComparison(Verdict.IN_FLIGHT, _possible(ours)[-1], theirs)
 
 
 def broken_invariants(ours: OurSide) -> list[Invariant]:
@@ -208,7 +208,7 @@ _ENDS = {EffectKind.CANCEL, EffectKind.COMPLETE}
 _AFTER_END = {*_ENDS, EffectKind.CORRECT}
 
 
-def _possible(ours: OurSide) -> list[Standing | None]:
+def _possible(ours: OurSide) -> list[BookEntry | None]:
     """Where the third party may stand: after the last call that it has answered, or after one of those behind it.
 
     Without the calls that a person has given up.
@@ -216,28 +216,28 @@ def _possible(ours: OurSide) -> list[Standing | None]:
     states = {call.version: call.state for call in ours.noted}
     calls = [call for call in ours.asked if states.get(call.version) is not CallState.SKIPPED]
     answered = [place for place, call in enumerate(calls, 1) if states.get(call.version) is CallState.DELIVERED]
-    return _standings(calls)[max(answered, default=0) :]
+    return _book_entries(calls)[max(answered, default=0) :]
 
 
-def _standings(calls: Iterable[AskedCall]) -> list[Standing | None]:
+def _book_entries(calls: Iterable[AskedCall]) -> list[BookEntry | None]:
     """Before the first call, and after each."""
-    standings: list[Standing | None] = [None]
+    standings: list[BookEntry | None] = [None]
     for call in calls:
         before = standings[-1]
         match call.kind:
             case EffectKind.CREATE | EffectKind.UPDATE:
-                after = Standing(Status.PENDING, call.amount)
+                after = BookEntry(Status.PENDING, call.amount)
             case EffectKind.COMPLETE | EffectKind.CORRECT:
-                after = Standing(Status.COMPLETED, call.amount)
+                after = BookEntry(Status.COMPLETED, call.amount)
             case EffectKind.CANCEL:
-                after = Standing(Status.CANCELLED, before.amount if before else None)
+                after = BookEntry(Status.CANCELLED, before.amount if before else None)
             case _:
                 assert_never(call.kind)
         standings.append(after)
     return standings
 
 
-def _same(ours: Standing | None, theirs: Standing | None, resolution: Resolution) -> bool:
+def _same(ours: BookEntry | None, theirs: BookEntry | None, resolution: Resolution) -> bool:
     """Of a cancelled order nothing is owed: the third party may keep its amount, or say zero."""
     if ours is None or theirs is None or ours.status is not theirs.status:
         return ours is theirs

@@ -38,7 +38,7 @@ class Include(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RedeliveryOptions:
     """What a person asks for. The default is what can pay nobody twice."""
 
     how: How = How.FORCE
@@ -48,7 +48,7 @@ class Wish:
     include: frozenset[Include] = frozenset()
 
 
-DEFAULT_WISH: Final = Wish()
+DEFAULT_OPTIONS: Final = RedeliveryOptions()
 MAX_NONCE_LENGTH: Final = 100
 
 
@@ -138,7 +138,7 @@ class Redelivery:
 
 
 def redelivery(
-    entries: Sequence[LedgerEntry], wish: Wish, *, now: datetime, key_retention: timedelta
+    entries: Sequence[LedgerEntry], wish: RedeliveryOptions, *, now: datetime, key_retention: timedelta
 ) -> Redelivery:
     """What would be done for the wish."""
     sent: list[Redelivered] = []
@@ -152,7 +152,9 @@ def redelivery(
     return Redelivery(tuple(sent), tuple(suppressed))
 
 
-def _planned(entry: LedgerEntry, wish: Wish, now: datetime, key_retention: timedelta) -> Redelivered | Suppressed:
+def _planned(
+    entry: LedgerEntry, wish: RedeliveryOptions, now: datetime, key_retention: timedelta
+) -> Redelivered | Suppressed:
     is_renewed = wish.nonce is not None and wish.nonce != entry.nonce
     is_remembered = entry.first_attempt_at is not None and now - entry.first_attempt_at < key_retention
     is_forgotten = entry.may_have_been_done and not is_remembered

@@ -18,7 +18,7 @@ from domain.events import (
     UpdateSuperseded,
 )
 from domain.messages import Message
-from domain.order import order_key, standing_of
+from domain.order import order_key, placed_of
 from projections.origin import ORIGIN_HEADER, origin_of, write_origin
 
 REPLAY_HEADER: Final = "cashback-replay"
@@ -128,7 +128,7 @@ def _sort_key(verdict: MessageEvent, end: MessageEvent | None) -> _SortKey:
 
 
 def _key_of(event: MessageEvent) -> tuple[int, int, str, int, str]:
-    return order_key(standing_of(event.message, event.effective_at_ns, event.originator_version))
+    return order_key(placed_of(event.message, event.effective_at_ns, event.originator_version))
 
 
 def _topic(message: Message, topics: Collection[str]) -> str:

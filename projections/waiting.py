@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 
-async def happens(event: asyncio.Event, within_seconds: float) -> bool:
+async def wait_for_event(event: asyncio.Event, within_seconds: float) -> bool:
     """Returns when the event is set, or after that time; says whether it is set."""
     if within_seconds > 0:
         with suppress(TimeoutError):
@@ -14,7 +14,7 @@ async def happens(event: asyncio.Event, within_seconds: float) -> bool:
     return event.is_set()
 
 
-async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+async def run_until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
     """Does the work, and gives it up when `stop` is set. Raises what the work raises."""
     working = asyncio.create_task(work)
     stopped = asyncio.create_task(stop.wait())

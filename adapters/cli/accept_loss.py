@@ -15,7 +15,7 @@ from collections.abc import Collection
 from typing import Any
 
 from adapters.cli.output import print_json, say
-from adapters.operations.loss_acceptance import CantAccept, Finding, _check_start, _move, accept, look
+from adapters.operations.loss_acceptance import CantAccept, LossFinding, _check_start, _move, accept, find_loss
 from adapters.postgres.positions import Move
 from adapters.settings import BadSetting, Settings
 
@@ -38,7 +38,7 @@ def run_accept_loss(  # noqa: PLR0913 - each is an option of the command
     if not dry_run and not reason.strip():
         raise BadSetting("--reason is empty: say why this may be lost; it is kept")
     url = settings.database_url.get_secret_value()
-    findings = look(url, settings.kafka_bootstrap, settings.kafka_config, topic)
+    findings = find_loss(url, settings.kafka_bootstrap, settings.kafka_config, topic)
     if unknown := set(partitions) - {each.before.number for each in findings}:
         raise CantAccept(f"{topic} has no partition {min(unknown)}")
     chosen = [each for each in findings if not partitions or each.before.number in partitions]
@@ -54,7 +54,7 @@ def run_accept_loss(  # noqa: PLR0913 - each is an option of the command
     return 0
 
 
-def _told(finding: Finding, move: Move | None) -> dict[str, Any]:
+def _told(finding: LossFinding, move: Move | None) -> dict[str, Any]:
     bounds = finding.bounds
     return {
         "partition": finding.before.number,
@@ -67,7 +67,7 @@ def _told(finding: Finding, move: Move | None) -> dict[str, Any]:
     }
 
 
-def _line(finding: Finding, move: Move | None, *, dry_run: bool) -> str:
+def _line(finding: LossFinding, move: Move | None, *, dry_run: bool) -> str:
     bounds = finding.bounds
     position = "none" if finding.position is None else finding.position
     parts = [

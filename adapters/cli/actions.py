@@ -12,14 +12,14 @@ from adapters.postgres.parking import PostgresParking
 from adapters.postgres.pool import Database
 from adapters.postgres.queries import PostgresQueries
 from adapters.presentation.views import quarantine_view
-from adapters.records.actions import Asked
+from adapters.records.actions import ActionRequest
 from adapters.records.errors import UnknownQuarantined
 from adapters.records.operators import command_line_operator
 from adapters.records.quarantine import NO_EDIT, Edit
 from adapters.runtime.wiring import interventions, quarantining
 from adapters.settings import BadSetting, Settings
 from domain.intervention import BadNumbers, parse_numbers
-from projections.redelivery import DEFAULT_WISH, Wish
+from projections.redelivery import DEFAULT_OPTIONS, RedeliveryOptions
 from projections.republication import Mode
 
 Show = Callable[[dict[str, Any]], None]
@@ -85,13 +85,13 @@ def run_replay(  # noqa: PLR0913 - each is an option of the command
     *,
     dry_run: bool,
     reason: str,
-    wish: Wish = DEFAULT_WISH,
+    wish: RedeliveryOptions = DEFAULT_OPTIONS,
     as_json: bool,
 ) -> int:
     """Raises BadSetting if the wish isn't for this mode."""
     from adapters.runtime.wiring import replay_service  # it loads what speaks to Kafka
 
-    if mode is not Mode.REDELIVER and wish != DEFAULT_WISH:
+    if mode is not Mode.REDELIVER and wish != DEFAULT_OPTIONS:
         raise BadSetting("--how, --nonce and --include are for --mode redeliver")
 
     async def replay(database: Database) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def run_quarantine_retry(  # noqa: PLR0913 - each is an option of the command
             service = quarantining(settings, PostgresQueries(database), store)
             return (await service.retry(quarantine_id, _asked(reason), edit=edit, dry_run=dry_run)).as_json()
 
-    return _run(settings, retry, None if as_json else reports.show_quarantine_deed)
+    return _run(settings, retry, None if as_json else reports.show_quarantine_action)
 
 
 def run_quarantine_discard(
@@ -136,7 +136,7 @@ def run_quarantine_discard(
             service = quarantining(settings, PostgresQueries(database), store)
             return (await service.discard(quarantine_id, _asked(reason), dry_run=dry_run)).as_json()
 
-    return _run(settings, discard, None if as_json else reports.show_quarantine_deed)
+    return _run(settings, discard, None if as_json else reports.show_quarantine_action)
 
 
 def edit_from(key: str | None, value_file: Path | None) -> Edit:
@@ -157,8 +157,8 @@ def _store(settings: Settings) -> closing[OrderApplication]:
     return closing(OrderApplication(settings.database_url.get_secret_value(), pool_size=1))
 
 
-def _asked(reason: str) -> Asked:
-    return Asked(command_line_operator(), reason.strip())
+def _asked(reason: str) -> ActionRequest:
+    return ActionRequest(command_line_operator(), reason.strip())
 
 
 def _run(settings: Settings, ask: Callable[[Database], Awaitable[dict[str, Any]]], show: Show | None) -> int:

@@ -22,12 +22,12 @@ from adapters.records.bulk import DEFAULT_RATE_PER_SECOND, MAX_RATE_PER_SECOND, 
 from adapters.settings import BadSetting
 from domain.events import Doubt
 from domain.lifecycle import Status
-from projections.redelivery import DEFAULT_WISH, How
+from projections.redelivery import DEFAULT_OPTIONS, How
 
-many = typer.Typer()
+commands = typer.Typer()
 
 
-@many.command("replay-many", rich_help_panel=MANY)
+@commands.command("replay-many", rich_help_panel=MANY)
 def replay_many(  # noqa: PLR0913 - each is an option of the command
     *,
     mode: Annotated[
@@ -105,7 +105,7 @@ def replay_many(  # noqa: PLR0913 - each is an option of the command
         *(doubt, doubtful_from, doubtful_to, at_stake_min, at_stake_max, held_from, held_to),
     )
     is_wished = (
-        dry_run or parked or doubtful or held or again != DEFAULT_WISH or any(each is not None for each in texts)
+        dry_run or parked or doubtful or held or again != DEFAULT_OPTIONS or any(each is not None for each in texts)
     )
     if token is not None and is_wished:
         raise BadSetting("--token does what a preview showed: it goes with no selection, rate, reason or --dry-run")
@@ -114,7 +114,7 @@ def replay_many(  # noqa: PLR0913 - each is an option of the command
     if token is not None:
         usable_database_url(settings)
         raise typer.Exit(bulk_replay.run_preview(settings, token, as_json=as_json))
-    if mode is not BulkMode.REDELIVER and again != DEFAULT_WISH:
+    if mode is not BulkMode.REDELIVER and again != DEFAULT_OPTIONS:
         raise BadSetting("--how, --nonce and --include are for --mode redeliver")
     selection = bulk_replay.selection(
         orders,
@@ -149,7 +149,7 @@ def replay_many(  # noqa: PLR0913 - each is an option of the command
     raise typer.Exit(bulk_replay.run_replay_many(settings, wish))
 
 
-@many.command(rich_help_panel=MANY)
+@commands.command(rich_help_panel=MANY)
 def replays(
     replay_id: Annotated[str | None, typer.Argument(metavar="ID", help="Of a replay of many orders.")] = None,
     *,
@@ -159,17 +159,17 @@ def replays(
 ) -> None:
     """Lists the last replays of many orders, or shows how far one has come."""
     from adapters.cli import bulk_replay
-    from adapters.cli.lists import Wish
+    from adapters.cli.lists import ListRequest
 
     settings = configured()
     wanted = None if replay_id is None else bulk_replay.replay_id_of(replay_id)
     url = usable_database_url(settings)
     if wanted is None:
-        raise typer.Exit(bulk_replay.run_replays(url, Wish(limit, after, as_json)))
+        raise typer.Exit(bulk_replay.run_replays(url, ListRequest(limit, after, as_json)))
     raise typer.Exit(bulk_replay.run_replay_show(url, wanted, as_json=as_json))
 
 
-@many.command("cancel-replay", rich_help_panel=MANY)
+@commands.command("cancel-replay", rich_help_panel=MANY)
 def cancel_replay(
     replay_id: Annotated[str, typer.Argument(metavar="ID", help="Of a replay of many orders.")],
     *,
@@ -184,7 +184,7 @@ def cancel_replay(
     raise typer.Exit(bulk_replay.run_cancel(settings, wanted, as_json=as_json))
 
 
-@many.command(rich_help_panel=MANY)
+@commands.command(rich_help_panel=MANY)
 def comparisons(  # noqa: PLR0913 - each is an option of the command
     comparison_id: Annotated[
         str | None, typer.Argument(metavar="ID", help="Of a comparison with the third party's books.")
@@ -201,7 +201,7 @@ def comparisons(  # noqa: PLR0913 - each is an option of the command
     `reconcile` starts one here.
     """
     from adapters.cli import comparisons
-    from adapters.cli.lists import Wish
+    from adapters.cli.lists import ListRequest
 
     if cancel and comparison_id is None:
         raise BadSetting("--cancel is about one comparison: give its id")
@@ -209,7 +209,7 @@ def comparisons(  # noqa: PLR0913 - each is an option of the command
     wanted = None if comparison_id is None else comparisons.comparison_id_of(comparison_id)
     url = usable_database_url(settings)
     if wanted is None:
-        code = comparisons.run_comparisons(url, Wish(limit, after, as_json))
+        code = comparisons.run_comparisons(url, ListRequest(limit, after, as_json))
     elif cancel:
         code = comparisons.run_comparison_cancel(url, wanted, reason=reason, as_json=as_json)
     else:

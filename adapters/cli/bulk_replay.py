@@ -45,8 +45,8 @@ from domain.events import Doubt
 from domain.identifiers import MAX_ORDER_ID
 from domain.instants import parse_instant
 from domain.lifecycle import Status
-from projections.redelivery import DEFAULT_WISH
-from projections.redelivery import Wish as Redelivery
+from projections.redelivery import DEFAULT_OPTIONS
+from projections.redelivery import RedeliveryOptions as Redelivery
 
 POLL_SECONDS: Final = 1.0
 _MAX_FILE_CHARACTERS: Final = 3_000_000
@@ -64,7 +64,7 @@ class Wish:
     selection: Selection
     rate_per_second: float
     reason: str
-    redelivery: Redelivery = DEFAULT_WISH
+    redelivery: Redelivery = DEFAULT_OPTIONS
     dry_run: bool = False
     yes: bool = False
     as_json: bool = False
@@ -243,7 +243,7 @@ def _bar(replay: BulkReplay) -> Iterator[runner.Progress]:
         yield told
 
 
-def run_replays(url: str, wish: lists.Wish) -> int:
+def run_replays(url: str, wish: lists.ListRequest) -> int:
     """Lists the last bulk replays."""
 
     async def ask(database: Database, start: int | None, limit: int) -> list[BulkReplay]:

@@ -2,10 +2,8 @@
 
 import typer
 
-from adapters.cli.bulk import many
-from adapters.cli.operate import mending
-from adapters.cli.show import looking
+from adapters.cli import bulk, operate, show
 
 operators = typer.Typer()
-for group in (looking, mending, many):
-    operators.add_typer(group)
+for group in (show, operate, bulk):
+    operators.add_typer(group.commands)

@@ -9,8 +9,8 @@ from adapters.cli.database import ask_database
 from adapters.cli.output import facts, moment, print_json, say, table
 from adapters.postgres.comparisons import PostgresComparisons
 from adapters.postgres.pool import Database
-from adapters.presentation.views import standing_view
-from adapters.records.actions import Asked
+from adapters.presentation.views import book_entry_view
+from adapters.records.actions import ActionRequest
 from adapters.records.comparisons import Comparison, ComparisonState, Found
 from adapters.records.errors import Refused
 from adapters.records.operators import command_line_operator
@@ -37,7 +37,7 @@ def comparison_id_of(text: str) -> UUID:
         raise UnknownComparison(text) from None
 
 
-def run_comparisons(url: str, wish: lists.Wish) -> int:
+def run_comparisons(url: str, wish: lists.ListRequest) -> int:
     """Answers the exit code, as they all do."""
 
     async def ask(database: Database, start: int | None, limit: int) -> list[Comparison]:
@@ -55,7 +55,9 @@ def run_comparison_cancel(url: str, comparison_id: UUID, *, reason: str, as_json
     """Raises UnknownComparison or NotRunning."""
 
     async def cancel(comparisons: PostgresComparisons) -> Comparison:
-        was_running = await comparisons.cancel(comparison_id, Asked(command_line_operator(), reason.strip()))
+        was_running = await comparisons.cancel(
+            comparison_id, ActionRequest(command_line_operator(), reason.strip())
+        )
         comparison = await _get(comparisons, comparison_id)
         if not was_running:
             raise NotRunning(comparison)
@@ -123,7 +125,7 @@ def _view(comparison: Comparison) -> dict[str, Any]:
 
 
 def _finding(found: Found) -> dict[str, Any]:
-    sides = {"ours": standing_view(found.ours), "theirs": standing_view(found.theirs)}
+    sides = {"ours": book_entry_view(found.ours), "theirs": book_entry_view(found.theirs)}
     return {"orderId": found.order_id, "class": found.verdict} | sides | {"detail": found.detail}
 
 

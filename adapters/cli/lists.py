@@ -1,4 +1,4 @@
-"""The commands that list: a page of orders, of parked ones, of messages in quarantine, of deeds, of differences.
+"""The commands that list: a page of orders, of parked ones, of messages in quarantine, of actions, of differences.
 
 The questions, the members of the JSON and the places where pages begin are those of the API.
 """
@@ -55,7 +55,7 @@ class Listing(Generic[Row]):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ListRequest:
     """Which page, and in which form."""
 
     limit: int
@@ -63,7 +63,7 @@ class Wish:
     as_json: bool
 
 
-def run_list(url: str, listing: Listing[Row], ask: Ask[Row], wish: Wish) -> int:
+def run_list(url: str, listing: Listing[Row], ask: Ask[Row], wish: ListRequest) -> int:
     """Prints a page. Answers the exit code. Raises BadSetting for a place that isn't one of this list."""
     try:
         start = read_cursor(listing.kind, wish.after)
@@ -83,7 +83,7 @@ def run_list(url: str, listing: Listing[Row], ask: Ask[Row], wish: Wish) -> int:
     return 0
 
 
-def run_orders(url: str, wanted: OrderFilter, *, parked: bool, transaction: str | None, wish: Wish) -> int:
+def run_orders(url: str, wanted: OrderFilter, *, parked: bool, transaction: str | None, wish: ListRequest) -> int:
     """With a transaction, the orders of just that."""
 
     async def ask(database: Database, start: int | None, limit: int) -> list[ListedOrder]:
@@ -95,28 +95,28 @@ def run_orders(url: str, wanted: OrderFilter, *, parked: bool, transaction: str 
     return run_list(url, _ORDERS, ask, wish)
 
 
-def run_parked(url: str, wish: Wish) -> int:
+def run_parked(url: str, wish: ListRequest) -> int:
     async def ask(database: Database, start: int | None, limit: int) -> list[ParkedRow]:
         return await PostgresQueries(database).parked(start, limit)
 
     return run_list(url, _PARKED, ask, wish)
 
 
-def run_quarantine(url: str, state: QuarantineState | None, wish: Wish) -> int:
+def run_quarantine(url: str, state: QuarantineState | None, wish: ListRequest) -> int:
     async def ask(database: Database, start: int | None, limit: int) -> list[QuarantineRow]:
         return await PostgresQueries(database).quarantine(state, start, limit)
 
     return run_list(url, _QUARANTINE, ask, wish)
 
 
-def run_audit(url: str, order_id: int | None, wish: Wish) -> int:
+def run_audit(url: str, order_id: int | None, wish: ListRequest) -> int:
     async def ask(database: Database, start: int | None, limit: int) -> list[ActionRow]:
         return await PostgresActions(database).page(order_id, start, limit)
 
     return run_list(url, ACTIONS, ask, wish)
 
 
-def run_differences(url: str, state: DifferenceState, verdict: DifferenceClass | None, wish: Wish) -> int:
+def run_differences(url: str, state: DifferenceState, verdict: DifferenceClass | None, wish: ListRequest) -> int:
     async def ask(database: Database, start: int | None, limit: int) -> list[DifferenceRow]:
         return await PostgresReconciliation(database).page(state, verdict, start, limit)
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from adapters.cli import output
 from adapters.cli.database import ask_database
-from adapters.cli.lists import Wish
+from adapters.cli.lists import ListRequest
 from adapters.postgres.money_may_be_wrong import PostgresMoneyMayBeWrong
 from adapters.presentation.formatting import age, amount
 from adapters.presentation.paging import BadCursor, cut_page, read_place, write_place
@@ -26,7 +26,7 @@ class Choice:
     sort: CaseSort
 
 
-def run_money_may_be_wrong(url: str, limits: CaseLimits, choice: Choice, wish: Wish) -> int:
+def run_money_may_be_wrong(url: str, limits: CaseLimits, choice: Choice, wish: ListRequest) -> int:
     """Answers the exit code: 0, whatever is on the list. Raises BadSetting for a place of another list."""
     try:
         place = read_place(wish.after)

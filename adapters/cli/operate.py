@@ -1,4 +1,4 @@
-"""The commands that mend one order, one message, or the reading of a topic. Each imports what it needs."""
+"""The commands that repair one order, one message, or the reading of a topic. Each imports what it needs."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -8,8 +8,8 @@ import typer
 
 from adapters.cli.options import (
     DEFAULT_LIMIT,
-    MEND,
     NO_REASON,
+    REPAIR,
     After,
     DryRun,
     HowOption,
@@ -28,7 +28,7 @@ from domain.identifiers import MAX_ORDER_ID
 from projections.redelivery import How
 from projections.republication import Mode
 
-mending = typer.Typer()
+commands = typer.Typer()
 
 
 class QuarantineStateOption(StrEnum):
@@ -39,7 +39,7 @@ class QuarantineStateOption(StrEnum):
     DISCARDED = "discarded"
 
 
-@mending.command(rich_help_panel=MEND)
+@commands.command(rich_help_panel=REPAIR)
 def replay(  # noqa: PLR0913 - each is an option of the command
     order_id: OrderId,
     mode: Annotated[Mode, typer.Option(help="Call the third party again, or publish the messages again.")],
@@ -62,7 +62,7 @@ def replay(  # noqa: PLR0913 - each is an option of the command
     )
 
 
-@mending.command(rich_help_panel=MEND)
+@commands.command(rich_help_panel=REPAIR)
 def retry(order_id: OrderId, *, dry_run: DryRun = False, reason: Reason = NO_REASON, as_json: Json = False) -> None:
     """Makes the next call of an order due at once, parked or waiting: see docs/runbooks/parked.md."""
     from adapters.cli.actions import run_retry
@@ -72,7 +72,7 @@ def retry(order_id: OrderId, *, dry_run: DryRun = False, reason: Reason = NO_REA
     raise typer.Exit(run_retry(settings, order_id, dry_run=dry_run, reason=reason, as_json=as_json))
 
 
-@mending.command(rich_help_panel=MEND)
+@commands.command(rich_help_panel=REPAIR)
 def skip(
     order_id: OrderId,
     version: Annotated[
@@ -91,7 +91,7 @@ def skip(
     raise typer.Exit(run_skip(settings, order_id, version=version, dry_run=dry_run, reason=reason, as_json=as_json))
 
 
-@mending.command(rich_help_panel=MEND)
+@commands.command(rich_help_panel=REPAIR)
 def settle(order_id: OrderId, *, dry_run: DryRun = False, reason: ReasonNeeded = "", as_json: Json = False) -> None:
     """Settles what is in doubt about an order: what the doubt held back goes on. See docs/runbooks/doubtful.md."""
     from adapters.cli.actions import run_settle
@@ -101,7 +101,7 @@ def settle(order_id: OrderId, *, dry_run: DryRun = False, reason: ReasonNeeded =
     raise typer.Exit(run_settle(settings, order_id, dry_run=dry_run, reason=reason, as_json=as_json))
 
 
-@mending.command(rich_help_panel=MEND)
+@commands.command(rich_help_panel=REPAIR)
 def release(
     order_id: OrderId,
     numbers: Annotated[
@@ -124,7 +124,7 @@ def release(
     )
 
 
-@mending.command(rich_help_panel=MEND)
+@commands.command(rich_help_panel=REPAIR)
 def quarantine(  # noqa: PLR0913 - each is an option of the command
     quarantine_id: Annotated[
         int | None, typer.Argument(metavar="ID", min=1, max=MAX_ORDER_ID, help="Of a message.")
@@ -145,7 +145,7 @@ def quarantine(  # noqa: PLR0913 - each is an option of the command
 ) -> None:
     """Lists the last messages that could not be read, shows one, reads it again, or discards it."""
     from adapters.cli import actions
-    from adapters.cli.lists import Wish, run_quarantine
+    from adapters.cli.lists import ListRequest, run_quarantine
 
     if quarantine_id is None and (retry_ or discard):
         raise BadSetting("--retry and --discard are about one message: give its id")
@@ -157,7 +157,7 @@ def quarantine(  # noqa: PLR0913 - each is an option of the command
     settings = configured()
     url = usable_database_url(settings)
     if quarantine_id is None:
-        raise typer.Exit(run_quarantine(url, state.value if state else None, Wish(limit, after, as_json)))
+        raise typer.Exit(run_quarantine(url, state.value if state else None, ListRequest(limit, after, as_json)))
     if retry_:
         code = actions.run_quarantine_retry(
             settings, quarantine_id, edit, dry_run=dry_run, reason=reason, as_json=as_json
@@ -171,7 +171,7 @@ def quarantine(  # noqa: PLR0913 - each is an option of the command
     raise typer.Exit(code)
 
 
-@mending.command("accept-loss", rich_help_panel=MEND)
+@commands.command("accept-loss", rich_help_panel=REPAIR)
 def accept_loss(  # noqa: PLR0913 - each is an option of the command
     topic: Annotated[str, typer.Argument(metavar="TOPIC", help="The topic's name.")],
     partition: Annotated[

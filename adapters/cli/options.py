@@ -6,15 +6,15 @@ import typer
 
 from adapters.settings import BadSetting
 from domain.identifiers import MAX_ORDER_ID
-from projections.redelivery import MAX_NONCE_LENGTH, How, Include, Wish, is_nonce
+from projections.redelivery import MAX_NONCE_LENGTH, How, Include, RedeliveryOptions, is_nonce
 
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 10_000
 
 RUN: Final = "Run the service"
 LOOK: Final = "Look"
-MEND: Final = "Mend"
-MANY: Final = "Mend many orders"
+REPAIR: Final = "Repair"
+MANY: Final = "Repair many orders"
 PLAY: Final = "Play the rest of the world"
 
 OrderId = Annotated[int, typer.Argument(min=1, max=MAX_ORDER_ID, metavar="ORDER_ID", help="The order's id.")]
@@ -39,10 +39,10 @@ IncludeOption = Annotated[
 NO_REASON: Final = "from the command line"
 
 
-def redelivery(how: How, nonce: str | None, include: list[Include] | None) -> Wish:
+def redelivery(how: How, nonce: str | None, include: list[Include] | None) -> RedeliveryOptions:
     """Raises BadSetting."""
     if nonce is not None and not is_nonce(nonce):
         raise BadSetting(
             f"--nonce is {nonce[:MAX_NONCE_LENGTH]!r}: must be 1 to {MAX_NONCE_LENGTH} visible characters"
         )
-    return Wish(how, nonce, frozenset(include or ()))
+    return RedeliveryOptions(how, nonce, frozenset(include or ()))

@@ -17,7 +17,7 @@ from adapters.cli.output import counted, facts, moment, say, table
 from adapters.postgres.queries import PostgresQueries
 from adapters.presentation.formatting import NOTHING, amount, took, words
 from adapters.presentation.order_view import order_view
-from adapters.presentation.schemas import Call, Delivery, OrderView, TimelineEvent
+from adapters.presentation.schemas import CallView, Delivery, OrderView, TimelineEvent
 from adapters.records.errors import UnknownOrder
 from adapters.records.orders import OrderRecord
 from domain.money import Till
@@ -109,7 +109,7 @@ def _show_event(event: TimelineEvent) -> None:
         _show_call(event["call"])
 
 
-def _show_call(call: Call) -> None:
+def _show_call(call: CallView) -> None:
     renewed = f", renewed {counted(call['generation'], 'time')}" if call["generation"] else ""
     settled = "" if call["settledAt"] is None else f", settled {moment(call['settledAt'])}"
     say(f"     {call['method']} {call['path']}: {words(call['state'])}{settled}", _style(call["state"]))

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from adapters.cli.exit_codes import DONE, NO
+from adapters.cli.exit_codes import DONE, FAILURE
 from adapters.cli.output import print_json, say, table
 from adapters.cli.progress import progress_bar
 from adapters.postgres.rebuild import Result, rebuild, rebuild_read_models
@@ -33,7 +33,7 @@ def run_rebuild(
         _print(result, missing)
     else:
         _show(result, missing, check=check)
-    return NO if result.difference_count or missing else DONE
+    return FAILURE if result.difference_count or missing else DONE
 
 
 @contextmanager

@@ -11,14 +11,14 @@ import structlog
 from adapters.cli.exit_codes import INTERRUPTED
 from adapters.cli.output import print_json, say, table
 from adapters.cli.progress import progress_bar
-from adapters.operations.reconciliation.reconciler import LOOKUPS_AT_ONCE, Reconciler, Tally
+from adapters.operations.reconciliation.reconciler import LOOKUPS_AT_ONCE, ReconcileCounts, Reconciler
 from adapters.postgres.pool import Database
 from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.settings import BadSetting, Settings
 from adapters.third_party_api.factory import resolution_of, third_party_client
 from domain.errors import BadInstant, Unavailable
 from domain.instants import parse_instant
-from projections.reconciliation import Finding, Invariant, Standing, Verdict
+from projections.reconciliation import BookEntry, Finding, Invariant, Verdict
 
 ORDERS_PER_STEP: Final = 100
 MAX_SHOWN: Final = 100
@@ -31,7 +31,7 @@ class ThirdPartySilent(Unavailable):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ReconcileScope:
     """Which orders: those named; else all, or those that changed since, or so many of these by chance."""
 
     order_ids: Sequence[int]
@@ -52,9 +52,9 @@ def since(text: str | None) -> int | None:
 class _Report:
     """What was found; the first differences in full."""
 
-    tally: Tally = field(default_factory=Tally)
+    tally: ReconcileCounts = field(default_factory=ReconcileCounts)
     shown: list[Finding] = field(default_factory=list)
-    unheard_of: list[int] = field(default_factory=list)
+    unknown_orders: list[int] = field(default_factory=list)
     is_whole: bool = False
 
     def order_compared(self, verdict: Verdict) -> None:
@@ -64,7 +64,7 @@ class _Report:
         log.error("an invariant is broken: the order is stopped", order_id=order_id, invariants=broken)
 
     def add(self, findings: Sequence[Finding]) -> None:
-        self.unheard_of += [finding.order_id for finding in findings if not finding.is_known]
+        self.unknown_orders += [finding.order_id for finding in findings if not finding.is_known]
         differing = [each for each in findings if each.broken or each.verdict is not Verdict.AGREES]
         self.shown += differing[: MAX_SHOWN - len(self.shown)]
 
@@ -76,7 +76,7 @@ class _Report:
         return 1 if tally.real or tally.broken or tally.verdicts[Verdict.UNKNOWN] else 0
 
 
-def run_reconcile(settings: Settings, wish: Wish, *, as_json: bool) -> int:
+def run_reconcile(settings: Settings, wish: ReconcileScope, *, as_json: bool) -> int:
     """Answers the exit code: 1 if an order differs, breaks an invariant or couldn't be compared."""
     if not settings.third_party_lookups:
         raise BadSetting(
@@ -90,7 +90,7 @@ def run_reconcile(settings: Settings, wish: Wish, *, as_json: bool) -> int:
     return report.exit_code
 
 
-async def _reconcile(settings: Settings, wish: Wish, report: _Report) -> None:
+async def _reconcile(settings: Settings, wish: ReconcileScope, report: _Report) -> None:
     async with (
         Database(settings.database_url.get_secret_value()) as database,
         third_party_client(settings, concurrency=LOOKUPS_AT_ONCE) as client,
@@ -110,7 +110,9 @@ async def _reconcile(settings: Settings, wish: Wish, report: _Report) -> None:
         report.is_whole = True
 
 
-async def _compare_all(books: PostgresReconciliation, reconciler: Reconciler, wish: Wish, report: _Report) -> None:
+async def _compare_all(
+    books: PostgresReconciliation, reconciler: Reconciler, wish: ReconcileScope, report: _Report
+) -> None:
     with progress_bar("comparing", "orders") as bar:
         task = bar.add_task("", total=await _count(books, wish))
         async for order_ids in _orders(books, wish):
@@ -121,14 +123,14 @@ async def _compare_all(books: PostgresReconciliation, reconciler: Reconciler, wi
                 raise ThirdPartySilent(f"the last {ORDERS_PER_STEP} lookups failed: {findings[-1].detail}")
 
 
-async def _count(books: PostgresReconciliation, wish: Wish) -> int:
+async def _count(books: PostgresReconciliation, wish: ReconcileScope) -> int:
     if wish.order_ids:
         return len(set(wish.order_ids))
     count = await books.count(wish.since_ns)
     return count if wish.sample is None else min(count, wish.sample)
 
 
-async def _orders(books: PostgresReconciliation, wish: Wish) -> AsyncIterator[Sequence[int]]:
+async def _orders(books: PostgresReconciliation, wish: ReconcileScope) -> AsyncIterator[Sequence[int]]:
     """In steps."""
     if wish.order_ids or wish.sample is not None:
         chosen = wish.order_ids or await books.sample(wish.since_ns, wish.sample or 0)
@@ -153,7 +155,7 @@ def _print(report: _Report) -> None:
         "credits": {"calls": sums.credits, "cashbackAmount": sums.credited},
         "broken": dict(sorted(tally.broken.items())),
         "differences": [_difference(finding) for finding in report.shown],
-        "unheardOf": report.unheard_of[:MAX_SHOWN],
+        "unheardOf": report.unknown_orders[:MAX_SHOWN],
     }
     print_json(document)
 
@@ -171,7 +173,7 @@ def _difference(finding: Finding) -> dict[str, Any]:
     )
 
 
-def _side(standing: Standing | None) -> dict[str, Any] | None:
+def _side(standing: BookEntry | None) -> dict[str, Any] | None:
     return standing and {"status": standing.status, "cashbackAmount": standing.amount}
 
 
@@ -182,7 +184,7 @@ def _show(report: _Report) -> None:
         hidden = tally.orders - tally.verdicts[Verdict.AGREES] - len(report.shown)
         if hidden > 0:
             say(f"… and {hidden} more")
-    for order_id in report.unheard_of[:MAX_SHOWN]:
+    for order_id in report.unknown_orders[:MAX_SHOWN]:
         say(f"order {order_id}: neither side knows it")
     counts = ", ".join(f"{tally.verdicts[verdict]} {verdict}" for verdict in Verdict if tally.verdicts[verdict])
     say(f"{tally.orders} orders compared{f': {counts}' if counts else ''}")

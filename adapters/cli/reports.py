@@ -100,7 +100,7 @@ def show_intervention(report: Json) -> None:
         say(f"warning: {warning}", "yellow")
 
 
-def show_quarantine_deed(report: Json) -> None:
+def show_quarantine_action(report: Json) -> None:
     """Of reading a message again, or discarding it."""
     _headline(words(report["action"]), f"message {report['id']}", report)
     facts(
@@ -173,8 +173,8 @@ def _show_octets(name: str, octets: Json | None) -> None:
         say(f"  {offset}  {row.ljust(48)}  {visible(characters)}")
 
 
-def _headline(deed: str, about: str, report: Json) -> None:
-    say(f"{deed} {about}" + (": a dry run, nothing is done" if report["dryRun"] else ": done"), "bold")
+def _headline(action: str, about: str, report: Json) -> None:
+    say(f"{action} {about}" + (": a dry run, nothing is done" if report["dryRun"] else ": done"), "bold")
 
 
 def _change(before: str, after: str) -> str:

@@ -12,7 +12,7 @@ from adapters.settings import BadSetting, Settings
 from domain.identifiers import MAX_ORDER_ID
 from domain.lifecycle import Status
 
-looking = typer.Typer()
+commands = typer.Typer()
 
 
 class DifferenceStateOption(StrEnum):
@@ -33,7 +33,7 @@ class DifferenceClassOption(StrEnum):
     UNKNOWN = "unknown"
 
 
-@looking.command(rich_help_panel=LOOK)
+@commands.command(rich_help_panel=LOOK)
 def status(*, as_json: Json = False) -> None:
     """What stands still and how much money with it, how fast it goes, and how the processes are."""
     from adapters.cli.status import run_status
@@ -42,7 +42,7 @@ def status(*, as_json: Json = False) -> None:
     raise typer.Exit(run_status(usable_database_url(settings), _limits(settings), as_json=as_json))
 
 
-@looking.command(rich_help_panel=LOOK)
+@commands.command(rich_help_panel=LOOK)
 def orders(  # noqa: PLR0913 - each is an option of the command
     *,
     status: Annotated[Status | None, typer.Option(help="With this status.")] = None,
@@ -63,18 +63,18 @@ def orders(  # noqa: PLR0913 - each is an option of the command
     as_json: Json = False,
 ) -> None:
     """Lists orders, greatest ids first; all conditions that are given must hold."""
-    from adapters.cli.lists import Wish, run_orders
+    from adapters.cli.lists import ListRequest, run_orders
     from adapters.records.orders import OrderFilter
 
     wanted = OrderFilter(status, buyer, doubtful or None, held or None, mismatch or None)
     if transaction is not None and (parked or after is not None or wanted != OrderFilter()):
         raise BadSetting("--transaction goes with no other choice of orders, and with no --after")
-    wish = Wish(limit, after, as_json)
+    wish = ListRequest(limit, after, as_json)
     url = usable_database_url(configured())
     raise typer.Exit(run_orders(url, wanted, parked=parked, transaction=transaction, wish=wish))
 
 
-@looking.command(rich_help_panel=LOOK)
+@commands.command(rich_help_panel=LOOK)
 def order(order_id: OrderId, *, as_json: Json = False) -> None:
     """One order: state, amounts by item, and every message with its decision and its calls."""
     from adapters.cli.order import run_order
@@ -83,15 +83,15 @@ def order(order_id: OrderId, *, as_json: Json = False) -> None:
     raise typer.Exit(run_order(usable_database_url(settings), order_id, settings.till, as_json=as_json))
 
 
-@looking.command(rich_help_panel=LOOK)
+@commands.command(rich_help_panel=LOOK)
 def parked(*, limit: Limit = DEFAULT_LIMIT, after: After = None, as_json: Json = False) -> None:
     """Lists the orders whose calls stand still, smallest ids first: see docs/runbooks/parked.md."""
-    from adapters.cli.lists import Wish, run_parked
+    from adapters.cli.lists import ListRequest, run_parked
 
-    raise typer.Exit(run_parked(usable_database_url(configured()), Wish(limit, after, as_json)))
+    raise typer.Exit(run_parked(usable_database_url(configured()), ListRequest(limit, after, as_json)))
 
 
-@looking.command("money-may-be-wrong", rich_help_panel=LOOK)
+@commands.command("money-may-be-wrong", rich_help_panel=LOOK)
 def money_may_be_wrong(
     *,
     kind: Annotated[CaseKind | None, typer.Option(help="Only orders that are there for this reason.")] = None,
@@ -104,16 +104,16 @@ def money_may_be_wrong(
 ) -> None:
     """Lists orders whose money may be wrong, once for each reason, with the next step: see
     docs/runbooks/money-may-be-wrong.md."""
-    from adapters.cli.lists import Wish
+    from adapters.cli.lists import ListRequest
     from adapters.cli.money_may_be_wrong import Choice, run_money_may_be_wrong
 
     settings = configured()
     url = usable_database_url(settings)
-    wish = Wish(limit, after, as_json)
+    wish = ListRequest(limit, after, as_json)
     raise typer.Exit(run_money_may_be_wrong(url, _limits(settings), Choice(kind, sort), wish))
 
 
-@looking.command(rich_help_panel=LOOK)
+@commands.command(rich_help_panel=LOOK)
 def audit(
     *,
     order_id: Annotated[
@@ -124,12 +124,12 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Lists what people did, the last thing first: who, when, what, and why."""
-    from adapters.cli.lists import Wish, run_audit
+    from adapters.cli.lists import ListRequest, run_audit
 
-    raise typer.Exit(run_audit(usable_database_url(configured()), order_id, Wish(limit, after, as_json)))
+    raise typer.Exit(run_audit(usable_database_url(configured()), order_id, ListRequest(limit, after, as_json)))
 
 
-@looking.command(rich_help_panel=LOOK)
+@commands.command(rich_help_panel=LOOK)
 def differences(
     *,
     state: Annotated[
@@ -143,14 +143,14 @@ def differences(
     as_json: Json = False,
 ) -> None:
     """Lists orders on which the third party and we didn't agree when they were last compared."""
-    from adapters.cli.lists import Wish, run_differences
+    from adapters.cli.lists import ListRequest, run_differences
 
-    wish = Wish(limit, after, as_json)
+    wish = ListRequest(limit, after, as_json)
     url = usable_database_url(configured())
     raise typer.Exit(run_differences(url, state.value, verdict.value if verdict else None, wish))
 
 
-@looking.command(rich_help_panel=LOOK)
+@commands.command(rich_help_panel=LOOK)
 def reconcile(
     order_ids: OrderIds = None,
     *,
@@ -166,7 +166,7 @@ def reconcile(
 
     if order_ids and (since is not None or sample is not None):
         raise BadSetting("--since and --sample choose among all orders: they go with no order id")
-    wish = reconcile.Wish(order_ids or (), reconcile.since(since), sample, rate)
+    wish = reconcile.ReconcileScope(order_ids or (), reconcile.since(since), sample, rate)
     settings = configured()
     usable_database_url(settings)
     raise typer.Exit(reconcile.run_reconcile(settings, wish, as_json=as_json))

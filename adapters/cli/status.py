@@ -13,7 +13,7 @@ from adapters.postgres.service_status import SAMPLE_SECONDS, PostgresConsole
 from adapters.presentation.formatting import NOTHING, age, amount, count, rate
 from adapters.presentation.overview import RATE_SECONDS, Overview, overview
 from adapters.records.money_may_be_wrong import CaseLimits
-from adapters.records.status import KEPT_SECONDS, Numbers, ProcessRow, Sample, Still
+from adapters.records.status import KEPT_SECONDS, ProcessRow, Sample, ServiceCounts, Stalled
 
 PATIENCE_SECONDS: Final = 4.0 * SAMPLE_SECONDS
 POLL_SECONDS: Final = 0.2
@@ -22,18 +22,18 @@ _COUNTED: Final = ("messages", "events", "attempts")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Snapshot:
     """The service at one moment. `rates` are per second, over the last RATE_SECONDS."""
 
     at: datetime
-    numbers: Numbers
+    numbers: ServiceCounts
     rates: dict[str, float | None]
     overview: Overview
 
 
 def run_status(url: str, limits: CaseLimits, *, as_json: bool) -> int:
     """Answers the exit code: 0, whatever stands still."""
-    seen = ask_database(url, lambda database: _look(database, limits))
+    seen = ask_database(url, lambda database: _read(database, limits))
     if as_json:
         print_json(_as_json(seen))
     else:
@@ -41,12 +41,12 @@ def run_status(url: str, limits: CaseLimits, *, as_json: bool) -> int:
     return 0
 
 
-async def _look(database: Database, limits: CaseLimits) -> Seen:
+async def _read(database: Database, limits: CaseLimits) -> Snapshot:
     """With a sample of our own if nobody has just taken one: no process with the API need run."""
     console = PostgresConsole(database, limits)
     samples, processes = await _samples(console), await console.processes()
     now = datetime.now(UTC)
-    return Seen(samples[-1].taken_at, samples[-1].numbers, _rates(samples), overview(samples, processes, now))
+    return Snapshot(samples[-1].taken_at, samples[-1].numbers, _rates(samples), overview(samples, processes, now))
 
 
 async def _samples(console: PostgresConsole) -> Sequence[Sample]:
@@ -66,12 +66,12 @@ def _rates(samples: Sequence[Sample]) -> dict[str, float | None]:
     return {name: _rate(recent[0].numbers, last.numbers, name, seconds) for name in _COUNTED}
 
 
-def _rate(before: Numbers, after: Numbers, name: str, seconds: float) -> float | None:
+def _rate(before: ServiceCounts, after: ServiceCounts, name: str, seconds: float) -> float | None:
     """A counter that went back (a topic was made again) counts as standing still."""
     return max(0, getattr(after, name) - getattr(before, name)) / seconds if seconds > 0 else None
 
 
-def _as_json(seen: Seen) -> dict[str, Any]:
+def _as_json(seen: Snapshot) -> dict[str, Any]:
     numbers = seen.numbers
     still = {name: _still(getattr(numbers, name)) for name in _STILL}
     rates = {f"{name}PerSecond": None if each is None else round(each, 3) for name, each in seen.rates.items()}
@@ -98,7 +98,7 @@ def _as_json(seen: Seen) -> dict[str, Any]:
     )
 
 
-def _still(still: Still) -> dict[str, Any]:
+def _still(still: Stalled) -> dict[str, Any]:
     return {"number": still.number, "since": still.since, "cashbackAmount": still.amount}
 
 
@@ -106,7 +106,7 @@ def _process(row: ProcessRow) -> dict[str, Any]:
     return {"name": row.name, "roles": row.roles, "startedAt": row.started_at, "seenAt": row.seen_at} | row.state
 
 
-def _show(seen: Seen) -> None:
+def _show(seen: Snapshot) -> None:
     numbers, now = seen.numbers, datetime.now(UTC)
     say(f"at {moment(seen.at)}", "bold")
     rows = [_still_cells(name, getattr(numbers, name), now) for name in _STILL]
@@ -138,7 +138,7 @@ def _show(seen: Seen) -> None:
         say(f"! {trouble}", "bold red")
 
 
-def _still_cells(name: str, still: Still, now: datetime) -> Sequence[object]:
+def _still_cells(name: str, still: Stalled, now: datetime) -> Sequence[object]:
     # Of what waits, and of what can't be read, nobody adds up the money.
     money = amount(still.amount) if name in {"parked", "held"} else None
     since = age(still.since, now) if still.number and still.since else None

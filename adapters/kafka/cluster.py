@@ -25,7 +25,7 @@ Client = TypeVar("Client")
 Answers = Mapping[str, Future[Any]]
 
 
-def made(client: Callable[..., Client], config: Mapping[str, Any]) -> Client:
+def create_client(client: Callable[..., Client], config: Mapping[str, Any]) -> Client:
     """A client with these properties. Raises BadSetting if librdkafka doesn't take them."""
     try:
         return client(dict(config), logger=librdkafka_log)
@@ -36,7 +36,9 @@ def made(client: Callable[..., Client], config: Mapping[str, Any]) -> Client:
 
 
 def _admin(bootstrap: str, config: Mapping[str, Any], **ours: Any) -> AdminClient:
-    return made(AdminClient, {**config, **ours, "bootstrap.servers": bootstrap, "log_level": _ONLY_SERIOUS})
+    return create_client(
+        AdminClient, {**config, **ours, "bootstrap.servers": bootstrap, "log_level": _ONLY_SERIOUS}
+    )
 
 
 def check_reachable(

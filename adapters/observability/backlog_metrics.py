@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from adapters.records.status import Backlog
 from domain.ports import StoreUnavailable
-from projections.waiting import happens
+from projections.waiting import wait_for_event
 
 SAMPLE_SECONDS: Final = 15.0
 _UP_TO: Final = "10001 stands for all above 10000"
@@ -109,4 +109,4 @@ async def watch_backlog(
         except StoreUnavailable as error:
             metrics.sample = None
             log.debug("what waits can't be counted", error=str(error))
-        await happens(stop, every_seconds)
+        await wait_for_event(stop, every_seconds)

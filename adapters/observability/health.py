@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from domain.losses import Stop
+from domain.losses import StoppedPartition
 
 READY: Final = frozenset({"reading", "sending", "running", "listening", "copying", "standing by"})
 """States in which a part does its work; every other one says in words what it waits for."""
@@ -21,7 +21,7 @@ class Health:
         self._lock = threading.Lock()
         self._states: dict[str, str] = {}
         self._aside: set[str] = set()
-        self._stopped_partitions: dict[str, Stop] = {}
+        self._stopped_partitions: dict[str, StoppedPartition] = {}
         self._dead: str | None = None
 
     def part(self, name: str, state: str, *, aside: bool = False) -> None:
@@ -35,7 +35,7 @@ class Health:
         if before != state:
             (log.info if state in READY else log.warning)("state", part=name, state=state)
 
-    def partition_stopped(self, partition: str, why: Stop | None) -> None:
+    def partition_stopped(self, partition: str, why: StoppedPartition | None) -> None:
         """Notes that a partition stands still; None: it goes on, or is no concern of this process any more."""
         with self._lock:
             if why is None:
@@ -49,7 +49,7 @@ class Health:
             self._dead = part
 
     @property
-    def stopped_partitions(self) -> Mapping[str, Stop]:
+    def stopped_partitions(self) -> Mapping[str, StoppedPartition]:
         with self._lock:
             return dict(self._stopped_partitions)
 

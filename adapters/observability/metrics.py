@@ -17,7 +17,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from adapters.kafka.consumer.intake import Outcome as IntakeOutcome
+from adapters.kafka.consumer.intake import BatchOutcome as IntakeOutcome
 from adapters.observability.backlog_metrics import BacklogMetrics
 from adapters.observability.version import VERSION
 from domain.ports import Loss, Partition

@@ -1,6 +1,6 @@
 """What a person decides about one order: to settle its doubts, or to release messages that wait in vain.
 
-The decision is pure (domain/intervention.py). Its events and the record of the deed are one transaction;
+The decision is pure (domain/intervention.py). Its events and the record of the action are one transaction;
 the calls that follow go out as any others do.
 """
 
@@ -15,7 +15,7 @@ from uuid import UUID
 from adapters.kafka.consumer.intake import MAX_DECIDING_ROUNDS
 from adapters.postgres.event_store import OrderApplication
 from adapters.postgres.interventions import PostgresInterventions, Waiting
-from adapters.records.actions import Action, Asked
+from adapters.records.actions import Action, ActionRequest
 from adapters.records.errors import NothingToDo, OrderChanged, UnknownOrder
 from adapters.records.operators import ActionKind
 from adapters.records.parking import WaitingCall, amount_of, call_as_json
@@ -133,7 +133,7 @@ class Interventions:
         self._clock_ns = clock_ns
 
     async def settle(
-        self, order_id: int, asked: Asked, *, dry_run: bool = False, bulk_id: UUID | None = None
+        self, order_id: int, asked: ActionRequest, *, dry_run: bool = False, bulk_id: UUID | None = None
     ) -> InterventionReport:
         """Raises UnknownOrder, OrderChanged, NothingToDo, AnswerLost or StoreUnavailable; DoneBefore if this bulk
         replay has done it."""
@@ -146,7 +146,7 @@ class Interventions:
     async def release(
         self,
         order_id: int,
-        asked: Asked,
+        asked: ActionRequest,
         *,
         numbers: Numbers | None = None,
         dry_run: bool = False,
@@ -163,7 +163,7 @@ class Interventions:
         self,
         kind: ActionKind,
         order_id: int,
-        asked: Asked,
+        asked: ActionRequest,
         decide: Decide,
         *,
         dry_run: bool,
@@ -233,7 +233,7 @@ def _what_is_true(order: Order, waiting: Waiting) -> str:
     return f"; it is {order.status}, and nothing about it is open"
 
 
-def _action(report: InterventionReport, asked: Asked, waiting: Waiting, bulk_id: UUID | None) -> Action:
+def _action(report: InterventionReport, asked: ActionRequest, waiting: Waiting, bulk_id: UUID | None) -> Action:
     detail: dict[str, Any] = {"events": [event.TOPIC for event in report.events], "calls": len(report.calls)}
     for event in report.events:
         if isinstance(event, DoubtSettled):

@@ -8,7 +8,17 @@ from adapters.kafka.cluster import topic_logs
 from adapters.postgres.positions import Move, read_positions, store_moves
 from adapters.settings import BadSetting
 from domain.errors import CashbackError
-from domain.losses import NOT_THERE, Bounds, Place, Stop, TopicLogs, examined, missing, places, renewed
+from domain.losses import (
+    NOT_THERE,
+    Bounds,
+    ResumePoint,
+    StoppedPartition,
+    TopicLogs,
+    examined,
+    missing,
+    renewed,
+    resume_points,
+)
 from domain.ports import Loss, Partition, Position
 
 BEGINNING: Final = "beginning"
@@ -25,16 +35,16 @@ class CantAccept(CashbackError):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LossFinding:
     """What is known of one partition."""
 
-    place: Place
+    place: ResumePoint
     before: Partition
     """The log that our position is in; the one of `place` if there is none."""
     position: int | None
     bounds: Bounds | None
     """Of the log as it is now; None if there is none."""
-    stop: Stop | None
+    stop: StoppedPartition | None
     """None if nothing is lost."""
 
     @property
@@ -42,7 +52,7 @@ class Finding:
         return None if self.bounds is None else missing(self.place, self.bounds)
 
 
-def look(database_url: str, bootstrap: str, config: Mapping[str, Any], topic: str) -> list[Finding]:
+def find_loss(database_url: str, bootstrap: str, config: Mapping[str, Any], topic: str) -> list[LossFinding]:
     """All partitions of a topic. Raises KafkaUnreachable, StoreUnavailable, or CantAccept for an unknown topic."""
     logs = topic_logs(bootstrap, config, topic)
     positions = read_positions(database_url, topic)
@@ -54,7 +64,7 @@ def look(database_url: str, bootstrap: str, config: Mapping[str, Any], topic: st
 def accept(  # noqa: PLR0913 - what is accepted, and how
     database_url: str,
     topic: str,
-    findings: Sequence[Finding],
+    findings: Sequence[LossFinding],
     start: str = BEGINNING,
     *,
     reason: str,
@@ -74,30 +84,30 @@ def accept(  # noqa: PLR0913 - what is accepted, and how
     store_moves(database_url, [_move(each, start) for each in findings if each.stop is not None], reason)
 
 
-def _deleted(positions: Mapping[Partition, Position]) -> list[Finding]:
-    stop = Stop(Loss.TOPIC_DELETED, NOT_THERE)
+def _deleted(positions: Mapping[Partition, Position]) -> list[LossFinding]:
+    stop = StoppedPartition(Loss.TOPIC_DELETED, NOT_THERE)
     return [
-        Finding(Place(log, position, stop), log, position.next_offset, None, stop)
+        LossFinding(ResumePoint(log, position, stop), log, position.next_offset, None, stop)
         for log, position in sorted(positions.items(), key=lambda item: (item[0].number, item[0].topic_id))
     ]
 
 
-def _found(topic: str, positions: Mapping[Partition, Position], logs: TopicLogs) -> list[Finding]:
+def _found(topic: str, positions: Mapping[Partition, Position], logs: TopicLogs) -> list[LossFinding]:
     last = {log.number: log for log in positions}  # the one moved last
     findings = []
     wanted = {number: Partition(topic, logs.topic_id, number) for number in sorted(logs.bounds)}
-    found = places(wanted.values(), positions)
+    found = resume_points(wanted.values(), positions)
     for number, each in wanted.items():
         place, bounds = found[each], logs.bounds[number]
         stop = examined(place, bounds)
         is_recreated = stop is not None and stop.loss is Loss.TOPIC_RECREATED
         before = last.get(number, place.log) if is_recreated else place.log
         position = positions[before].next_offset if before in positions else None
-        findings.append(Finding(place, before, position, bounds, stop))
+        findings.append(LossFinding(place, before, position, bounds, stop))
     return findings
 
 
-def _move(finding: Finding, start: str) -> Move:
+def _move(finding: LossFinding, start: str) -> Move:
     """Raises CantAccept if reading can't go on there."""
     assert finding.stop is not None
     loss, bounds = finding.stop.loss, finding.bounds

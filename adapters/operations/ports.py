@@ -7,19 +7,19 @@ from uuid import UUID
 from adapters.operations.interventions import InterventionReport
 from adapters.operations.quarantine import QuarantineReport
 from adapters.operations.replay import ReplayReport
-from adapters.records.actions import Asked
+from adapters.records.actions import ActionRequest
 from adapters.records.audit import ActionRow
 from adapters.records.bulk import BulkMode, BulkReplay, Preview, Selection
 from adapters.records.calls import ParkedRow
 from adapters.records.differences import DifferenceClass, DifferenceRow, DifferenceState
-from adapters.records.money_may_be_wrong import Case, CaseKind, CaseSort, Place, Totals
+from adapters.records.money_may_be_wrong import Case, CaseKind, CasePlace, CaseSort, Totals
 from adapters.records.operators import Operator
 from adapters.records.orders import OrderFilter, OrderRecord
 from adapters.records.parking import ParkingReport
 from adapters.records.quarantine import NO_EDIT, Edit, QuarantinedMessage, QuarantineRow, QuarantineState
 from domain.intervention import Numbers
 from projections.orders import OrderRow
-from projections.redelivery import DEFAULT_WISH, Wish
+from projections.redelivery import DEFAULT_OPTIONS, RedeliveryOptions
 from projections.republication import Mode
 
 MetricsText = Callable[[], tuple[bytes, str]]
@@ -52,7 +52,13 @@ class Replays(Protocol):
     """See adapters.operations.replay.ReplayService for what is raised."""
 
     async def replay(
-        self, order_id: int, mode: Mode, *, asked: Asked, dry_run: bool, wish: Wish = DEFAULT_WISH
+        self,
+        order_id: int,
+        mode: Mode,
+        *,
+        asked: ActionRequest,
+        dry_run: bool,
+        wish: RedeliveryOptions = DEFAULT_OPTIONS,
     ) -> ReplayReport: ...
 
 
@@ -65,7 +71,7 @@ class BulkReplays(Protocol):
         selection: Selection,
         rate_per_second: float,
         reason: str,
-        wish: Wish = DEFAULT_WISH,
+        wish: RedeliveryOptions = DEFAULT_OPTIONS,
     ) -> Preview: ...
     async def start(self, replay_id: UUID | None, token: str, *, by: Operator) -> BulkReplay: ...
     async def cancel(self, replay_id: UUID, *, by: Operator) -> BulkReplay: ...
@@ -76,18 +82,18 @@ class BulkReplays(Protocol):
 class Parking(Protocol):
     """See adapters.postgres.parking.PostgresParking for what is raised."""
 
-    async def retry(self, order_id: int, asked: Asked, *, dry_run: bool) -> ParkingReport: ...
+    async def retry(self, order_id: int, asked: ActionRequest, *, dry_run: bool) -> ParkingReport: ...
     async def skip(
-        self, order_id: int, asked: Asked, *, dry_run: bool, version: int | None = None
+        self, order_id: int, asked: ActionRequest, *, dry_run: bool, version: int | None = None
     ) -> ParkingReport: ...
 
 
 class Interventions(Protocol):
     """See adapters.operations.interventions.Interventions for what is raised."""
 
-    async def settle(self, order_id: int, asked: Asked, *, dry_run: bool = False) -> InterventionReport: ...
+    async def settle(self, order_id: int, asked: ActionRequest, *, dry_run: bool = False) -> InterventionReport: ...
     async def release(
-        self, order_id: int, asked: Asked, *, numbers: Numbers | None = None, dry_run: bool = False
+        self, order_id: int, asked: ActionRequest, *, numbers: Numbers | None = None, dry_run: bool = False
     ) -> InterventionReport: ...
 
 
@@ -95,9 +101,11 @@ class Quarantining(Protocol):
     """See adapters.operations.quarantine.Quarantining for what is raised."""
 
     async def retry(
-        self, quarantine_id: int, asked: Asked, *, edit: Edit = NO_EDIT, dry_run: bool = False
+        self, quarantine_id: int, asked: ActionRequest, *, edit: Edit = NO_EDIT, dry_run: bool = False
     ) -> QuarantineReport: ...
-    async def discard(self, quarantine_id: int, asked: Asked, *, dry_run: bool = False) -> QuarantineReport: ...
+    async def discard(
+        self, quarantine_id: int, asked: ActionRequest, *, dry_run: bool = False
+    ) -> QuarantineReport: ...
 
 
 class Actions(Protocol):
@@ -117,5 +125,7 @@ class Reconciliation(Protocol):
 class MoneyMayBeWrong(Protocol):
     """Raises domain.ports.StoreUnavailable in an outage."""
 
-    async def page(self, kind: CaseKind | None, sort: CaseSort, after: Place | None, limit: int) -> list[Case]: ...
+    async def page(
+        self, kind: CaseKind | None, sort: CaseSort, after: CasePlace | None, limit: int
+    ) -> list[Case]: ...
     async def totals(self) -> Totals: ...

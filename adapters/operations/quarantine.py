@@ -16,7 +16,7 @@ from adapters.kafka.decoding.record import Record
 from adapters.postgres.event_store import OrderApplication
 from adapters.postgres.quarantine import close_message
 from adapters.postgres.queries import PostgresQueries
-from adapters.records.actions import Action, Asked
+from adapters.records.actions import Action, ActionRequest
 from adapters.records.errors import NotOpen, StillUnreadable, UnknownQuarantined
 from adapters.records.operators import ActionKind
 from adapters.records.quarantine import NO_EDIT, Edit, QuarantinedMessage
@@ -80,13 +80,13 @@ class Quarantining:
         self._clock_ns = clock_ns
 
     async def retry(
-        self, quarantine_id: int, asked: Asked, *, edit: Edit = NO_EDIT, dry_run: bool = False
+        self, quarantine_id: int, asked: ActionRequest, *, edit: Edit = NO_EDIT, dry_run: bool = False
     ) -> QuarantineReport:
         """Raises UnknownQuarantined, NotOpen, StillUnreadable or StoreUnavailable."""
         kept = await self._open(quarantine_id)
         return await asyncio.to_thread(self._retry, kept, asked, edit, dry_run=dry_run)
 
-    async def discard(self, quarantine_id: int, asked: Asked, *, dry_run: bool = False) -> QuarantineReport:
+    async def discard(self, quarantine_id: int, asked: ActionRequest, *, dry_run: bool = False) -> QuarantineReport:
         """Raises UnknownQuarantined, NotOpen or StoreUnavailable."""
         kept = await self._open(quarantine_id)
         report = QuarantineReport(ActionKind.QUARANTINE_DISCARD, quarantine_id, dry_run, "discarded")
@@ -103,7 +103,9 @@ class Quarantining:
             raise NotOpen(quarantine_id, kept.row.state)
         return kept
 
-    def _retry(self, kept: QuarantinedMessage, asked: Asked, edit: Edit, *, dry_run: bool) -> QuarantineReport:
+    def _retry(
+        self, kept: QuarantinedMessage, asked: ActionRequest, edit: Edit, *, dry_run: bool
+    ) -> QuarantineReport:
         message = self._read(kept, edit)
         for _ in range(MAX_DECIDING_ROUNDS):
             events = self._decide(kept, message)
@@ -144,7 +146,9 @@ class Quarantining:
         return events
 
 
-def _action(report: QuarantineReport, asked: Asked, kept: QuarantinedMessage, detail: dict[str, Any]) -> Action:
+def _action(
+    report: QuarantineReport, asked: ActionRequest, kept: QuarantinedMessage, detail: dict[str, Any]
+) -> Action:
     row = kept.row
     place = {"topic": row.topic, "partition": row.partition, "offset": row.offset, "was": row.reason}
     return Action(

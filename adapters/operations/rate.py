@@ -8,7 +8,7 @@ CHUNKS_PER_SECOND: Final = 4
 """Chunks are made so small that there are about so many."""
 
 
-class Pace:
+class StepRate:
     """Spreads orders evenly: a pause, however long, is not made up for."""
 
     def __init__(self, per_second: float) -> None:

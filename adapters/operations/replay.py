@@ -12,12 +12,12 @@ from msgspec import Raw
 
 from adapters.kafka.producer.partitioner import partition_for
 from adapters.postgres.replays import PostgresReplays
-from adapters.records.actions import Asked, ReplayRecord
+from adapters.records.actions import ActionRequest, ReplayRecord
 from adapters.records.errors import PartlyPublished, UnknownOrder
 from adapters.records.parking import call_as_json
 from adapters.records.publishing import Delivered, Outgoing
 from domain.money import ZERO
-from projections.redelivery import DEFAULT_WISH, LedgerEntry, Redelivered, Redelivery, Wish
+from projections.redelivery import DEFAULT_OPTIONS, LedgerEntry, Redelivered, Redelivery, RedeliveryOptions
 from projections.republication import Mode, Republication, republications
 
 MAX_REPUBLISHING: Final = 2
@@ -44,7 +44,7 @@ class ReplayReport:
     dry_run: bool
     items: list[dict[str, Any]]
     suppressed: list[dict[str, Any]]
-    wish: Wish | None
+    wish: RedeliveryOptions | None
     """Of a redelivery."""
     amount_at_risk: Decimal
     """What the third party could pay a second time because of it."""
@@ -85,13 +85,19 @@ class ReplayService:
         self._publishing = asyncio.Semaphore(MAX_REPUBLISHING)
 
     async def replay(
-        self, order_id: int, mode: Mode, *, asked: Asked, dry_run: bool, wish: Wish = DEFAULT_WISH
+        self,
+        order_id: int,
+        mode: Mode,
+        *,
+        asked: ActionRequest,
+        dry_run: bool,
+        wish: RedeliveryOptions = DEFAULT_OPTIONS,
     ) -> ReplayReport:
         """`wish` is for redeliveries. Raises UnknownOrder, OrderChanged, UnderWay, NonceUsed, AnswerLost,
         StoreUnavailable, and, for Kafka, KafkaUnreachable (nothing was done) or PartlyPublished (safe to do again:
         repeats change nothing)."""
         if dry_run:
-            await self._replays.check_seen(order_id, asked)
+            await self._replays.check_precondition(order_id, asked)
         record = None if dry_run else ReplayRecord(self._new_id(), order_id, mode, asked)
         replay_id = record.id if record else None
         match mode:
@@ -104,7 +110,7 @@ class ReplayService:
                 items = await self._republish(order_id, record)
                 return ReplayReport(replay_id, order_id, mode, dry_run, items, [], None, ZERO)
 
-    async def _redeliver(self, order_id: int, wish: Wish, record: ReplayRecord | None) -> Redelivery:
+    async def _redeliver(self, order_id: int, wish: RedeliveryOptions, record: ReplayRecord | None) -> Redelivery:
         if record is None:
             plan = await self._replays.preview(order_id, wish, self._key_retention)
         else:

@@ -1,4 +1,4 @@
-"""The record of what people did: written with the deed, read by people."""
+"""The record of what people did: written with the action, read by people."""
 
 from collections.abc import Sequence
 from typing import Any, Final

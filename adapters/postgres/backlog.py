@@ -8,7 +8,7 @@ from adapters.postgres.money_may_be_wrong import totals
 from adapters.postgres.pool import Database
 from adapters.postgres.sql import statements
 from adapters.records.money_may_be_wrong import DEFAULT_LIMITS, CaseLimits
-from adapters.records.status import Backlog, ProjectionLag, Standing
+from adapters.records.status import Backlog, CountAndAge, ProjectionLag
 from domain.instants import NANOSECONDS_PER_SECOND
 
 MAX_COUNTED: Final = 10_000
@@ -50,8 +50,8 @@ class PostgresBacklog:
         )
 
 
-def _standing(number: int, age_seconds: float | None) -> Standing:
-    return Standing(number, max(0.0, age_seconds or 0.0))
+def _standing(number: int, age_seconds: float | None) -> CountAndAge:
+    return CountAndAge(number, max(0.0, age_seconds or 0.0))
 
 
 def _lag(events: int, record: bytes | None, now_seconds: float) -> ProjectionLag:

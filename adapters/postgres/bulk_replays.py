@@ -15,7 +15,7 @@ from adapters.postgres.bulk_selection import selected, shown
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.replays import plans
 from adapters.postgres.sql import statements
-from adapters.records.actions import Action, Asked
+from adapters.records.actions import Action, ActionRequest
 from adapters.records.bulk import (
     KEPT_ENDED,
     KEPT_PREVIEW_HOURS,
@@ -42,7 +42,7 @@ from adapters.records.operators import ActionKind, Operator
 from domain.identifiers import MAX_ORDER_ID
 from domain.lifecycle import Status
 from domain.money import ZERO, total
-from projections.redelivery import DEFAULT_WISH, How, Include, Wish
+from projections.redelivery import DEFAULT_OPTIONS, How, Include, RedeliveryOptions
 
 _SQL: Final = statements("bulk")
 _ORDERS_AT_A_TIME: Final = 500
@@ -61,7 +61,7 @@ class PostgresBulk:
         selection: Selection,
         rate_per_second: float,
         reason: str,
-        wish: Wish = DEFAULT_WISH,
+        wish: RedeliveryOptions = DEFAULT_OPTIONS,
     ) -> Preview:
         """Freezes the set of orders that are selected now. Those to be retried must be parked, and not because they
         are doubtful; those to be settled must be doubtful, and those to be released hold something. `wish` is for
@@ -122,7 +122,7 @@ class PostgresBulk:
             left_out=left_out[:MAX_SHOWN_LEFT_OUT],
         )
 
-    async def _foretold(self, connection: Connection, orders: Sequence[int], wish: Wish) -> Foretold:
+    async def _foretold(self, connection: Connection, orders: Sequence[int], wish: RedeliveryOptions) -> Foretold:
         sent, suppressed, at_risk = 0, 0, ZERO
         for place in range(0, len(orders), _ORDERS_AT_A_TIME):
             some = orders[place : place + _ORDERS_AT_A_TIME]
@@ -232,13 +232,13 @@ def _replay(row: tuple[Any, ...]) -> BulkReplay:
     return replace(replay, wish=wish_of(wish), foretold=Foretold(calls, suppressed, at_risk))
 
 
-def _kept(wish: Wish) -> dict[str, Any]:
+def _kept(wish: RedeliveryOptions) -> dict[str, Any]:
     return {"how": wish.how, "nonce": wish.nonce, "include": sorted(wish.include)}
 
 
-def wish_of(kept: Mapping[str, Any]) -> Wish:
+def wish_of(kept: Mapping[str, Any]) -> RedeliveryOptions:
     """From the column `wish`."""
-    return Wish(How(kept["how"]), kept["nonce"], frozenset(map(Include, kept["include"])))
+    return RedeliveryOptions(How(kept["how"]), kept["nonce"], frozenset(map(Include, kept["include"])))
 
 
 def _action(kind: ActionKind, by: Operator, replay: BulkReplay, before: BulkState | None) -> Action:
@@ -249,7 +249,7 @@ def _action(kind: ActionKind, by: Operator, replay: BulkReplay, before: BulkStat
         detail["amountAtStake"] = replay.settling.at_stake
     return Action(
         kind=kind,
-        asked=Asked(by, replay.reason),
+        asked=ActionRequest(by, replay.reason),
         state_before=before,
         state_after=replay.state,
         bulk_id=replay.id,

@@ -11,7 +11,7 @@ from adapters.postgres.pool import Connection, Database
 from adapters.postgres.sql import statements
 from adapters.records.bulk import MAX_SHOWN_FAILURES, BulkMode, BulkState, Job
 from adapters.records.operators import Operator, Role, Via
-from projections.redelivery import DEFAULT_WISH
+from projections.redelivery import DEFAULT_OPTIONS
 
 LEASE_SECONDS: Final = 30.0
 """A process that isn't heard of for so long has lost its bulk replay to another."""
@@ -82,5 +82,5 @@ async def _job(connection: Connection, replay_id: UUID, lease: UUID) -> Job | No
     _, mode, reason, rate, orders, done, failed, wish, operator, via, role = row
     proved = None if role is None else Role(role)
     by = Operator(operator, Via(via), proved) if operator else Operator(Via.API.value, Via.API)
-    chosen = wish_of(wish) if mode == BulkMode.REDELIVER else DEFAULT_WISH
+    chosen = wish_of(wish) if mode == BulkMode.REDELIVER else DEFAULT_OPTIONS
     return Job(replay_id, BulkMode(mode), reason, rate, orders, done + failed, lease, by, chosen)

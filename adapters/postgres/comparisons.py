@@ -10,7 +10,7 @@ from adapters.postgres.audit_log import record_actions
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.postgres.sql import statements
-from adapters.records.actions import Action, Asked
+from adapters.records.actions import Action, ActionRequest
 from adapters.records.comparisons import (
     MAX_SHOWN_FINDINGS,
     AlreadyComparing,
@@ -44,7 +44,7 @@ class PostgresComparisons:
         """All orders."""
         return await self._books.count(None)
 
-    async def start(self, orders: Collection[int] | None, rate_per_second: float, asked: Asked) -> UUID:
+    async def start(self, orders: Collection[int] | None, rate_per_second: float, asked: ActionRequest) -> UUID:
         """Without `orders`: of all. Raises AlreadyComparing."""
         await self._books.forget()
         total = await self.count() if orders is None else len(set(orders))
@@ -66,7 +66,7 @@ class PostgresComparisons:
             await _record(connection, ActionKind.COMPARE, asked, ComparisonState.RUNNING, detail, only)
         return started[0]  # type: ignore[no-any-return]  # a uuid column
 
-    async def cancel(self, comparison_id: UUID, asked: Asked) -> bool:
+    async def cancel(self, comparison_id: UUID, asked: ActionRequest) -> bool:
         """False if it doesn't run."""
         async with self._database.transaction() as connection:
             cancelled = await (await connection.execute(_SQL["cancel"], (comparison_id,))).fetchone()
@@ -148,7 +148,7 @@ class PostgresComparisonWork:
 async def _record(  # noqa: PLR0913, PLR0917 - what an action says
     connection: Connection,
     kind: ActionKind,
-    asked: Asked,
+    asked: ActionRequest,
     after: ComparisonState,
     detail: dict[str, Any],
     order_id: int | None = None,

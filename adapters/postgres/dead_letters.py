@@ -34,7 +34,7 @@ class Outbox:
         self._names = {"copier": copier, "topic": topic}
 
     @contextmanager
-    def session(self) -> Iterator["Session"]:
+    def session(self) -> Iterator["OutboxSession"]:
         """One connection. Raises StoreUnavailable, and so does whatever is asked in it."""
         try:
             with psycopg.connect(
@@ -46,12 +46,12 @@ class Outbox:
                 ),
                 autocommit=True,
             ) as connection:
-                yield Session(connection, self._names)
+                yield OutboxSession(connection, self._names)
         except psycopg.Error as error:
             raise StoreUnavailable(str(error).strip()) from error
 
 
-class Session:
+class OutboxSession:
     """What can be asked while the connection is there."""
 
     def __init__(self, connection: psycopg.Connection[Any], names: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from adapters.postgres.ledger import CALLS_PER_CLAIM
 from adapters.postgres.pool import Connection
 from adapters.postgres.queries import order_record
 from adapters.postgres.sql import statements
-from adapters.records.actions import Asked
+from adapters.records.actions import ActionRequest
 from adapters.records.calls import DeliveryState
 from adapters.records.errors import OrderChanged, UnknownOrder
 
@@ -49,15 +49,15 @@ async def notify_due(connection: Connection) -> None:
     await connection.execute(_SQL["notify_due"])
 
 
-async def check_seen(connection: Connection, order_id: int, asked: Asked) -> None:
-    """In the transaction of the deed, once it holds the order's cursor: from then on no call of it is settled.
+async def check_precondition(connection: Connection, order_id: int, asked: ActionRequest) -> None:
+    """In the transaction of the action, once it holds the order's cursor: from then on no call of it is settled.
 
-    A message that comes meanwhile is decided as if it had come after the deed. Raises UnknownOrder or OrderChanged.
+    A message that comes meanwhile is decided as if it had come after it. Raises UnknownOrder or OrderChanged.
     """
-    if asked.is_as_seen is None:
+    if asked.precondition is None:
         return
     record = await order_record(connection, order_id)
     if record is None:
         raise UnknownOrder(order_id)
-    if not await asyncio.to_thread(asked.is_as_seen, record):
+    if not await asyncio.to_thread(asked.precondition, record):
         raise OrderChanged(order_id)

@@ -1,4 +1,4 @@
-"""A person's decisions about orders in PostgreSQL: the events and the record of the deed are one transaction."""
+"""A person's decisions about orders in PostgreSQL: the events and the record of the action are one transaction."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 
 from adapters.postgres.audit_log import done_in_bulk, record_action
-from adapters.postgres.delivery_cursors import check_seen, cursors
+from adapters.postgres.delivery_cursors import check_precondition, cursors
 from adapters.postgres.event_store import OrderApplication
 from adapters.postgres.parking import MAX_READ_CALLS, waiting_calls
 from adapters.postgres.pool import Database
 from adapters.postgres.sql import statements
-from adapters.records.actions import Action, Asked
+from adapters.records.actions import Action, ActionRequest
 from adapters.records.errors import DoneBefore
 from adapters.records.parking import WaitingCall
 from domain.events import OrderEvent
@@ -39,12 +39,12 @@ class PostgresInterventions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def waiting(self, order_id: int, asked: Asked, bulk_id: UUID | None = None) -> Waiting:
+    async def waiting(self, order_id: int, asked: ActionRequest, bulk_id: UUID | None = None) -> Waiting:
         """Raises UnknownOrder, OrderChanged or DoneBefore."""
         async with self._database.snapshot() as connection:
             if bulk_id is not None and await done_in_bulk(connection, bulk_id, [order_id]):
                 raise DoneBefore(bulk_id, order_id)
-            await check_seen(connection, order_id, asked)
+            await check_precondition(connection, order_id, asked)
             found = (await cursors(connection, [order_id], lock=False)).get(order_id)
             if found is None:
                 return Waiting("idle", None, ())
@@ -58,7 +58,7 @@ class PostgresInterventions:
         order_id = events[0].order_id
 
         def first(cursor: Cursor[DictRow]) -> None:
-            if action.asked.is_as_seen is not None:
+            if action.asked.precondition is not None:
                 # With the order's cursor in our hands nobody settles a call of it, and nobody adds to its stream
                 # without us noticing: what is looked at now stays so until we commit.
                 cursor.execute(_SQL["hold_cursor"], (order_id,))
@@ -67,6 +67,6 @@ class PostgresInterventions:
 
         await asyncio.to_thread(store.commit, Batch(events, [], []), first)
 
-    async def _check_seen(self, order_id: int, asked: Asked) -> None:
+    async def _check_seen(self, order_id: int, asked: ActionRequest) -> None:
         async with self._database.snapshot() as connection:
-            await check_seen(connection, order_id, asked)
+            await check_precondition(connection, order_id, asked)

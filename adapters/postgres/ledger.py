@@ -16,7 +16,7 @@ from domain.effects import EffectKind
 from domain.ports import StoreUnavailable
 from projections.delivery.doubt import maybe_done_after
 from projections.delivery.ports import Attempt, AttemptKind, Call, Claim, Settlement
-from projections.waiting import happens
+from projections.waiting import wait_for_event
 
 CALLS_PER_CLAIM: Final = 4
 """Calls of one order sent one after the other before the ledger is told."""
@@ -109,7 +109,7 @@ class PostgresLedger:
                 await connection.execute(_SQL["notify_due"])
 
     async def wait(self, timeout_seconds: float) -> None:
-        await happens(self._due, timeout_seconds)
+        await wait_for_event(self._due, timeout_seconds)
 
     async def _listen(self) -> None:
         while True:

@@ -16,9 +16,9 @@ from adapters.records.money_may_be_wrong import (
     Case,
     CaseKind,
     CaseLimits,
+    CasePlace,
     CaseSort,
     CaseTotal,
-    Place,
     Totals,
 )
 from domain.instants import NANOSECONDS_PER_SECOND
@@ -43,7 +43,7 @@ class PostgresMoneyMayBeWrong:
         self._database = database
         self._limits = limits
 
-    async def page(self, kind: CaseKind | None, sort: CaseSort, after: Place | None, limit: int) -> list[Case]:
+    async def page(self, kind: CaseKind | None, sort: CaseSort, after: CasePlace | None, limit: int) -> list[Case]:
         """The cases behind a place, of all kinds unless one is asked for."""
         statement, parameters = page_statement(kind, sort, after, limit, self._limits)
         async with self._database.connection() as connection:
@@ -64,7 +64,7 @@ async def totals(connection: Connection, limits: CaseLimits) -> Totals:
 
 
 def page_statement(
-    kind: CaseKind | None, sort: CaseSort, after: Place | None, limit: int, limits: CaseLimits
+    kind: CaseKind | None, sort: CaseSort, after: CasePlace | None, limit: int, limits: CaseLimits
 ) -> tuple[str, dict[str, Any]]:
     """What is asked of the database for a page, and the parameters."""
     kinds = KINDS if kind is None else (kind,)
@@ -82,7 +82,7 @@ def _ranked(kind: CaseKind) -> str:
     return _SQL["ranked"].replace("/* rank */", str(KINDS.index(kind))).replace("/* kind */", _SQL[kind])
 
 
-def _behind(kind: CaseKind, sort: CaseSort, after: Place | None) -> str:
+def _behind(kind: CaseKind, sort: CaseSort, after: CasePlace | None) -> str:
     """Of two cases with the same key and the same order their kinds tell which comes first."""
     if after is None:
         return ""

@@ -1,4 +1,4 @@
-"""Retrying and skipping in PostgreSQL: the deed and its record are one transaction."""
+"""Retrying and skipping in PostgreSQL: the action and its record are one transaction."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -7,10 +7,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from adapters.postgres.audit_log import done_in_bulk, record_actions
-from adapters.postgres.delivery_cursors import Cursor, check_seen, cursors, note_lost, notify_due
+from adapters.postgres.delivery_cursors import Cursor, check_precondition, cursors, note_lost, notify_due
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.sql import statements
-from adapters.records.actions import Action, Asked
+from adapters.records.actions import Action, ActionRequest
 from adapters.records.errors import NotPossible, UnknownOrder
 from adapters.records.operators import ActionKind
 from adapters.records.parking import ParkingReport, WaitingCall, retried, skipped
@@ -32,7 +32,7 @@ class PostgresParking:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def retry(self, order_id: int, asked: Asked, *, dry_run: bool) -> ParkingReport:
+    async def retry(self, order_id: int, asked: ActionRequest, *, dry_run: bool) -> ParkingReport:
         """Raises UnknownOrder, OrderChanged, NotPossible, UnderWay or AnswerLost."""
         async with self._database.transaction() as connection:
             cursor, calls = await _standing(connection, order_id, asked, lock=not dry_run)
@@ -43,7 +43,7 @@ class PostgresParking:
         return report
 
     async def skip(
-        self, order_id: int, asked: Asked, *, dry_run: bool, version: int | None = None
+        self, order_id: int, asked: ActionRequest, *, dry_run: bool, version: int | None = None
     ) -> ParkingReport:
         """Raises UnknownOrder, OrderChanged, NotPossible, UnderWay, AnotherCall or AnswerLost."""
         async with self._database.transaction() as connection:
@@ -59,7 +59,7 @@ class PostgresParking:
                 await record_actions(connection, [_action(report, asked)])
         return report
 
-    async def retry_many(self, order_ids: Sequence[int], asked: Asked, bulk_id: UUID) -> dict[int, str]:
+    async def retry_many(self, order_ids: Sequence[int], asked: ActionRequest, bulk_id: UUID) -> dict[int, str]:
         """Those that are parked, in one transaction. Answers the others, and why nothing was done to them.
 
         An order that this bulk replay has retried before counts as done.
@@ -99,10 +99,10 @@ async def _retry(connection: Connection, heads: Mapping[int, Sequence[WaitingCal
 
 
 async def _standing(
-    connection: Connection, order_id: int, asked: Asked, *, lock: bool
+    connection: Connection, order_id: int, asked: ActionRequest, *, lock: bool
 ) -> tuple[Cursor, Sequence[WaitingCall]]:
     found = await cursors(connection, [order_id], lock=lock)
-    await check_seen(connection, order_id, asked)
+    await check_precondition(connection, order_id, asked)
     if order_id in found:
         calls = await waiting_calls(connection, [order_id], MAX_READ_CALLS)
         return found[order_id], calls.get(order_id, ())
@@ -128,7 +128,7 @@ def _waiting(row: tuple[Any, ...]) -> WaitingCall:
     return WaitingCall(call, CallState(state), attempts, maybe_done, first_sent_at)
 
 
-def _action(report: ParkingReport, asked: Asked, bulk_id: UUID | None = None) -> Action:
+def _action(report: ParkingReport, asked: ActionRequest, bulk_id: UUID | None = None) -> Action:
     call = report.calls[0].call if report.calls else None
     detail = {"parkedReason": report.parked_reason}
     if report.kind is ActionKind.SKIP:

@@ -24,7 +24,7 @@ from projections.rebuild import (
     Difference,
     LedgerCall,
     Positions,
-    Tally,
+    RebuildCounts,
     differences_of_calls,
     differences_of_row,
     fold_stream,
@@ -52,7 +52,7 @@ class RebuildRunning(CashbackError):
 class Result:
     """What was found; the first differences, and how many there are in all."""
 
-    tally: Tally = field(default_factory=Tally)
+    tally: RebuildCounts = field(default_factory=RebuildCounts)
     differences: list[Difference] = field(default_factory=list)
     difference_count: int = 0
 

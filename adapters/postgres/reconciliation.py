@@ -19,7 +19,7 @@ from domain.exact_json import InvalidJson, loads
 from domain.identifiers import MAX_ORDER_ID, order_id_of, stream_id
 from domain.lifecycle import Status
 from domain.ports import StoreUnavailable
-from projections.reconciliation import AskedCall, Finding, NotedCall, OurSide, Standing, Verdict
+from projections.reconciliation import AskedCall, BookEntry, Finding, NotedCall, OurSide, Verdict
 from projections.republication import CallState
 
 KEPT_DAYS: Final = 90
@@ -192,6 +192,6 @@ def _columns(findings: Sequence[Finding]) -> dict[str, Any]:
 
 def _row(row: tuple[Any, ...]) -> DifferenceRow:
     row_id, order_id, verdict, our_status, our_amount, their_status, their_amount, *rest = row
-    ours = Standing(Status(our_status), our_amount) if our_status else None
-    theirs = Standing(Status(their_status), their_amount) if their_status else None
+    ours = BookEntry(Status(our_status), our_amount) if our_status else None
+    theirs = BookEntry(Status(their_status), their_amount) if their_status else None
     return DifferenceRow(row_id, order_id, Verdict(verdict), ours, theirs, *rest)

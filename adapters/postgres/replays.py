@@ -12,18 +12,18 @@ from uuid import UUID
 from eventsourcing.persistence import MapperDeserialisationError
 
 from adapters.postgres.audit_log import done_in_bulk, record_actions
-from adapters.postgres.delivery_cursors import Cursor, check_seen, cursors, note_lost, notify_due
+from adapters.postgres.delivery_cursors import Cursor, check_precondition, cursors, note_lost, notify_due
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.queries import events_of
 from adapters.postgres.sql import statements
-from adapters.records.actions import Action, Asked, ReplayRecord
+from adapters.records.actions import Action, ActionRequest, ReplayRecord
 from adapters.records.errors import DoneBefore, NonceUsed, UnderWay
 from adapters.records.operators import ActionKind
 from domain.effects import EffectKind
 from domain.events import OrderEvent
 from domain.identifiers import order_id_of, stream_id
 from projections.delivery.ports import Call
-from projections.redelivery import LedgerEntry, Redelivery, Wish, redelivery
+from projections.redelivery import LedgerEntry, Redelivery, RedeliveryOptions, redelivery
 from projections.republication import CallState, Mode
 
 Streams = Mapping[int, Sequence[OrderEvent] | MapperDeserialisationError]
@@ -57,7 +57,9 @@ class PostgresReplays:
             rows = await cursor.fetchall()
         return await asyncio.to_thread(_by_order, rows)
 
-    async def record_bulk(self, replay_id: UUID, mode: Mode, asked: Asked, items: Mapping[int, int]) -> None:
+    async def record_bulk(
+        self, replay_id: UUID, mode: Mode, asked: ActionRequest, items: Mapping[int, int]
+    ) -> None:
         """What is done to each of these orders: how many calls or messages. What was recorded before gives way."""
         some = {
             "id": replay_id,
@@ -72,18 +74,20 @@ class PostgresReplays:
         async with self._database.connection() as connection:
             await connection.execute(_SQL["record_bulk"], some)
 
-    async def check_seen(self, order_id: int, asked: Asked) -> None:
+    async def check_precondition(self, order_id: int, asked: ActionRequest) -> None:
         """Raises UnknownOrder or OrderChanged."""
         async with self._database.snapshot() as connection:
-            await check_seen(connection, order_id, asked)
+            await check_precondition(connection, order_id, asked)
 
-    async def preview(self, order_id: int, wish: Wish, key_retention: timedelta) -> Redelivery | None:
+    async def preview(self, order_id: int, wish: RedeliveryOptions, key_retention: timedelta) -> Redelivery | None:
         """What a redelivery would do now; None if the order has no events. Raises what `redeliver` raises."""
         async with self._database.snapshot() as connection:
             cursor = (await cursors(connection, [order_id], lock=False)).get(order_id)
             return await _checked(connection, order_id, cursor, wish, key_retention)
 
-    async def redeliver(self, record: ReplayRecord, wish: Wish, key_retention: timedelta) -> Redelivery | None:
+    async def redeliver(
+        self, record: ReplayRecord, wish: RedeliveryOptions, key_retention: timedelta
+    ) -> Redelivery | None:
         """Makes the calls due, and records the replay, in one transaction; None if the order has no events.
 
         Raises OrderChanged, UnderWay, NonceUsed or AnswerLost, and DoneBefore if a bulk replay has done it already.
@@ -93,7 +97,7 @@ class PostgresReplays:
             cursor = (await cursors(connection, [order_id], lock=True)).get(order_id)
             if record.is_bulk and await done_in_bulk(connection, record.id, [order_id]):
                 raise DoneBefore(record.id, order_id)
-            await check_seen(connection, order_id, record.asked)
+            await check_precondition(connection, order_id, record.asked)
             plan = await _checked(connection, order_id, cursor, wish, key_retention)
             if plan is None:
                 return None
@@ -115,7 +119,7 @@ class PostgresReplays:
             detail={"replayId": record.id, "messages": items},
         )
         async with self._database.transaction() as connection:
-            await check_seen(connection, record.order_id, record.asked)
+            await check_precondition(connection, record.order_id, record.asked)
             await _record(connection, record, items)
             await record_actions(connection, [action])
 
@@ -126,7 +130,7 @@ class PostgresReplays:
 
 
 async def plans(
-    connection: Connection, order_ids: Sequence[int], wish: Wish, key_retention: timedelta
+    connection: Connection, order_ids: Sequence[int], wish: RedeliveryOptions, key_retention: timedelta
 ) -> dict[int, Redelivery]:
     """What the wish means for each of the orders that have calls in the ledger."""
     cursor = connection.cursor(binary=True)
@@ -140,7 +144,7 @@ async def plans(
 
 
 async def _checked(
-    connection: Connection, order_id: int, cursor: Cursor | None, wish: Wish, key_retention: timedelta
+    connection: Connection, order_id: int, cursor: Cursor | None, wish: RedeliveryOptions, key_retention: timedelta
 ) -> Redelivery | None:
     """A call under way has its old key: which of the two the third party has heard would depend on chance."""
     found = await (await connection.execute(_SQL["with_stream"], ([stream_id(order_id)],))).fetchone()
@@ -156,7 +160,7 @@ async def _checked(
     return plan
 
 
-async def _make_due(connection: Connection, cursor: Cursor, plan: Redelivery, wish: Wish) -> None:
+async def _make_due(connection: Connection, cursor: Cursor, plan: Redelivery, wish: RedeliveryOptions) -> None:
     order_id, versions = cursor.order_id, plan.versions
     if cursor.settled_version >= versions[0] or not cursor.is_under_way:
         await note_lost(connection, [order_id])
@@ -178,7 +182,7 @@ async def _make_due(connection: Connection, cursor: Cursor, plan: Redelivery, wi
     await notify_due(connection)
 
 
-def _action(record: ReplayRecord, cursor: Cursor | None, plan: Redelivery, wish: Wish) -> Action:
+def _action(record: ReplayRecord, cursor: Cursor | None, plan: Redelivery, wish: RedeliveryOptions) -> Action:
     before = cursor.state if cursor else "idle"
     head = plan.sent[0] if plan.sent else None
     detail = {

@@ -22,10 +22,10 @@ from adapters.records.status import (
     KEPT_SECONDS,
     MAX_COUNTED,
     ListedOrder,
-    Numbers,
     ProcessRow,
     Sample,
-    Still,
+    ServiceCounts,
+    Stalled,
 )
 from domain.exact_json import dumps, loads
 from domain.identifiers import MAX_ORDER_ID, stream_id
@@ -149,7 +149,7 @@ class _Said(msgspec.Struct):
 
 
 _decode_said: Final = msgspec.json.Decoder(_Said).decode
-_decode_numbers: Final = msgspec.json.Decoder(Numbers).decode
+_decode_numbers: Final = msgspec.json.Decoder(ServiceCounts).decode
 
 
 def _all_said(states: Sequence[bytes]) -> list[_SaidMessage]:
@@ -161,7 +161,7 @@ def _digest(transaction_id: str) -> int:
     return int.from_bytes(digest, "big", signed=True)
 
 
-async def _numbers(connection: Connection, step: int, limits: CaseLimits) -> Numbers:
+async def _numbers(connection: Connection, step: int, limits: CaseLimits) -> ServiceCounts:
     limit = {"limit": MAX_COUNTED + 1}
     row = await (await connection.execute(_SQL["numbers"], limit)).fetchone()
     assert row is not None, "it has no condition"
@@ -172,30 +172,30 @@ async def _numbers(connection: Connection, step: int, limits: CaseLimits) -> Num
     parked = await (await connection.execute(_SQL["parked_money"], limit)).fetchone()
     lag = await (await connection.execute(_SQL["lag"], (SILENT_SECONDS,))).fetchone()
     doubtful, differences = rest
-    return Numbers(
+    return ServiceCounts(
         messages=messages,
         events=events,
         attempts=attempts,
         failed_attempts=failed[0] if failed else 0,
         unprojected=max(0, events - projected),
         lag=None if lag is None or lag[0] is None else int(lag[0]),
-        waiting=Still(waiting, waiting_since),
+        waiting=Stalled(waiting, waiting_since),
         held=await _held(connection),
-        parked=Still(*parked) if parked else Still(),
-        quarantined=Still(quarantined, quarantined_since),
+        parked=Stalled(*parked) if parked else Stalled(),
+        quarantined=Stalled(quarantined, quarantined_since),
         doubtful=doubtful,
         differences=differences,
         money_may_be_wrong=await totals(connection, limits),
     )
 
 
-async def _held(connection: Connection) -> Still:
+async def _held(connection: Connection) -> Stalled:
     row = await (await connection.execute(_SQL["held_orders"], {"limit": MAX_COUNTED + 1})).fetchone()
     assert row is not None, "it counts"
     number, since_ns, amount = row
     if not number:
-        return Still()
-    return Still(number, datetime.fromtimestamp(since_ns // NANOSECONDS_PER_SECOND, UTC), amount)
+        return Stalled()
+    return Stalled(number, datetime.fromtimestamp(since_ns // NANOSECONDS_PER_SECOND, UTC), amount)
 
 
 def _listed(row: tuple[Any, ...]) -> ListedOrder:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from adapters.presentation.decisions import decision_of, rule_of
-from adapters.presentation.schemas import Call, Delivery, Message, OrderView, TimelineEvent
+from adapters.presentation.schemas import CallView, Delivery, MessageView, OrderView, TimelineEvent
 from adapters.presentation.views import action_view, attempt_view, quarantine_summary, replay_summary
 from adapters.records.calls import AttemptRow, CallRow, DeliveryRow
 from adapters.records.orders import OrderRecord
@@ -140,7 +140,7 @@ def _other_version(event: OrderEvent) -> int | None:
             return None
 
 
-def _message(event: MessageEvent) -> Message:
+def _message(event: MessageEvent) -> MessageView:
     message = event.message
     return {
         "type": message.kind,
@@ -162,7 +162,7 @@ def _header_text(value: str | None) -> str | None:
     return None if value is None else value.encode("latin-1").decode("utf-8", "replace")[:MAX_HEADER_CHARACTERS]
 
 
-def _call(event: OrderEvent, row: CallRow | None, attempts: Sequence[AttemptRow]) -> Call | None:
+def _call(event: OrderEvent, row: CallRow | None, attempts: Sequence[AttemptRow]) -> CallView | None:
     effect = effect_of(event)
     if effect is None:
         return None

@@ -9,7 +9,7 @@ from typing import Final
 from adapters.observability.health import READY
 from adapters.presentation import formatting
 from adapters.records.money_may_be_wrong import CaseTotal, total_of
-from adapters.records.status import KEPT_SECONDS, Numbers, ProcessRow, Sample
+from adapters.records.status import KEPT_SECONDS, ProcessRow, Sample, ServiceCounts
 
 RATE_SECONDS: Final = 30.0
 """The share of failed calls is that of the last so many seconds."""
@@ -33,7 +33,7 @@ class Spark:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    numbers: Numbers | None
+    numbers: ServiceCounts | None
     """The last sample's; None if there is none that isn't too old."""
     sparks: Sequence[Spark]
     processes: Sequence[ProcessRow]
@@ -77,11 +77,11 @@ def overview(samples: Sequence[Sample], processes: Sequence[ProcessRow], now: da
 Values = Sequence[tuple[datetime, float]]
 
 
-def _levels(samples: Sequence[Sample], of: Callable[[Numbers], int]) -> Values:
+def _levels(samples: Sequence[Sample], of: Callable[[ServiceCounts], int]) -> Values:
     return [(each.taken_at, float(of(each.numbers))) for each in samples]
 
 
-def _rates(samples: Sequence[Sample], of: Callable[[Numbers], int]) -> Values:
+def _rates(samples: Sequence[Sample], of: Callable[[ServiceCounts], int]) -> Values:
     """A counter that went back (a topic was made again) counts as standing still."""
     rates = []
     for before, after in pairwise(samples):

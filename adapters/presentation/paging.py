@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final, TypeVar
 
-from adapters.records.money_may_be_wrong import KINDS, CaseSort, Place
+from adapters.records.money_may_be_wrong import KINDS, CasePlace, CaseSort
 from domain.errors import CashbackError
 
 Row = TypeVar("Row")
@@ -45,16 +45,16 @@ def cut_page(rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], Row | None
     return rows[:limit], rows[limit - 1] if len(rows) > limit else None
 
 
-def read_place(cursor: str | None) -> Place | None:
+def read_place(cursor: str | None) -> CasePlace | None:
     """The case behind which the page begins; None for the first page. Raises BadCursor."""
     if cursor is None:
         return None
     if re.fullmatch(PLACE_PATTERN, cursor) is None:
         raise BadCursor
     sort, key, rank, order_id = cursor.split("-")[-4:]
-    return Place(CaseSort(sort), Decimal(key), int(order_id, 16), KINDS[int(rank)])
+    return CasePlace(CaseSort(sort), Decimal(key), int(order_id, 16), KINDS[int(rank)])
 
 
-def write_place(place: Place) -> str:
+def write_place(place: CasePlace) -> str:
     rank = KINDS.index(place.kind)
     return f"money-may-be-wrong-{place.sort}-{place.key:f}-{rank}-{place.order_id:016x}"

@@ -90,7 +90,7 @@ class Delivery(TypedDict):
     parkedReason: str | None
 
 
-class Attempt(TypedDict):
+class AttemptView(TypedDict):
     """One attempt at a call."""
 
     startedAt: datetime
@@ -100,7 +100,7 @@ class Attempt(TypedDict):
     answer: str
 
 
-class Call(TypedDict):
+class CallView(TypedDict):
     """A call to the third party; `not_in_ledger` until the projection has come to its event. `generation` counts
     the new keys that a person has given it."""
 
@@ -113,10 +113,10 @@ class Call(TypedDict):
     attemptCount: int
     firstSentAt: datetime | None
     settledAt: datetime | None
-    attempts: list[Attempt]
+    attempts: list[AttemptView]
 
 
-class Message(TypedDict):
+class MessageView(TypedDict):
     """What the order service said, and where it was read."""
 
     type: Kind
@@ -146,10 +146,10 @@ class TimelineEvent(TypedDict):
     heldVersion: int | None
     otherVersion: int | None
     cashback: Amount | None
-    message: Message | None
+    message: MessageView | None
     decidedBy: str | None
     reason: str | None
-    call: Call | None
+    call: CallView | None
 
 
 class QuarantineSummary(TypedDict):
@@ -179,7 +179,7 @@ class ReplaySummary(TypedDict):
 
 class ActionView(TypedDict):
     """Something that a person did. `operator` is a name as they gave it, `role` what they had proved; null for
-    deeds of a time when that wasn't written down."""
+    actions of a time when that wasn't written down."""
 
     id: int
     at: datetime
@@ -311,8 +311,8 @@ DifferenceView = TypedDict(
         "id": int,
         "orderId": int,
         "class": DifferenceClass,
-        "ours": "StandingView | None",
-        "theirs": "StandingView | None",
+        "ours": "BookEntryView | None",
+        "theirs": "BookEntryView | None",
         "detail": str | None,
         "firstSeenAt": datetime,
         "lastSeenAt": datetime,
@@ -322,7 +322,7 @@ DifferenceView = TypedDict(
 """A difference. A side is null where it has no such order."""
 
 
-class StandingView(TypedDict):
+class BookEntryView(TypedDict):
     """Where the order stands on one side. Ours: what our delivered calls should have brought about; of an order
     that is in flight, what all of its calls will."""
 
@@ -345,7 +345,7 @@ class ParkedCall(TypedDict):
     path: str
     version: int
     idempotencyKey: UUID
-    lastAttempt: Attempt | None
+    lastAttempt: AttemptView | None
 
 
 class ParkedOrder(TypedDict):

@@ -1,13 +1,16 @@
 """From what is known to what is shown."""
 
 import base64
-from typing import TYPE_CHECKING
 
 from adapters.presentation.schemas import (
     ActionView,
-    Attempt,
+    AttemptView,
+    BookEntryView,
+    CaseView,
     Octets,
     OrderSummary,
+    ParkedCall,
+    ParkedOrder,
     QuarantinedHeader,
     QuarantineSummary,
     QuarantineView,
@@ -23,10 +26,7 @@ from domain.events import Doubt
 from domain.instants import format_instant
 from projections.intended_calls import path_of
 from projections.orders import OrderRow
-from projections.reconciliation import Standing
-
-if TYPE_CHECKING:  # it loads FastAPI, which the command line does without
-    from adapters.presentation.schemas import CaseView, ParkedCall, ParkedOrder, StandingView
+from projections.reconciliation import BookEntry
 
 
 def order_summary(row: OrderRow) -> OrderSummary:
@@ -53,7 +53,7 @@ def _instant(since_ns: int | None) -> str | None:
     return None if since_ns is None else format_instant(since_ns)
 
 
-def attempt_view(row: AttemptRow) -> Attempt:
+def attempt_view(row: AttemptRow) -> AttemptView:
     return {
         "startedAt": row.started_at,
         "durationMs": row.duration_ms,
@@ -63,7 +63,7 @@ def attempt_view(row: AttemptRow) -> Attempt:
     }
 
 
-def parked_order(row: ParkedRow) -> "ParkedOrder":
+def parked_order(row: ParkedRow) -> ParkedOrder:
     return {
         "orderId": row.order_id,
         "parkedAt": row.parked_at,
@@ -75,7 +75,7 @@ def parked_order(row: ParkedRow) -> "ParkedOrder":
     }
 
 
-def _parked_call(row: ParkedRow) -> "ParkedCall | None":
+def _parked_call(row: ParkedRow) -> ParkedCall | None:
     if row.kind is None or row.version is None or row.key is None:
         return None
     method, path = path_of(row.kind, row.order_id)
@@ -172,8 +172,8 @@ def difference_view(row: DifferenceRow) -> dict[str, object]:
         "id": row.id,
         "orderId": row.order_id,
         "class": row.verdict,
-        "ours": standing_view(row.ours),
-        "theirs": standing_view(row.theirs),
+        "ours": book_entry_view(row.ours),
+        "theirs": book_entry_view(row.theirs),
         "detail": row.detail,
         "firstSeenAt": row.first_seen_at,
         "lastSeenAt": row.last_seen_at,
@@ -181,11 +181,11 @@ def difference_view(row: DifferenceRow) -> dict[str, object]:
     }
 
 
-def standing_view(standing: Standing | None) -> "StandingView | None":
+def book_entry_view(standing: BookEntry | None) -> BookEntryView | None:
     return None if standing is None else {"status": standing.status, "cashbackAmount": standing.amount}
 
 
-def case_view(case: Case) -> "CaseView":
+def case_view(case: Case) -> CaseView:
     step = next_step(case)
     return {
         "orderId": case.order_id,

@@ -9,17 +9,17 @@ from adapters.records.operators import ActionKind, Operator
 from adapters.records.orders import OrderRecord
 from projections.republication import Mode
 
-IsAsSeen = Callable[[OrderRecord], bool]
+Precondition = Callable[[OrderRecord], bool]
 """Whether an order is still what somebody has seen of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ActionRequest:
     """By whom something was asked for, and why."""
 
     by: Operator
     reason: str
-    is_as_seen: IsAsSeen | None = None
+    precondition: Precondition | None = None
     """Whether the order is still what they have seen; None: they haven't said what that was."""
 
 
@@ -28,7 +28,7 @@ class Action:
     """One thing that was done. `version` and `key` are those of the call that it is about, where there is one."""
 
     kind: ActionKind
-    asked: Asked
+    asked: ActionRequest
     order_id: int | None = None
     version: int | None = None
     key: UUID | None = None
@@ -47,6 +47,6 @@ class ReplayRecord:
     id: UUID
     order_id: int
     mode: Mode
-    asked: Asked
+    asked: ActionRequest
     is_bulk: bool = False
     """Then the id is that of the bulk replay."""

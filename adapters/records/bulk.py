@@ -13,12 +13,12 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from adapters.records.actions import Asked
+from adapters.records.actions import ActionRequest
 from adapters.records.operators import Operator
 from domain.errors import CashbackError
 from domain.events import Doubt
 from domain.lifecycle import Status
-from projections.redelivery import DEFAULT_WISH, Wish
+from projections.redelivery import DEFAULT_OPTIONS, RedeliveryOptions
 
 MAX_ORDERS: Final = 100_000
 """In one bulk replay."""
@@ -147,7 +147,7 @@ class BulkReplay:
     ended_at: datetime | None
     expected_end: datetime | None
     """By its rate, or by its speed so far if that is less."""
-    wish: Wish | None = None
+    wish: RedeliveryOptions | None = None
     """Of redeliveries."""
     foretold: Foretold | None = None
     """Of redeliveries: when the preview was made."""
@@ -242,11 +242,11 @@ class Job:
     lease: UUID
     by: Operator
     """Who has started it."""
-    wish: Wish = DEFAULT_WISH
+    wish: RedeliveryOptions = DEFAULT_OPTIONS
 
     @property
-    def asked(self) -> Asked:
-        return Asked(self.by, self.reason)
+    def asked(self) -> ActionRequest:
+        return ActionRequest(self.by, self.reason)
 
 
 LIMIT_PATTERN: Final = r"[0-9]{1,18}(\.[0-9]{1,9})?"

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from adapters.records.errors import Refused
 from domain.lifecycle import Status
-from projections.reconciliation import Standing, Verdict
+from projections.reconciliation import BookEntry, Verdict
 
 MAX_SHOWN_FINDINGS: Final = 100
 
@@ -33,8 +33,8 @@ class Found(NamedTuple):
 
     order_id: int
     verdict: Verdict
-    ours: Standing | None
-    theirs: Standing | None
+    ours: BookEntry | None
+    theirs: BookEntry | None
     detail: str | None
 
 
@@ -120,12 +120,12 @@ def found_from_json(said: Mapping[str, object]) -> Found:
     return Found(order_id, Verdict(str(said["class"])), _side(said["ours"]), _side(said["theirs"]), detail)
 
 
-def _side_as_json(standing: Standing | None) -> dict[str, object] | None:
+def _side_as_json(standing: BookEntry | None) -> dict[str, object] | None:
     return None if standing is None else {"status": standing.status, "cashbackAmount": standing.amount}
 
 
-def _side(said: object) -> Standing | None:
+def _side(said: object) -> BookEntry | None:
     if not isinstance(said, Mapping):
         return None
     amount = said["cashbackAmount"]
-    return Standing(Status(said["status"]), None if amount is None else Decimal(amount))
+    return BookEntry(Status(said["status"]), None if amount is None else Decimal(amount))

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from projections.reconciliation import Standing, Verdict
+from projections.reconciliation import BookEntry, Verdict
 
 DifferenceState = Literal["open", "closed"]
 
@@ -17,8 +17,8 @@ class DifferenceRow(NamedTuple):
     id: int
     order_id: int
     verdict: Verdict
-    ours: Standing | None
-    theirs: Standing | None
+    ours: BookEntry | None
+    theirs: BookEntry | None
     detail: str | None
     first_seen_at: datetime
     last_seen_at: datetime

@@ -56,7 +56,7 @@ class CaseLimits:
 DEFAULT_LIMITS: Final = CaseLimits()
 
 
-class Place(NamedTuple):
+class CasePlace(NamedTuple):
     """Where a case stands in a list: its amount or its age (nanoseconds since 1970), its order, its kind."""
 
     sort: CaseSort
@@ -80,9 +80,9 @@ class Case:
     kinds: tuple[CaseKind, ...]
     """All reasons why the order is on the list."""
 
-    def place(self, sort: CaseSort) -> Place:
+    def place(self, sort: CaseSort) -> CasePlace:
         key = self.amount or ZERO if sort is CaseSort.AMOUNT else Decimal(self.since_ns or 0)
-        return Place(sort, key, self.order_id, self.kind)
+        return CasePlace(sort, key, self.order_id, self.kind)
 
 
 class CaseTotal(NamedTuple):
@@ -136,7 +136,7 @@ def next_step(case: Case) -> NextStep:
             )
         case CaseKind.PARKED:
             return NextStep(
-                "mend the cause and retry, or skip the call",
+                "repair the cause and retry, or skip the call",
                 f"retry {order}",
                 f"POST /api/parked/{order}/retry",
                 f"/parked/{order}/retry",

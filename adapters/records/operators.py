@@ -26,7 +26,7 @@ class Role(StrEnum):
 
     OPERATOR = "operator token"
     READER = "reader token"
-    """May change nothing, so it stands behind no deed."""
+    """May change nothing, so it stands behind no action."""
     ANYBODY = "no token"
     """Where the service asks for none."""
     SHELL = "command line"

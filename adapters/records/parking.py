@@ -115,7 +115,7 @@ def retried(cursor: Cursor, calls: Sequence[WaitingCall], *, dry_run: bool = Fal
     after = "due" if calls else "idle"
     warnings = []
     if cursor.parked_reason is not None and cursor.parked_reason.startswith(BROKEN):
-        warnings.append(f"{cursor.parked_reason}: unless it was mended, the order is stopped again")
+        warnings.append(f"{cursor.parked_reason}: unless it was repaired, the order is stopped again")
     return ParkingReport(
         ActionKind.RETRY, cursor.order_id, dry_run, cursor.state, after, cursor.parked_reason, calls, warnings
     )

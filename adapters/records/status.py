@@ -23,7 +23,7 @@ MAX_COUNTED: Final = 10_000
 EVENTS_PER_STEP: Final = 5000
 
 
-class Still(msgspec.Struct, frozen=True):
+class Stalled(msgspec.Struct, frozen=True):
     """What stands still in one place. More than MAX_COUNTED isn't counted; `amount` is at least that much."""
 
     number: int = 0
@@ -32,7 +32,7 @@ class Still(msgspec.Struct, frozen=True):
     amount: Decimal = ZERO
 
 
-class Numbers(msgspec.Struct, frozen=True, kw_only=True):
+class ServiceCounts(msgspec.Struct, frozen=True, kw_only=True):
     """The whole service at one moment. The first three only ever grow, unless a topic is made again."""
 
     messages: int = 0
@@ -45,11 +45,11 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
     """Events that a projection hasn't come to yet."""
     lag: int | None = None
     """Messages on the topic that haven't been read; None if no process says."""
-    waiting: Still = Still()
+    waiting: Stalled = Stalled()
     """Orders with a call due, or to be tried again."""
-    held: Still = Still()
-    parked: Still = Still()
-    quarantined: Still = Still()
+    held: Stalled = Stalled()
+    parked: Stalled = Stalled()
+    quarantined: Stalled = Stalled()
     doubtful: int = 0
     differences: int = 0
     """From the third party's books."""
@@ -59,7 +59,7 @@ class Numbers(msgspec.Struct, frozen=True, kw_only=True):
 
 class Sample(NamedTuple):
     taken_at: datetime
-    numbers: Numbers
+    numbers: ServiceCounts
 
 
 class ProcessRow(NamedTuple):
@@ -79,7 +79,7 @@ class ListedOrder(NamedTuple):
     delivery: DeliveryState
 
 
-class Standing(NamedTuple):
+class CountAndAge(NamedTuple):
     """How many, and for how long the one that came first."""
 
     number: int
@@ -96,11 +96,11 @@ class ProjectionLag(NamedTuple):
 class Backlog(NamedTuple):
     """One moment."""
 
-    waiting: Standing
+    waiting: CountAndAge
     """Orders with calls due, or to be tried again. Of very many, those that are due first."""
-    parked: Standing
-    held: Standing
-    quarantined: Standing
+    parked: CountAndAge
+    held: CountAndAge
+    quarantined: CountAndAge
     doubtful: int
     different: int
     """Orders on which the third party and we don't agree."""

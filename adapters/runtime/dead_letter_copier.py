@@ -13,8 +13,8 @@ from typing import Final, Protocol
 
 import structlog
 
-from adapters.kafka.producer.dead_letters import CopyFailed, DeadLetterTopic, Refused, copier_of
-from adapters.postgres.dead_letters import Outbox, Session
+from adapters.kafka.producer.dead_letters import CopyFailed, CopyRefused, DeadLetterTopic, copier_of
+from adapters.postgres.dead_letters import Outbox, OutboxSession
 from adapters.records.dead_letters import DeadLetter
 from adapters.settings import Settings
 from domain.errors import CashbackError
@@ -31,7 +31,7 @@ STANDING_BY: Final = "standing by"
 log = structlog.get_logger(__name__)
 
 
-class Observer(Protocol):
+class CopyListener(Protocol):
     """Who wants to know how copying goes on; called from its thread."""
 
     def dead_letters_state(self, state: str) -> None:
@@ -46,10 +46,10 @@ class Observer(Protocol):
 class DeadLetterCopier:
     """`open_topic` makes a DeadLetterTopic anew for each stretch of work."""
 
-    def __init__(self, outbox: Outbox, open_topic: Callable[[], DeadLetterTopic], observer: Observer) -> None:
+    def __init__(self, outbox: Outbox, open_topic: Callable[[], DeadLetterTopic], observer: CopyListener) -> None:
         self._outbox = outbox
         self._open_topic = open_topic
-        self._observer = observer
+        self._listener = observer
         self._state = ""
         self._failures = 0
         self._dice = random.Random()  # noqa: S311 - only spreads retries
@@ -74,15 +74,15 @@ class DeadLetterCopier:
             if not stop.is_set():
                 stop.wait(RETRY.wait_seconds(self._failures + 1, None, self._dice))
 
-    def _stand_by(self, session: Session, stop: threading.Event) -> None:
+    def _stand_by(self, session: OutboxSession, stop: threading.Event) -> None:
         while not session.try_lock() and not stop.is_set():
             self._enter(STANDING_BY)
-            self._observer.dead_letters_waiting(0)
+            self._listener.dead_letters_waiting(0)
             stop.wait(STANDBY_SECONDS)
 
-    def _copy(self, session: Session, stop: threading.Event) -> None:
+    def _copy(self, session: OutboxSession, stop: threading.Event) -> None:
         cursor = session.noted()
-        self._observer.dead_letters_waiting(session.waiting(cursor))
+        self._listener.dead_letters_waiting(session.waiting(cursor))
         if stop.is_set():
             return
         with self._open_topic() as topic:
@@ -104,13 +104,13 @@ class DeadLetterCopier:
         """False if one of several was refused: then they are to be sent one by one, to find it."""
         try:
             topic.copy(dead_letters)
-        except Refused as refused:
+        except CopyRefused as refused:
             self._batch_messages = 1
             if len(dead_letters) > 1:
                 return False
             (lost,) = dead_letters
             topic.skip(lost)
-            self._observer.dead_letter_skipped()
+            self._listener.dead_letter_skipped()
             log.error(  # noqa: TRY400 - no trace
                 "a quarantined message can't be copied to the dead-letter topic: skipping it",
                 quarantine_id=lost.id,
@@ -118,12 +118,12 @@ class DeadLetterCopier:
                 error=str(refused),
             )
         else:
-            self._observer.dead_letters_copied(len(dead_letters))
+            self._listener.dead_letters_copied(len(dead_letters))
         return True
 
-    def _report(self, session: Session, cursor: int) -> None:
+    def _report(self, session: OutboxSession, cursor: int) -> None:
         if time.monotonic() >= self._report_at:
-            self._observer.dead_letters_waiting(session.waiting(cursor))
+            self._listener.dead_letters_waiting(session.waiting(cursor))
             self._report_at = time.monotonic() + POLL_SECONDS
 
     def _failed(self, state: str, error: Exception, exc_info: Exception | None = None) -> None:
@@ -136,10 +136,10 @@ class DeadLetterCopier:
 
     def _enter(self, state: str) -> None:
         self._state = state
-        self._observer.dead_letters_state(state)
+        self._listener.dead_letters_state(state)
 
 
-def dead_letter_copier(settings: Settings, observer: Observer) -> DeadLetterCopier | None:
+def dead_letter_copier(settings: Settings, observer: CopyListener) -> DeadLetterCopier | None:
     """The copier that the settings ask for; None if they name no dead-letter topic."""
     topic, group = settings.kafka_dead_letter_topic, settings.kafka_group
     if topic is None:

@@ -10,19 +10,19 @@ from structlog.typing import FilteringBoundLogger
 from adapters.observability.health import Health
 from adapters.observability.metrics import Metrics
 from adapters.runtime.process_status import ProcessState
-from domain.losses import Stop
+from domain.losses import StoppedPartition
 from domain.ports import Partition
 from projections.delivery.breaker import BreakerState
 from projections.delivery.ports import Attempt, AttemptKind, Claim, Outcome
 from projections.reconciliation import Invariant, Verdict
 
 if TYPE_CHECKING:
-    from adapters.kafka.consumer.intake import Outcome as IntakeOutcome
+    from adapters.kafka.consumer.intake import BatchOutcome as IntakeOutcome
 
 log = structlog.get_logger(__name__)
 
 
-class Observer:
+class ProcessObserver:
     """Hears what the parts report, and keeps metrics and health."""
 
     def __init__(self, metrics: Metrics, health: Health, state: ProcessState) -> None:
@@ -47,7 +47,7 @@ class Observer:
     def intake_state(self, state: str) -> None:
         self.health.part("intake", state)
 
-    def partition_stopped(self, partition: str, why: Stop | None) -> None:
+    def partition_stopped(self, partition: str, why: StoppedPartition | None) -> None:
         self.health.partition_stopped(partition, why)
         self.metrics.partitions_stopped(stop.loss for stop in self.health.stopped_partitions.values())
 

@@ -14,7 +14,7 @@ from adapters.observability.health import Health
 from adapters.postgres.service_status import PostgresConsole
 from adapters.records.status import EVENTS_PER_STEP
 from domain.ports import Partition, StoreUnavailable
-from projections.waiting import happens
+from projections.waiting import wait_for_event
 
 TELL_SECONDS: Final = 5.0
 PREPARE_SECONDS: Final = 1.0
@@ -39,21 +39,23 @@ class ProcessState:
     def positions_changed(self, positions: Mapping[Partition, int | None], ends: Mapping[Partition, int]) -> None:
         self.lag = sum(max(0, end - (positions[each] or 0)) for each, end in ends.items() if each in positions)
 
-    def told(self) -> dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         """For `domain.exact_json.dumps`."""
         ready, details = self._health.ready()
         stopped = sorted(self._health.stopped_partitions)[:MAX_TOLD_PARTITIONS]
-        told = {"ready": ready, "parts": details["parts"], "stopped": stopped}
-        return told | {"lag": self.lag, "breaker": self.breaker}
+        snapshot = {"ready": ready, "parts": details["parts"], "stopped": stopped}
+        return snapshot | {"lag": self.lag, "breaker": self.breaker}
 
 
-class Teller:
+class ProcessReporter:
     """Writes this process's state down every few seconds, and takes it away at the end."""
 
-    def __init__(self, console: PostgresConsole, roles: Iterable[str], told: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, console: PostgresConsole, roles: Iterable[str], snapshot: Callable[[], dict[str, Any]]
+    ) -> None:
         self._console = console
         self._roles = sorted(roles)
-        self._told = told
+        self._snapshot = snapshot
         self._id = uuid4()
         self._name = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -61,12 +63,12 @@ class Teller:
         is_noted = False
         while not stop.is_set():
             try:
-                await self._console.note_process(self._id, self._name, self._roles, self._told())
+                await self._console.note_process(self._id, self._name, self._roles, self._snapshot())
                 is_noted = True
             except StoreUnavailable as error:
                 is_noted = False
                 log.debug("can't tell the other processes how this one is", error=str(error))
-            await happens(stop, TELL_SECONDS)
+            await wait_for_event(stop, TELL_SECONDS)
         if is_noted:
             with suppress(StoreUnavailable):
                 await self._console.forget_process(self._id)
@@ -88,4 +90,4 @@ class Preparer:
             except StoreUnavailable as error:
                 log.debug("the console's numbers can't be taken", error=str(error))
                 pause_seconds = OUTAGE_SECONDS
-            await happens(stop, pause_seconds)
+            await wait_for_event(stop, pause_seconds)

@@ -44,8 +44,8 @@ from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.postgres.service_status import PostgresConsole
 from adapters.records.money_may_be_wrong import CaseLimits
 from adapters.runtime.dead_letter_copier import dead_letter_copier
-from adapters.runtime.observer import Observer
-from adapters.runtime.process_status import CONNECTION_SECONDS, Preparer, ProcessState, Teller
+from adapters.runtime.observer import ProcessObserver
+from adapters.runtime.process_status import CONNECTION_SECONDS, Preparer, ProcessReporter, ProcessState
 from adapters.runtime.tuning import collect_rarely, take_turns_quickly
 from adapters.runtime.wiring import (
     bulk_replays,
@@ -75,7 +75,7 @@ JOIN_SECONDS: Final = 20.0
 log = structlog.get_logger(__name__)
 
 
-class Role(StrEnum):
+class ProcessRole(StrEnum):
     """What a process can do."""
 
     INTAKE = "intake"
@@ -90,20 +90,20 @@ class PortTaken(CashbackError):
 class Service:
     """One process. `run` returns when it has been told to stop and has stopped: 0, or 1 if a part died."""
 
-    def __init__(self, settings: Settings, roles: Iterable[Role]) -> None:
+    def __init__(self, settings: Settings, roles: Iterable[ProcessRole]) -> None:
         """Raises BadSetting if others could reach the API and it asks for no token, or if traces can't be sent."""
         self._settings = settings
         self._case_limits = CaseLimits(pending_days=settings.pending_alert_days)
         self._roles = frozenset(roles)
-        if Role.API in self._roles:
+        if ProcessRole.API in self._roles:
             check_api_is_closed(settings)
         self.metrics = Metrics(group=settings.kafka_group, build=settings.build)
         self.health = Health()
         self.metrics.readiness(lambda: self.health.ready()[0])
         self._state = ProcessState(self.health)
-        if Role.PUSH in self._roles:
+        if ProcessRole.PUSH in self._roles:
             self._state.breaker = BreakerState.CLOSED
-        self._observer = Observer(self.metrics, self.health, self._state)
+        self._observer = ProcessObserver(self.metrics, self.health, self._state)
         self._stop_threads = threading.Event()
         self._stop = asyncio.Event()
         self._threads: list[threading.Thread] = []
@@ -117,7 +117,7 @@ class Service:
         take_turns_quickly()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._told_to_stop, signal.Signals(number).name)
+            loop.add_signal_handler(number, self._on_stop_signal, signal.Signals(number).name)
         listener = self._listen()
         async with AsyncExitStack() as stack:
             if self._tracing is not None:
@@ -132,18 +132,18 @@ class Service:
         log.info("stopped", exit_code=self._exit_code)
         return self._exit_code
 
-    def _told_to_stop(self, name: str) -> None:
+    def _on_stop_signal(self, name: str) -> None:
         log.info("stopping", signal=name)
         self._stop.set()
 
     async def _parts(self, stack: AsyncExitStack, listener: socket.socket | None) -> list[Any]:
         """What runs on the event loop."""
         parts: list[Any] = []
-        if Role.PUSH in self._roles:
+        if ProcessRole.PUSH in self._roles:
             parts.append(await self._push(stack))
             if self._settings.audit_orders_per_second is not None:
                 parts.append(await self._audit(stack, self._settings.audit_orders_per_second))
-        if Role.API in self._roles:
+        if ProcessRole.API in self._roles:
             parts.append(await self._bulk(stack))
             if self._settings.third_party_lookups:
                 parts.append(await self._comparisons(stack))
@@ -225,8 +225,8 @@ class Service:
         database = Database(self._database_url, pool_size=1, timeout_seconds=CONNECTION_SECONDS)
         limits = self._case_limits
         console = PostgresConsole(await stack.enter_async_context(database), limits)
-        parts = [Teller(console, self._roles, self._state.told).run(self._stop)]
-        if Role.API in self._roles:
+        parts = [ProcessReporter(console, self._roles, self._state.snapshot).run(self._stop)]
+        if ProcessRole.API in self._roles:
             parts.append(Preparer(console).run(self._stop))
             backlog = await stack.enter_async_context(Database(self._database_url, pool_size=1))
             parts.append(watch_backlog(PostgresBacklog(backlog, limits).backlog, self.metrics.backlog, self._stop))
@@ -235,7 +235,7 @@ class Service:
     async def _web_app(self, stack: AsyncExitStack) -> Any:
         from adapters.web.app import create_app, create_probes_app  # noqa: PLC0415 - nobody else loads FastAPI
 
-        if Role.API not in self._roles:
+        if ProcessRole.API not in self._roles:
             return create_probes_app(health=self.health, metrics_text=self.metrics.exposition)
         database = await stack.enter_async_context(Database(self._database_url))
         store = OrderApplication(self._database_url)
@@ -264,7 +264,7 @@ class Service:
     def _listen(self) -> socket.socket | None:
         """Takes the port before anything else starts: a taken one is told at once."""
         settings = self._settings
-        port = settings.api_port if Role.API in self._roles else settings.probes_port
+        port = settings.api_port if ProcessRole.API in self._roles else settings.probes_port
         if port is None:
             return None
         try:
@@ -294,7 +294,7 @@ class Service:
         await serving
 
     def _start_threads(self, loop: asyncio.AbstractEventLoop) -> None:
-        if Role.PUSH in self._roles:
+        if ProcessRole.PUSH in self._roles:
             write_calls = partial(write_ledger_rows, on_broken=self._observer.invariant_broken)
             calls = Projection(
                 intended_calls.NAME,
@@ -302,7 +302,7 @@ class Service:
                 doubt_marks.ledger_rows,
             )
             self._start_thread(loop, f"projection {intended_calls.NAME}", lambda: self._project(calls))
-        if Role.API in self._roles:
+        if ProcessRole.API in self._roles:
             store = OrderApplication(self._database_url)
             rows = Projection(
                 orders.NAME,
@@ -313,7 +313,7 @@ class Service:
             self._start_thread(
                 loop, "refilling", lambda: refill_for_ever(self._database_url, store.load, self._stop_threads)
             )
-        if Role.INTAKE in self._roles:
+        if ProcessRole.INTAKE in self._roles:
             self._start_thread(loop, "intake", lambda: self._kafka_intake().run(self._stop_threads))
             if copier := dead_letter_copier(self._settings, self._observer):
                 self._start_thread(loop, "dead letters", lambda: copier.run(self._stop_threads))
@@ -340,7 +340,7 @@ class Service:
             group=settings.kafka_group,
             config=settings.kafka_config,
             batch_size=settings.intake_batch_size,
-            observer=self._observer,
+            listener=self._observer,
             topic_ids=TopicIds(settings.kafka_bootstrap, settings.kafka_config),
         )
 

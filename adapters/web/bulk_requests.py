@@ -17,11 +17,20 @@ from adapters.records.bulk import (
     Selection,
     limit_of,
 )
-from adapters.web.parameters import FOR_REDELIVERIES, SAID, Number, Reason, Text, WishRequest, storable, text_like
+from adapters.web.parameters import (
+    FOR_REDELIVERIES,
+    SAID,
+    Number,
+    OptionsRequest,
+    Reason,
+    Text,
+    storable,
+    text_like,
+)
 from domain.events import Doubt
 from domain.instants import parse_instant
 from domain.lifecycle import Status
-from projections.redelivery import DEFAULT_WISH
+from projections.redelivery import DEFAULT_OPTIONS
 
 MAX_TOKEN_LENGTH: Final = 100
 
@@ -123,7 +132,7 @@ class SelectionRequest(BaseModel):
         )
 
 
-class BulkRequest(WishRequest):
+class BulkRequest(OptionsRequest):
     """A preview that is wished for; nothing is done yet. `how`, `nonce` and `include` are for the mode
     `redeliver`."""
 
@@ -140,7 +149,7 @@ class BulkRequest(WishRequest):
     def _has_a_reason(self) -> Self:
         if not self.reason.strip():
             raise ValueError("a replay needs a reason")
-        if self.mode is not BulkMode.REDELIVER and self.wish != DEFAULT_WISH:
+        if self.mode is not BulkMode.REDELIVER and self.wish != DEFAULT_OPTIONS:
             raise ValueError("how, nonce and include are for the mode redeliver")
         return self
 

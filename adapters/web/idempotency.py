@@ -3,12 +3,12 @@
 The first answer comes again, with `Idempotency-Hit: true`, for a day (KEY_RETENTION_HOURS). Kept are the answers of
 what was done; a refusal (4xx, 5xx) isn't kept, and the same or another request may have its key.
 
-What holds if a process dies in the middle: the request's id is written down with the deed, in one transaction. So
+What holds if a process dies in the middle: the request's id is written down with the action, in one transaction. So
 what was done is never done again under its key, also if the answer was lost before it was kept: whoever asks again
 is told so, by a 409 with `"state": "done"`. What wasn't done is done when it is asked for again, at once or when
-the claim of the dead process has run out. Three things may then be done again, as they are no deed in the database,
-or none at all: republishing (its messages are recognised as repeats), dry runs, and previews of bulk replays. An
-answer of more than MAX_KEPT_ANSWER_BYTES counts as lost.
+the claim of the dead process has run out. Three things may then be done again, as they are no action in the
+database, or none at all: republishing (its messages are recognised as repeats), dry runs, and previews of bulk
+replays. An answer of more than MAX_KEPT_ANSWER_BYTES counts as lost.
 """
 
 import re

@@ -24,7 +24,7 @@ from adapters.records.operators import MAX_REASON_LENGTH
 from adapters.records.quarantine import QuarantineState
 from domain.identifiers import MAX_ORDER_ID
 from domain.lifecycle import Status
-from projections.redelivery import DEFAULT_WISH, MAX_NONCE_LENGTH, How, Include, Wish, is_nonce
+from projections.redelivery import DEFAULT_OPTIONS, MAX_NONCE_LENGTH, How, Include, RedeliveryOptions, is_nonce
 from projections.republication import Mode
 
 MAX_PAGE: Final = 200
@@ -90,7 +90,7 @@ FOR_REDELIVERIES: Final[dict[str, Any]] = {
         {"properties": {"mode": {"const": Mode.REDELIVER.value}}},
         {
             "properties": {
-                "how": {"const": DEFAULT_WISH.how.value},
+                "how": {"const": DEFAULT_OPTIONS.how.value},
                 "nonce": {"type": "null"},
                 "include": {"type": "array", "maxItems": 0},
             }
@@ -147,12 +147,12 @@ _Nonce = Annotated[
 ]
 
 
-class WishRequest(BaseModel):
+class OptionsRequest(BaseModel):
     """Of redeliveries: how much is sent again, and under which keys."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    how: Annotated[How, Field(strict=False, description="`resume`: only what is missing")] = DEFAULT_WISH.how
+    how: Annotated[How, Field(strict=False, description="`resume`: only what is missing")] = DEFAULT_OPTIONS.how
     nonce: Annotated[_Nonce | None, Field(description="for new keys")] = None
     include: Annotated[
         list[Annotated[Include, Field(strict=False)]],
@@ -160,11 +160,11 @@ class WishRequest(BaseModel):
     ] = Field(default_factory=list)
 
     @property
-    def wish(self) -> Wish:
-        return Wish(self.how, self.nonce, frozenset(self.include))
+    def wish(self) -> RedeliveryOptions:
+        return RedeliveryOptions(self.how, self.nonce, frozenset(self.include))
 
 
-class ReplayRequest(WishRequest):
+class ReplayRequest(OptionsRequest):
     """`reason` is needed unless `dryRun` is true; `how`, `nonce` and `include` are for the mode `redeliver`."""
 
     model_config = ConfigDict(
@@ -179,7 +179,7 @@ class ReplayRequest(WishRequest):
     def _has_a_reason(self) -> Self:
         if not self.dry_run and not (self.reason or "").strip():
             raise ValueError("a replay that isn't a dry run needs a reason")
-        if self.mode is not Mode.REDELIVER and self.wish != DEFAULT_WISH:
+        if self.mode is not Mode.REDELIVER and self.wish != DEFAULT_OPTIONS:
             raise ValueError("how, nonce and include are for the mode redeliver")
         return self
 

@@ -17,9 +17,9 @@ import structlog
 from domain.ports import StoreUnavailable
 from projections.delivery.breaker import Breaker, BreakerState
 from projections.delivery.ports import Claim, Ledger, Settlement, ThirdParty
-from projections.delivery.rate_limiter import Pacer
-from projections.delivery.sender import DeliveryPolicy, Observer, Sender
-from projections.waiting import happens
+from projections.delivery.rate_limiter import RateLimiter
+from projections.delivery.sender import DeliveryListener, DeliveryPolicy, Sender
+from projections.waiting import wait_for_event
 
 IDLE_SECONDS: Final = 1.0
 """The longest that a due call waits for a dispatcher that missed its wake-up."""
@@ -49,26 +49,26 @@ class Dispatcher:
         ledger: Ledger,
         third_party: ThirdParty,
         policy: DeliveryPolicy,
-        observer: Observer,
+        listener: DeliveryListener,
         *,
         monotonic: Callable[[], float] = time.monotonic,
-        dice: random.Random | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         self._ledger = ledger
         self._policy = policy
-        self._observer = observer
+        self._listener = listener
         self._monotonic = monotonic
         self._breaker = Breaker(policy.concurrency, monotonic=monotonic, on_change=self._breaker_changed)
-        self._breaker_reported = BreakerState.CLOSED
-        self._pacer = Pacer(policy.calls_per_second, monotonic=monotonic)
+        self._reported_breaker = BreakerState.CLOSED
+        self._rate_limiter = RateLimiter(policy.calls_per_second, monotonic=monotonic)
         self._sender = Sender(
             third_party,
             policy,
-            observer,
+            listener,
             self._breaker,
-            self._pacer,
+            self._rate_limiter,
             monotonic=monotonic,
-            dice=dice or random.Random(),  # noqa: S311 - only spreads retries
+            rng=rng or random.Random(),  # noqa: S311 - only spreads retries
             is_stopping=lambda: self._stop.is_set(),  # noqa: PLW0108 - `run` is given another event
             pause=self._pause,
         )
@@ -139,13 +139,13 @@ class Dispatcher:
 
     async def _step(self) -> None:
         """Claims what there is room for, or waits for room, for work, or for the end of an outage."""
-        held_seconds = max(self._breaker.held_seconds, self._pacer.held_seconds)
+        held_seconds = max(self._breaker.held_seconds, self._rate_limiter.held_seconds)
         if held_seconds > 0:
-            self._tell()
+            self._report()
             await self._pause(held_seconds)
             return
         room = self._breaker.limit() - len(self._working)
-        slots = self._pacer.slots()
+        slots = self._rate_limiter.slots()
         room = room if slots is None else min(room, slots)
         if room <= 0:
             await asyncio.wait(self._working, timeout=IDLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -161,10 +161,10 @@ class Dispatcher:
             claims, next_due_seconds = await self._ledger.claim(room, by_chance=by_chance)
         except StoreUnavailable as error:
             log.warning("the ledger can't be reached; nothing is sent", error=str(error))
-            self._observer.push_state("waiting for the ledger")
+            self._listener.push_state("waiting for the ledger")
             await self._pause(OUTAGE_SECONDS)
             return
-        self._tell()
+        self._report()
         for claim in claims:
             task = asyncio.create_task(self._work(claim, claimed_at, epoch))
             self._working.add(task)
@@ -188,33 +188,33 @@ class Dispatcher:
         self._wake.clear()
 
     async def _pause(self, seconds: float) -> None:
-        await happens(self._stop, seconds)
+        await wait_for_event(self._stop, seconds)
 
     async def _work(self, claim: Claim, claimed_at: float, epoch: int) -> None:
-        settlement = await self._sender.work_off(claim, claimed_at, epoch)
+        settlement = await self._sender.deliver_claim(claim, claimed_at, epoch)
         self._unsettled += 1
         self._settlements.put_nowait(settlement)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         breaker = self._breaker
-        self._observer.rate_changed(self._pacer.calls_per_second)
+        self._listener.rate_changed(self._rate_limiter.calls_per_second)
         if breaker.state is not BreakerState.CLOSED:
-            self._observer.push_state(f"{breaker.reason}; breaker {breaker.state}")
-        elif self._pacer.asked_to_wait_seconds > SHOWN_WAIT_SECONDS:
-            self._observer.push_state("the third party asks us to wait")
+            self._listener.push_state(f"{breaker.reason}; breaker {breaker.state}")
+        elif self._rate_limiter.asked_to_wait_seconds > SHOWN_WAIT_SECONDS:
+            self._listener.push_state("the third party asks us to wait")
         else:
-            self._observer.push_state("sending")
+            self._listener.push_state("sending")
 
     def _breaker_changed(self, breaker: Breaker) -> None:
         """The probes that fail are no news."""
-        before, after = self._breaker_reported, breaker.state
+        before, after = self._reported_breaker, breaker.state
         if after is BreakerState.OPEN and before is not BreakerState.PROBING:
-            log.error("all calls are held", reason=breaker.reason)
+            log.error("breaker opened", reason=breaker.reason)
         elif after is BreakerState.CLOSED:
-            log.info("all calls go out again")
-        self._breaker_reported = after
-        self._observer.breaker_changed(after)
-        self._tell()
+            log.info("breaker closed")
+        self._reported_breaker = after
+        self._listener.breaker_changed(after)
+        self._report()
 
     async def _settle_all(self) -> None:
         """Writes settlements as they come, as many at once as have gathered."""
@@ -233,7 +233,7 @@ class Dispatcher:
                 lost = await self._ledger.settle(batch)
             except StoreUnavailable as error:
                 log.warning("the ledger can't be reached; what was sent is kept to be settled", error=str(error))
-                self._observer.push_state("waiting for the ledger")
+                self._listener.push_state("waiting for the ledger")
                 await asyncio.sleep(OUTAGE_SECONDS)
                 continue
             if lost:

@@ -23,7 +23,7 @@ _MAYBE_DONE_STATUSES: Final = {500, 502, 504}
 """Whoever answers so may have failed after the work was done, or not know what became of it (RFC 9110, 15.6)."""
 
 
-class Ruling(StrEnum):
+class DoubtRuling(StrEnum):
     DELIVERED = "delivered"
     """The call was carried out."""
     SEND_AGAIN = "send_again"
@@ -33,32 +33,34 @@ class Ruling(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DoubtFinding:
     """What follows from a lookup."""
 
-    ruling: Ruling
+    ruling: DoubtRuling
     found: str
     """In words."""
 
 
 def settle_doubt(
     call: Call, lookup: Found | NotFound, later: Iterable[Call] = (), resolution: Resolution = EXACT
-) -> Verdict:
+) -> DoubtFinding:
     """Whether a call was carried out, by what the third party has of its order.
 
     `later`: the order's next calls that may have been carried out as well. If one of them was, so was this.
     """
     if isinstance(lookup, NotFound):
-        ruling = Ruling.SEND_AGAIN if call.kind is EffectKind.CREATE else Ruling.PARK
-        return Verdict(ruling, "no such order")
+        ruling = DoubtRuling.SEND_AGAIN if call.kind is EffectKind.CREATE else DoubtRuling.PARK
+        return DoubtFinding(ruling, "no such order")
     words = f"{lookup.status} with {lookup.cashback_amount} of {lookup.last_transaction_date}"
     try:
         found = _State(lookup.status, lookup.cashback_amount, parse_instant(lookup.last_transaction_date))
     except BadInstant:
-        return Verdict(Ruling.PARK, words)
+        return DoubtFinding(DoubtRuling.PARK, words)
     if any(_was_carried_out(each, found, resolution) for each in (call, *later)):
-        return Verdict(Ruling.DELIVERED, words)
-    return Verdict(Ruling.SEND_AGAIN if _was_not_carried_out(call, found, resolution) else Ruling.PARK, words)
+        return DoubtFinding(DoubtRuling.DELIVERED, words)
+    return DoubtFinding(
+        DoubtRuling.SEND_AGAIN if _was_not_carried_out(call, found, resolution) else DoubtRuling.PARK, words
+    )
 
 
 @dataclass(frozen=True, slots=True)

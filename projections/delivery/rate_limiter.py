@@ -19,7 +19,7 @@ RECOVERY_SECONDS: Final = 60.0
 """In which the rate grows by as much as it was before it was halved."""
 
 
-class Pacer:
+class RateLimiter:
     """`ceiling` is in calls a second; None: no limit, until the third party sets one."""
 
     def __init__(self, ceiling: float | None = None, *, monotonic: Callable[[], float] = time.monotonic) -> None:

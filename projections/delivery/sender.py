@@ -12,7 +12,7 @@ import structlog
 
 from domain.effects import EffectKind
 from projections.delivery.breaker import Breaker, BreakerState
-from projections.delivery.doubt import Ruling, settle_doubt
+from projections.delivery.doubt import DoubtRuling, settle_doubt
 from projections.delivery.ports import (
     Answer,
     Attempt,
@@ -26,7 +26,7 @@ from projections.delivery.ports import (
     Settlement,
     ThirdParty,
 )
-from projections.delivery.rate_limiter import Pacer
+from projections.delivery.rate_limiter import RateLimiter
 from projections.delivery.retry import RetryPolicy
 from projections.doubt_marks import DOUBTFUL
 from projections.resolution import EXACT, Resolution
@@ -39,7 +39,7 @@ SERVER_ERRORS: Final = 500
 log = structlog.get_logger(__name__)
 
 
-class Observer(Protocol):
+class DeliveryListener(Protocol):
     """Who wants to know how delivery goes on; called on the event loop."""
 
     def attempt_ended(self, attempt: Attempt) -> None: ...
@@ -82,7 +82,7 @@ class _Work:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stop:
+class _Pause:
     """Why an order goes no further for now."""
 
     spent: int
@@ -97,44 +97,44 @@ class Sender:
         self,
         third_party: ThirdParty,
         policy: DeliveryPolicy,
-        observer: Observer,
+        listener: DeliveryListener,
         breaker: Breaker,
-        pacer: Pacer,
+        rate_limiter: RateLimiter,
         *,
         monotonic: Callable[[], float],
-        dice: random.Random,
+        rng: random.Random,
         is_stopping: Callable[[], bool],
         pause: Callable[[float], Awaitable[None]],
     ) -> None:
         self._third_party = third_party
         self._policy = policy
-        self._observer = observer
+        self._listener = listener
         self._breaker = breaker
-        self._pacer = pacer
+        self._rate_limiter = rate_limiter
         self._monotonic = monotonic
-        self._dice = dice
+        self._dice = rng
         self._is_stopping = is_stopping
         self._pause = pause
 
-    async def work_off(self, claim: Claim, claimed_at: float, epoch: int) -> Settlement:
+    async def deliver_claim(self, claim: Claim, claimed_at: float, epoch: int) -> Settlement:
         """The calls of one order, until one isn't delivered or mustn't be begun any more.
 
         The lease counts from `claimed_at` on; `epoch` is the breaker's at that time.
         """
         work = _Work(claim, claimed_at, claimed_at + self._policy.lease_seconds, epoch)
         settled_version, spent = claim.settled_version, claim.attempts
-        stop: _Stop | None = None
+        stop: _Pause | None = None
         for call in claim.calls:
             if self._is_held(call, claim):
-                stop = _Stop(spent, parked_reason=DOUBTFUL)
+                stop = _Pause(spent, parked_reason=DOUBTFUL)
                 break
             stop = await self._deliver(call, work, spent)
             if stop is not None:
                 break
             settled_version, spent = call.version, 0
-        stop = stop or _Stop(0)
+        stop = stop or _Pause(0)
         if stop.parked_reason is not None:
-            self._observer.order_parked(claim, stop.parked_reason)
+            self._listener.order_parked(claim, stop.parked_reason)
         return Settlement(
             claim, tuple(work.attempts), settled_version, stop.spent, stop.wait_seconds, stop.parked_reason
         )
@@ -145,13 +145,13 @@ class Sender:
             return False
         return call.kind is EffectKind.COMPLETE and call.version not in claim.delivered_before
 
-    async def _deliver(self, call: Call, work: _Work, spent: int) -> _Stop | None:
+    async def _deliver(self, call: Call, work: _Work, spent: int) -> _Pause | None:
         """None if the call has been carried out."""
         if self._key_may_be_forgotten(call, work):
             if not self._policy.lookups:
-                return _Stop(spent, parked_reason=f"{self._in_doubt}, and lookups are switched off")
+                return _Pause(spent, parked_reason=f"{self._in_doubt}, and lookups are switched off")
             if not await self._may_begin(work):
-                return _Stop(spent)
+                return _Pause(spent)
             looked_up, blamed = await self._ask(
                 call, work, AttemptKind.LOOKUP, self._third_party.lookup(call.order_id)
             )
@@ -160,12 +160,12 @@ class Sender:
             later = [each for each in work.claim.calls if each.version > call.version]
             in_doubt = [each for each in later if each.version in work.claim.doubts]
             verdict = settle_doubt(call, looked_up, in_doubt, self._policy.resolution)
-            if verdict.ruling is Ruling.PARK:
-                return _Stop(spent, parked_reason=f"{self._in_doubt}; a lookup found {verdict.found}")
-            if verdict.ruling is Ruling.DELIVERED:
+            if verdict.ruling is DoubtRuling.PARK:
+                return _Pause(spent, parked_reason=f"{self._in_doubt}; a lookup found {verdict.found}")
+            if verdict.ruling is DoubtRuling.DELIVERED:
                 return None
         if not await self._may_begin(work):
-            return _Stop(spent)
+            return _Pause(spent)
         answer, blamed = await self._ask(call, work, AttemptKind.CALL, self._third_party.send(call))
         assert isinstance(answer, Answer)
         return None if answer.outcome is Outcome.DELIVERED else self._stop(answer, spent, blamed=blamed)
@@ -188,7 +188,7 @@ class Sender:
         if not self._is_free(work):
             return False
         left_seconds = work.lease_ends - self._policy.call_timeout_seconds - self._monotonic()
-        wait_seconds = self._pacer.turn(left_seconds)
+        wait_seconds = self._rate_limiter.turn(left_seconds)
         if wait_seconds is None:
             return False
         if wait_seconds > 0:
@@ -198,7 +198,7 @@ class Sender:
 
     def _is_free(self, work: _Work) -> bool:
         fits = self._monotonic() + self._policy.call_timeout_seconds < work.lease_ends
-        held = work.epoch != self._breaker.epoch or self._pacer.asked_to_wait_seconds > 0
+        held = work.epoch != self._breaker.epoch or self._rate_limiter.asked_to_wait_seconds > 0
         return fits and not held and not self._is_stopping()
 
     async def _ask(
@@ -220,7 +220,7 @@ class Sender:
         number = work.claim.sendings.get(call.version, 0) + (kind is AttemptKind.CALL)
         attempt = Attempt(call, started_at, duration_ms, _recorded(said), kind, number)
         work.attempts.append(attempt)
-        self._observer.attempt_ended(attempt)
+        self._listener.attempt_ended(attempt)
         return said, blamed
 
     def _learn(self, call: Call, work: _Work, said: Lookup, sent_at: float) -> bool:
@@ -232,7 +232,7 @@ class Sender:
                 return False
             case Answer(outcome=Outcome.FAILED, status=status) if status == TOO_MANY_REQUESTS:
                 breaker.answered(epoch)
-                self._pacer.throttled(sent_at, self._policy.retry.wished_seconds(said.retry_after_seconds))
+                self._rate_limiter.throttled(sent_at, self._policy.retry.wished_seconds(said.retry_after_seconds))
                 return False
             case Answer(outcome=Outcome.FAILED | Outcome.IN_DOUBT, status=status) if (
                 status is None or status == REQUEST_TIMEOUT or status >= SERVER_ERRORS
@@ -248,21 +248,21 @@ class Sender:
                 breaker.answered(epoch)
                 return True
 
-    def _stop(self, answer: Answer, spent: int, *, blamed: bool, is_call: bool = True) -> _Stop:
+    def _stop(self, answer: Answer, spent: int, *, blamed: bool, is_call: bool = True) -> _Pause:
         retry = self._policy.retry
         match answer.outcome:
             case Outcome.IN_FLIGHT:
-                return _Stop(spent, retry.wait_seconds(spent + 1, answer.retry_after_seconds, self._dice))
+                return _Pause(spent, retry.wait_seconds(spent + 1, answer.retry_after_seconds, self._dice))
             case Outcome.REFUSED:
                 reason = f"refused with status {answer.status}"
-                return _Stop(spent + 1, parked_reason=reason if is_call else f"{self._in_doubt}; lookup {reason}")
+                return _Pause(spent + 1, parked_reason=reason if is_call else f"{self._in_doubt}; lookup {reason}")
             case _:
                 spent += blamed
                 wait_seconds = retry.wait_seconds(max(1, spent), answer.retry_after_seconds, self._dice)
                 if blamed and spent >= retry.max_attempts:
                     reason = f"{spent} attempts failed; the last: {answer.status or answer.outcome}"
-                    return _Stop(spent, wait_seconds, reason)
-                return _Stop(spent, max(wait_seconds, self._breaker.held_seconds))
+                    return _Pause(spent, wait_seconds, reason)
+                return _Pause(spent, max(wait_seconds, self._breaker.held_seconds))
 
 
 def _never_reached(answer: Answer) -> bool:

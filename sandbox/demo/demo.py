@@ -78,7 +78,7 @@ class Options:
 def run_demo(options: Options) -> int:
     """Runs until it is ended, or with `leave` until all is reconciled. Answers the exit code.
 
-    Raises CashbackError for what its user can mend; by then everything is stopped.
+    Raises CashbackError for what its user can repair; by then everything is stopped.
     """
     signals = Signals()
     signals.install()

@@ -15,7 +15,7 @@ import httpx
 from confluent_kafka import KafkaException
 
 from adapters.kafka.cluster import TopicIds, check_reachable
-from adapters.operations.loss_acceptance import accept, look
+from adapters.operations.loss_acceptance import accept, find_loss
 from adapters.postgres.migrate import migrate
 from adapters.records.errors import KafkaUnreachable
 from adapters.settings import PREFIX, Settings
@@ -206,7 +206,7 @@ class DemoStack:
         if self._broker is None:
             return
         for topic in self._settings.kafka_topics:
-            findings = look(database_url, bootstrap, {}, topic)
+            findings = find_loss(database_url, bootstrap, {}, topic)
             if any(each.stop and each.stop.loss is Loss.TOPIC_RECREATED for each in findings):
                 accept(database_url, topic, findings, reason=MADE_AGAIN)
                 self._tell(f"{'topic':12} {topic}: {MADE_AGAIN}")

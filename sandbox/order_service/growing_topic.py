@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
-from adapters.kafka.cluster import made
+from adapters.kafka.cluster import create_client
 from adapters.kafka.producer.publisher import OnDelivery, Publisher, PublishError
 from adapters.records.publishing import Outgoing
 from domain.errors import CashbackError
@@ -36,7 +36,9 @@ class TopicAdmin:
 
     def __init__(self, bootstrap: str, config: Mapping[str, Any], topic: str) -> None:
         self.topic = topic
-        self._client = made(AdminClient, {**config, "bootstrap.servers": bootstrap, "log_level": _ONLY_SERIOUS})
+        self._client = create_client(
+            AdminClient, {**config, "bootstrap.servers": bootstrap, "log_level": _ONLY_SERIOUS}
+        )
 
     def check(self) -> None:
         """Asks the broker, and changes nothing. Raises CantGrow."""

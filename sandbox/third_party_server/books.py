@@ -3,7 +3,7 @@
 The rules are those of contract.md, section 4. What it leaves open is decided so:
 
 - Only applied calls are frozen under their key. A refusal (404, 409, 422 "rejected") is judged anew when the
-  same call comes again, because our caller's key never changes: a frozen refusal could never be mended. Stripe's
+  same call comes again, because our caller's key never changes: a frozen refusal could never be repaired. Stripe's
   first API froze refusals too; its second judges them anew. The key stays bound to the refused call's body.
 - Calls that never were judged (injected faults, wrong shape, wrong token) leave their key unused.
 - A completion of another amount than the pending one is refused (409 "amount_mismatch").

@@ -125,7 +125,7 @@ class Shop:
 
     def retry_quarantined(self, value: bytes) -> None:
         [(number,)] = sql(self.database_url, "SELECT id FROM quarantine WHERE state = 'open'")
-        self.api("POST", f"/api/quarantine/{number}/retry", reason="mended", value=value.decode())
+        self.api("POST", f"/api/quarantine/{number}/retry", reason="repaired", value=value.decode())
         self.settle_down(self.database_url)
 
 
@@ -151,13 +151,13 @@ def shop(apps: Apps, database_url: str, broker: EmbeddedBroker, topic: Callable[
 
 def test_what_is_refused_or_uncertain_is_neither_paid_silently_nor_lost(shop: Shop) -> None:
     """Each order is a case that was seen; nothing of it is completed before a person has settled its doubt."""
-    # An update mended in quarantine keeps its place: the one behind it counts.
+    # An update repaired in quarantine keeps its place: the one behind it counts.
     shop.tell(said(CREATED, 1, 0), said(UPDATED, 1, 1.7, "50", transactionDate="soon"), said(UPDATED, 1, 3.3, "2"))
     shop.retry_quarantined(said(UPDATED, 1, 1.7, "50")[1])
     shop.tell(said(COMPLETED, 1, 5))
     assert (shop.books(1), shop.doubts(1)) == (("COMPLETED", Decimal(2)), {})
 
-    # Mended after the completion it is late.
+    # Repaired after the completion it is late.
     shop.tell(
         said(CREATED, 2, 0),
         said(UPDATED, 2, 1.7, "50", transactionDate="soon"),

@@ -205,7 +205,7 @@ def test_a_wrong_token_holds_everything_and_costs_nothing(apps: Apps, database_u
     push = start_push(apps, sandbox, third_party_token="wrong", push_max_attempts=1)
     held = f"{REFUSED}; breaker open"
     push.wait_until(lambda: push.count("state", part="push", state=held) > 1, "the probe is refused, too")
-    assert push.count("all calls are held", reason=REFUSED) == 1
+    assert push.count("breaker opened", reason=REFUSED) == 1
     assert push.terminate() == 0
     assert sql(database_url, "SELECT count(*) FROM delivery WHERE attempts > 0 OR parked_at IS NOT NULL") == [(0,)]
     push = start_push(apps, sandbox, third_party_token="right", push_max_attempts=1)

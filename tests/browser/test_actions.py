@@ -117,14 +117,14 @@ def test_a_parked_order_is_let_go_on(open_page: OpenPage, world: World) -> None:
     page.get_by_role("row", name=str(RETRIED)).get_by_role("link", name="Let it go on").click()
     assert f"POST /v1/cashbacks (6.00) of order {RETRIED} goes out again at once" in says(page)
     assert world.there(RETRIED) is None
-    confirm(page, "Let it go on", "they mended it")
+    confirm(page, "Let it go on", "they repaired it")
     expect(page.get_by_text("It goes on")).to_be_visible()
     wait_until(lambda: world.stands(RETRIED, 1), "the call is delivered")
     expect(page.locator("#standing")).to_be_empty()
     there = world.there(RETRIED)
     assert there is not None
     assert there["status"] == "PENDING"
-    assert world.actions(RETRIED) == [("retry", OPERATOR, "they mended it")]
+    assert world.actions(RETRIED) == [("retry", OPERATOR, "they repaired it")]
 
 
 def test_the_call_at_which_an_order_stands_is_skipped(open_page: OpenPage, world: World) -> None:
@@ -312,7 +312,7 @@ def test_a_replay_of_many_orders_is_cancelled(open_page: OpenPage, world: World)
 
 
 def test_a_reader_finds_no_form_and_is_refused(open_page: OpenPage, world: World) -> None:
-    """On no page of a deed, and by no request of the reader's own making."""
+    """On no page of an action, and by no request of the reader's own making."""
     [(quarantined,)] = world.sql("SELECT id FROM quarantine ORDER BY id LIMIT 1")
     page = open_page("/parked", token=READ_TOKEN)
     token = page.locator("input[name=form_token]").first.input_value()

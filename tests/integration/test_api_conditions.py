@@ -11,7 +11,7 @@ import pytest
 
 from adapters.postgres.parking import PostgresParking
 from adapters.postgres.pool import Database
-from adapters.records.actions import Asked
+from adapters.records.actions import ActionRequest
 from adapters.records.operators import Operator, Role, Via, command_line_operator
 from domain.messages import Kind
 from scripts.openapi import document
@@ -53,7 +53,7 @@ def api(database_url: str) -> Iterator[Api]:
         yield running
 
 
-def deeds(database_url: str) -> list[tuple[Any, ...]]:
+def actions(database_url: str) -> list[tuple[Any, ...]]:
     return sql(database_url, "SELECT action, operator, role, via FROM operator_action ORDER BY id")
 
 
@@ -80,10 +80,10 @@ def test_what_was_decided_on_an_older_look_is_not_done(database_url: str, api: A
         for dry_run in (True, False):
             refused = api.client.post(path, json=WRITES[path] | {"dryRun": dry_run}, headers={"If-Match": old})
             is_problem(refused, 412)
-    assert deeds(database_url) == []
+    assert actions(database_url) == []
     now = api.get(ORDER).headers["ETag"]
     assert api.client.post(path, json=WRITES[path], headers={"If-Match": f'"x", {now}'}).is_success
-    assert len(deeds(database_url)) == 1
+    assert len(actions(database_url)) == 1
     assert api.client.post(path, json=WRITES[path] | {"dryRun": True}, headers={"If-Match": "*"}).status_code != 412
 
 
@@ -94,16 +94,16 @@ def test_a_republication_is_not_begun_on_an_older_look(api: Api) -> None:
     is_problem(api.client.post("/api/orders/2/replay", json=body, headers={"If-Match": '"x"'}), 404)
 
 
-def test_a_change_while_the_deed_waits_for_its_turn_counts(database_url: str, api: Api) -> None:
+def test_a_change_while_the_action_waits_for_its_turn_counts(database_url: str, api: Api) -> None:
     """What was seen is looked at when nobody can change it any more."""
     seen = {"If-Match": api.get(ORDER).headers["ETag"]}
     with ThreadPoolExecutor(1) as pool, psycopg.connect(database_url) as other:
         other.execute("UPDATE delivery SET parked_reason = 'another one' WHERE order_id = 1")
         waiting = pool.submit(api.client.post, "/api/parked/1/retry", headers=seen)
-        wait_until(lambda: sql(database_url, WAITING_FOR_A_LOCK) == [(1,)], "the deed waits for the order")
+        wait_until(lambda: sql(database_url, WAITING_FOR_A_LOCK) == [(1,)], "the action waits for the order")
         other.commit()
         is_problem(waiting.result(), 412)
-    assert deeds(database_url) == []
+    assert actions(database_url) == []
 
 
 def ask(api: Api, path: str, token: str, **more: Any) -> httpx.Response:
@@ -131,7 +131,7 @@ def test_a_reader_may_ask_for_dry_runs_and_for_nothing_else(database_url: str, a
         asked = ask(api, path, READ_TOKEN, json=WRITES[path] | {"dryRun": True}, headers={"Idempotency-Key": path})
         assert (asked.status_code, asked.json()["dryRun"]) == (200, True)
     is_problem(ask(api, "/api/quarantine/1/retry", READ_TOKEN, json={"dryRun": True}), 422)
-    assert deeds(database_url) == []
+    assert actions(database_url) == []
     for path in (ORDER, "/api/orders/1/replays", "/api/parked/1/retry/x"):
         is_problem(ask(api, path, READ_TOKEN, json={"dryRun": True}), 403)
 
@@ -150,7 +150,7 @@ def test_the_record_tells_what_was_proved_from_what_was_claimed(database_url: st
     assert ask(api, "/api/parked/1/retry", TOKEN, headers=claimed).status_code == 202
     with running_api(database_url) as unguarded:
         assert unguarded.client.post("/api/parked/1/retry").status_code == 202
-    assert deeds(database_url) == [
+    assert actions(database_url) == [
         ("retry", "reader token", "operator token", "api"),
         ("retry", "api", "no token", "api"),
     ]
@@ -164,10 +164,10 @@ def test_the_record_tells_what_was_proved_from_what_was_claimed(database_url: st
 async def _retried_by_a_reader(database_url: str) -> None:
     async with Database(database_url) as database:
         reader = Operator("x", Via.API, Role.READER)
-        await PostgresParking(database).retry(1, Asked(reader, "x"), dry_run=False)
+        await PostgresParking(database).retry(1, ActionRequest(reader, "x"), dry_run=False)
 
 
-def test_the_database_itself_refuses_the_deeds_of_readers(database_url: str, api: Api) -> None:
+def test_the_database_itself_refuses_the_actions_of_readers(database_url: str, api: Api) -> None:
     """Should an endpoint forget to: the record can't be written, and so nothing is done."""
     with pytest.raises(psycopg.errors.CheckViolation):
         asyncio.run(_retried_by_a_reader(database_url))

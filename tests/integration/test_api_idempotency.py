@@ -49,7 +49,7 @@ def retry(api: Api, key: str, order_id: int = 1, reason: str = "a test") -> http
     return api.client.post(path, json={"reason": reason}, headers={"Idempotency-Key": key})
 
 
-def deeds(database_url: str) -> int:
+def actions(database_url: str) -> int:
     return int(sql(database_url, "SELECT count(*) FROM operator_action")[0][0])
 
 
@@ -62,9 +62,9 @@ def test_the_first_answer_comes_again_whichever_process_is_asked(orders: str, ap
     for each in again:
         assert (each.status_code, each.content, each.headers[HIT]) == (202, first.content, "true")
         assert each.headers["Content-Type"] == "application/json"
-    assert deeds(orders) == 1
+    assert actions(orders) == 1
     assert retry(other, "another").status_code == 202
-    assert deeds(orders) == 2
+    assert actions(orders) == 2
 
 
 def test_a_preview_keeps_its_place(orders: str, apis: tuple[Api, Api]) -> None:
@@ -82,7 +82,7 @@ def test_a_key_is_for_one_request(orders: str, apis: tuple[Api, Api]) -> None:
     is_problem(retry(other, "k", reason="something else"), 422)
     is_problem(retry(other, "k", order_id=2), 422)
     assert other.get("/api/parked", headers={"Idempotency-Key": "k"}).status_code == 200
-    assert deeds(orders) == 1
+    assert actions(orders) == 1
 
 
 def test_what_was_refused_is_not_kept(orders: str, apis: tuple[Api, Api]) -> None:
@@ -93,7 +93,7 @@ def test_what_was_refused_is_not_kept(orders: str, apis: tuple[Api, Api]) -> Non
     is_problem(retry(one, "k", order_id=9), 404)
     done = retry(other, "k", order_id=2)
     assert (done.status_code, HIT in done.headers) == (202, False)
-    assert deeds(orders) == 1
+    assert actions(orders) == 1
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "é"])
@@ -101,7 +101,7 @@ def test_what_is_no_key_is_a_400(orders: str, apis: tuple[Api, Api], key: str) -
     """And nothing is done."""
     headers = {"Idempotency-Key": key.encode("latin-1")}
     is_problem(apis[0].client.post("/api/parked/1/retry", headers=headers), 400)  # type: ignore[arg-type]
-    assert deeds(orders) == 0
+    assert actions(orders) == 0
 
 
 def test_two_keys_are_a_400_and_a_body_that_is_too_large_a_413(orders: str, apis: tuple[Api, Api]) -> None:
@@ -112,7 +112,7 @@ def test_two_keys_are_a_400_and_a_body_that_is_too_large_a_413(orders: str, apis
     )
     path = "/api/replays/00000000-0000-0000-0000-000000000000/cancel"
     is_problem(client.post(path, content=b"x" * (4 * 1024 * 1024 + 1), headers={"Idempotency-Key": "k"}), 413)
-    assert deeds(orders) == 0
+    assert actions(orders) == 0
 
 
 def test_while_the_first_is_under_way_a_second_is_told_so(orders: str, apis: tuple[Api, Api]) -> None:
@@ -129,7 +129,7 @@ def test_while_the_first_is_under_way_a_second_is_told_so(orders: str, apis: tup
         holder.rollback()
         assert first.result().status_code == 202
     assert retry(other, "k").headers[HIT] == "true"
-    assert deeds(orders) == 1
+    assert actions(orders) == 1
 
 
 def test_many_at_the_same_moment_do_it_once(orders: str, apis: tuple[Api, Api]) -> None:
@@ -140,7 +140,7 @@ def test_many_at_the_same_moment_do_it_once(orders: str, apis: tuple[Api, Api]) 
     assert {each.status_code for each in answers} <= {202, 409}
     assert len({each.content for each in told}) == 1
     assert sum(HIT not in each.headers for each in told) == 1
-    assert deeds(orders) == 1
+    assert actions(orders) == 1
 
 
 def begun(database_url: str, key: str, seconds: float) -> None:
@@ -154,7 +154,7 @@ def begun(database_url: str, key: str, seconds: float) -> None:
     asyncio.run(begin())
 
 
-def test_a_process_that_died_before_the_deed_holds_the_key_for_a_while_only(
+def test_a_process_that_died_before_the_action_holds_the_key_for_a_while_only(
     orders: str, apis: tuple[Api, Api]
 ) -> None:
     begun(orders, "k", 0.0)
@@ -165,7 +165,7 @@ def test_a_process_that_died_before_the_deed_holds_the_key_for_a_while_only(
     assert retry(apis[0], "held").status_code == 202
 
 
-def test_after_a_process_died_between_the_deed_and_its_answer_the_deed_is_not_done_again(
+def test_after_a_process_died_between_the_action_and_its_answer_the_action_is_not_done_again(
     orders: str, apis: tuple[Api, Api]
 ) -> None:
     """Whoever asks again is told that it was done."""
@@ -174,7 +174,7 @@ def test_after_a_process_died_between_the_deed_and_its_answer_the_deed_is_not_do
     sql(orders, "UPDATE keyed_request SET status = NULL, headers = NULL, body = NULL, claimed_until = now()")
     assert is_problem(retry(other, "k"), 409)["state"] == "done"
     is_problem(retry(other, "k", order_id=2), 422)
-    assert deeds(orders) == 1
+    assert actions(orders) == 1
 
 
 def test_a_process_that_wakes_up_when_its_request_was_taken_over_does_not_do_it_too(
@@ -193,7 +193,7 @@ def test_a_process_that_wakes_up_when_its_request_was_taken_over_does_not_do_it_
     assert sorted(each.status_code for each in answers) == [202, 409]
     (refused,) = (each for each in answers if each.status_code == 409)
     assert is_problem(refused, 409)["state"] == "done"
-    assert deeds(orders) == 1
+    assert actions(orders) == 1
     assert retry(apis[0], "k").headers[HIT] == "true"
 
 
@@ -211,7 +211,7 @@ def test_keys_are_forgotten_after_a_day_a_few_with_each_request(orders: str, api
     left = "SELECT count(*) FROM keyed_request WHERE starts_with(key, 'old ')"
     assert sql(orders, left) == [(MAX_FORGOTTEN + 1,)]
     assert retry(apis[0], "k").headers[HIT] == "true"
-    assert deeds(orders) == 2
+    assert actions(orders) == 2
 
 
 def test_in_an_outage_a_request_with_a_key_is_a_503() -> None:

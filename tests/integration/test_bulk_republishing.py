@@ -79,19 +79,19 @@ def wait_until_done(database_url: str, replay_id: UUID) -> BulkReplay:
     return replay
 
 
-def publish(bootstrap: str, topic: str, *, dice: random.Random) -> int:
+def publish(bootstrap: str, topic: str, *, rng: random.Random) -> int:
     """Lifecycles of orders, in disorder between orders and on random partitions. Answers how many messages."""
     records = [
         record_of(kind, order_id=order_id, at_ns=number * 120 * 1_000_000_000)
         for order_id in range(1, ORDERS + 1)
         for number, kind in enumerate(LIFECYCLES[order_id % len(LIFECYCLES)])
     ]
-    dice.shuffle(records)
+    rng.shuffle(records)
     with Publisher(bootstrap) as publisher:
         for record in records:
             assert record.key is not None
             assert record.value is not None
-            publisher.publish(Outgoing(topic, record.key, record.value, partition=dice.randrange(12)))
+            publisher.publish(Outgoing(topic, record.key, record.value, partition=rng.randrange(12)))
     return len(records)
 
 
@@ -106,7 +106,7 @@ def test_a_bulk_replay_changes_nothing_here_and_tells_everything_elsewhere(
         store_at(database_url) as store,
         RunningIntake(broker.bootstrap, [ours], store, group=new_group()) as intake,
     ):
-        messages = publish(broker.bootstrap, ours, dice=random.Random(3))
+        messages = publish(broker.bootstrap, ours, rng=random.Random(3))
         intake.wait_for_records(messages)
         project(database_url)
         before = stored(database_url)

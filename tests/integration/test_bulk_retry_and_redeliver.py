@@ -1,4 +1,4 @@
-"""Many orders mended at once: parked ones retried, and calls sent again, each on record under the bulk's id."""
+"""Many orders repaired at once: parked ones retried, and calls sent again, each on record under the bulk's id."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -23,7 +23,7 @@ from adapters.records.bulk import (
 )
 from domain.messages import Kind
 from projections.delivery.ports import Call
-from projections.redelivery import Include, Wish
+from projections.redelivery import Include, RedeliveryOptions
 from tests.integration.test_api import is_problem
 from tests.integration.test_bulk_replays import ORDERS, wait_for
 from tests.support.bulk import SOMEBODY, Running, asked, previewed
@@ -119,7 +119,7 @@ def test_the_moment_of_parking_chooses(parked: str) -> None:
 
 def test_parked_orders_go_on_and_each_is_on_record_once(parked: str) -> None:
     """With the name of whoever has started it. One that isn't parked any more when its turn comes is passed by."""
-    preview = previewed(parked, Selection(parked=True), mode=BulkMode.RETRY, reason="mended")
+    preview = previewed(parked, Selection(parked=True), mode=BulkMode.RETRY, reason="repaired")
     sql(parked, "UPDATE delivery SET settled_version = head_version, parked_at = NULL WHERE order_id = 8")
     done = run(parked, preview, retry_mode)
     assert (done.done, done.failures) == (3, [(8, "it is idle, not parked")])
@@ -135,8 +135,8 @@ def test_parked_orders_go_on_and_each_is_on_record_once(parked: str) -> None:
         preview.replay.id,
     )
     assert recorded == [
-        ("bulk_start", "somebody", "mended", None, None, "previewed"),
-        *(("retry", "somebody", "mended", order, 1, "parked") for order in (2, 4, 6)),
+        ("bulk_start", "somebody", "repaired", None, None, "previewed"),
+        *(("retry", "somebody", "repaired", order, 1, "parked") for order in (2, 4, 6)),
     ]
 
 
@@ -155,7 +155,7 @@ def test_orders_that_come_a_second_time_are_not_done_again(parked: str) -> None:
 
 def test_calls_of_many_orders_are_sent_again_as_foretold(parked: str) -> None:
     """Under new keys, with the amounts that could be paid again; and once only, whoever takes it over."""
-    wish = Wish(nonce="n", include=frozenset({Include.SKIPPED}))
+    wish = RedeliveryOptions(nonce="n", include=frozenset({Include.SKIPPED}))
     preview = previewed(parked, Selection(frozenset(SOME)), mode=BulkMode.REDELIVER, wish=wish)
     foretold = preview.replay.foretold
     assert foretold is not None
@@ -170,7 +170,9 @@ def test_calls_of_many_orders_are_sent_again_as_foretold(parked: str) -> None:
     deliver(parked, third)
     assert all(by_order(third.calls, order) == [1, 2] for order in SOME)
     assert sql(parked, "SELECT count(*), sum(items) FROM replay WHERE id = %s", preview.replay.id) == [(8, 16)]
-    again = previewed(parked, Selection(frozenset(SOME)), mode=BulkMode.REDELIVER, wish=Wish(nonce="m"))
+    again = previewed(
+        parked, Selection(frozenset(SOME)), mode=BulkMode.REDELIVER, wish=RedeliveryOptions(nonce="m")
+    )
     run(parked, again, redeliver_mode)
     back = previewed(parked, Selection(frozenset({1, 2})), mode=BulkMode.REDELIVER, wish=wish)
     failed = run(parked, back, redeliver_mode)
@@ -184,7 +186,9 @@ def test_an_order_whose_call_is_under_way_is_waited_for(parked: str) -> None:
         "UPDATE delivery SET lease_token = gen_random_uuid(), next_attempt_at = now() + interval '1 h'"
         " WHERE order_id = 3",
     )
-    preview = previewed(parked, Selection(frozenset({1, 3})), mode=BulkMode.REDELIVER, wish=Wish(nonce="n"))
+    preview = previewed(
+        parked, Selection(frozenset({1, 3})), mode=BulkMode.REDELIVER, wish=RedeliveryOptions(nonce="n")
+    )
     asked(parked, lambda bulk: bulk.start(None, preview.token, by=SOMEBODY))
     with Running(parked, redeliver_mode, BulkMode.REDELIVER):
         note = "SELECT note FROM bulk_replay"

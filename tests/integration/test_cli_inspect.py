@@ -20,7 +20,7 @@ from adapters.postgres.comparisons import PostgresComparisons
 from adapters.postgres.migrate import migrate
 from adapters.postgres.pool import Database
 from adapters.postgres.service_status import PostgresConsole
-from adapters.records.actions import Asked
+from adapters.records.actions import ActionRequest
 from adapters.records.operators import Operator, Role, Via
 from adapters.records.status import EVENTS_PER_STEP
 from domain.exact_json import loads
@@ -51,7 +51,7 @@ def refuse_with_colours(call: Call) -> Answer | None:
 
 @pytest.fixture(scope="module")
 def told(postgres_server: str) -> Iterator[str]:
-    """One order parked, one held, one delivered; a message in quarantine, a difference, and a deed on record."""
+    """One order parked, one held, one delivered; a message in quarantine, a difference, and an action on record."""
     database_url = create_database(postgres_server, f"cashback_commands_{secrets.token_hex(4)}")
     migrate(database_url)
     weighed = product(1.25, 79.99, 90)
@@ -221,7 +221,7 @@ def test_the_status_tells_what_stands_still_and_how_the_processes_are(told: str,
     }
 
 
-def test_dry_runs_of_deeds_say_in_text_what_would_be_done(run: Run) -> None:
+def test_dry_runs_of_actions_say_in_text_what_would_be_done(run: Run) -> None:
     """Which calls, with their keys and bodies; what it could cost; what becomes of a message."""
     skipped = run("skip", str(PARKED), "--dry-run").splitlines()
     assert skipped[0] == f"skip order {PARKED}: a dry run, nothing is done"
@@ -244,8 +244,8 @@ def test_dry_runs_of_deeds_say_in_text_what_would_be_done(run: Run) -> None:
 
 
 def test_comparisons_started_in_the_console_are_listed_shown_and_ended(told: str, run: Run) -> None:
-    """Once; the deed is on record."""
-    asked = Asked(Operator("Ada", Via.API, Role.OPERATOR), "they restored a backup")
+    """Once; the action is on record."""
+    asked = ActionRequest(Operator("Ada", Via.API, Role.OPERATOR), "they restored a backup")
     started = ask(told, lambda database: PostgresComparisons(database).start([DELIVERED], 5.0, asked))
     assert f"{started}  running  1 orders" in run("comparisons")
     shown = json.loads(run("comparisons", str(started), "--json"))

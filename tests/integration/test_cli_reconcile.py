@@ -14,7 +14,7 @@ from msgspec.structs import replace as replace_event
 
 from adapters.cli import show
 from adapters.operations.reconciliation.auditor import Auditor
-from adapters.operations.reconciliation.reconciler import Reconciler, Tally
+from adapters.operations.reconciliation.reconciler import ReconcileCounts, Reconciler
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.pool import Database
 from adapters.postgres.projection_feeds import PostgresFeed, write_intended_calls
@@ -79,7 +79,7 @@ def compare(
 ) -> dict[int, Finding]:
     async def question(books: PostgresReconciliation) -> list[Finding]:
         reconciler = Reconciler(books, third_party, heard or Heard(), per_second=PER_SECOND, retry=AT_ONCE)
-        return await reconciler.compare(order_ids, Tally())
+        return await reconciler.compare(order_ids, ReconcileCounts())
 
     return {finding.order_id: finding for finding in asked(database_url, question)}
 
@@ -321,7 +321,7 @@ def test_an_order_whose_ledger_was_changed_is_stopped_once_and_a_claim_cannot_se
             claims, _ = await ledger.claim(2)
             reconciler = Reconciler(PostgresReconciliation(database), third_party, heard, per_second=PER_SECOND)
             for _ in range(2):
-                await reconciler.compare([1, 2], Tally())
+                await reconciler.compare([1, 2], ReconcileCounts())
             lost = await ledger.settle([Settlement(claim, (), 0, 0, 0.0) for claim in claims])
             assert lost == 1
 

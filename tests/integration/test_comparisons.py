@@ -10,17 +10,17 @@ from uuid import UUID, uuid4
 import pytest
 
 from adapters.operations.reconciliation.comparisons import ComparisonRunner, step_of
-from adapters.operations.reconciliation.reconciler import Reconciler, Tally
+from adapters.operations.reconciliation.reconciler import ReconcileCounts, Reconciler
 from adapters.postgres.comparisons import KEPT_COMPARISONS, PostgresComparisons, PostgresComparisonWork
 from adapters.postgres.pool import Database
 from adapters.postgres.reconciliation import PostgresReconciliation
-from adapters.records.actions import Asked
+from adapters.records.actions import ActionRequest
 from adapters.records.comparisons import MAX_SHOWN_FINDINGS, AlreadyComparing, Comparison, ComparisonState, Found
 from adapters.records.operators import Operator, Role, Via
 from domain.lifecycle import Status
 from projections.delivery.ports import ThirdParty
 from projections.delivery.retry import RetryPolicy
-from projections.reconciliation import Invariant, Standing, Verdict
+from projections.reconciliation import BookEntry, Invariant, Verdict
 from tests.support.event_store import append, project, sql, streams
 from tests.support.fake_third_party import FINE, FakeThirdParty, Fault
 from tests.support.running_api import deliver
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 ORDERS: Final = 8
 FAST: Final = 4.0
 """Lookups a second, and so orders a step: two steps for all orders."""
-ASKED: Final = Asked(Operator("Ada", Via.API, Role.OPERATOR), "they restored a backup")
+ASKED: Final = ActionRequest(Operator("Ada", Via.API, Role.OPERATOR), "they restored a backup")
 AT_ONCE: Final = RetryPolicy(max_attempts=1, base_seconds=0.001, max_seconds=0.001)
 WHOLE: Final = 1000.0
 
@@ -113,7 +113,7 @@ def test_all_orders_are_compared_and_what_differs_is_told(told: str, third_party
     done = ask(told, compare)
     assert (done.state, done.total, done.compared, done.differing) == ("done", ORDERS, ORDERS, 1)
     assert done.verdicts == {Verdict.AGREES: ORDERS - 1, Verdict.MISSING_THERE: 1}
-    assert done.findings == [Found(2, Verdict.MISSING_THERE, Standing(Status.COMPLETED, Decimal(6)), None, None)]
+    assert done.findings == [Found(2, Verdict.MISSING_THERE, BookEntry(Status.COMPLETED, Decimal(6)), None, None)]
     assert sorted(third_party.looked_up) == list(range(1, ORDERS + 1))
     asked = "SELECT action, operator, role, reason, detail ->> 'comparison' FROM operator_action"
     assert sql(told, asked) == [("compare", "Ada", "operator token", "they restored a backup", str(done.id))]
@@ -189,7 +189,7 @@ def test_another_goes_on_where_the_first_has_died(told: str, third_party: FakeTh
         assert await work.claim() is None, "it is worked on"
         orders = await work.next_orders(job, job.place)
         async with _reconciler_of(database, third_party) as reconciler:
-            assert await work.advance(job, step_of(orders[-1], await reconciler.compare(orders, Tally())))
+            assert await work.advance(job, step_of(orders[-1], await reconciler.compare(orders, ReconcileCounts())))
         sql(told, "UPDATE comparison SET lease_until = now() - interval '1 s'")
         done = await while_running(database, third_party, ended(comparisons, started))
         assert not await work.advance(job, step_of(orders[-1], [])), "the first has lost it"

@@ -383,7 +383,7 @@ class TestPages:
         assert newer is not None
         assert page(newer, "next") == (first, older)
 
-    def test_a_deed_is_kept_for_longer_than_the_replay_that_it_began(self, api: Api, database_url: str) -> None:
+    def test_a_action_is_kept_for_longer_than_the_replay_that_it_began(self, api: Api, database_url: str) -> None:
         """Its link leads to a page that says so."""
         sql(
             database_url,

@@ -185,11 +185,11 @@ def test_a_refused_position_stops_its_partition_alone_by_the_name_of_the_loss(
 # Who reads.
 
 
-class FencedStoring:
+class FencedPipeline:
     """Its batch under way is fenced."""
 
-    def end(self) -> None:
-        self.end = lambda: None  # type: ignore[method-assign]  # only once
+    def result(self) -> None:
+        self.result = lambda: None  # type: ignore[method-assign]  # only once
         raise Fenced("moved")
 
 
@@ -203,7 +203,7 @@ def test_partitions_that_are_lost_while_their_batch_is_fenced_are_not_fetched_ag
     zero, one = (Partition("t", "first", number) for number in range(2))
     intake._intake.assign([zero, one])
     intake._placed = {("t", 0): zero, ("t", 1): one}
-    intake._storing = FencedStoring()  # type: ignore[assignment]  # a fake
+    intake._pipeline = FencedPipeline()  # type: ignore[assignment]  # a fake
 
     intake._on_lost(client, [TopicPartition("t", 0)])  # type: ignore[arg-type]  # a fake
 

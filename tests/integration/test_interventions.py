@@ -17,7 +17,7 @@ from adapters.operations.interventions import InterventionReport, Interventions
 from adapters.postgres.event_store import First, OrderApplication
 from adapters.postgres.interventions import PostgresInterventions
 from adapters.postgres.pool import Database
-from adapters.records.actions import Asked
+from adapters.records.actions import ActionRequest
 from adapters.records.errors import OrderChanged
 from adapters.records.operators import Operator, Via
 from domain.messages import Kind
@@ -65,9 +65,9 @@ def held(database_url: str) -> str:
     return database_url
 
 
-def act(api: Api, deed: str, *, order_id: int = ORDER_ID, **body: Any) -> httpx.Response:
+def act(api: Api, action: str, *, order_id: int = ORDER_ID, **body: Any) -> httpx.Response:
     headers = body.pop("headers", {})
-    return api.client.post(f"/api/orders/{order_id}/{deed}", json={"reason": "a test"} | body, headers=headers)
+    return api.client.post(f"/api/orders/{order_id}/{action}", json={"reason": "a test"} | body, headers=headers)
 
 
 def sent_to(database_url: str, third: RecordingThirdParty | None = None) -> list[str]:
@@ -158,9 +158,9 @@ class TestSettle:
 
     def test_it_needs_a_reason_unless_it_is_a_dry_run(self, held: str, api: Api) -> None:
         """Of more than spaces."""
-        for deed in ("settle", "release"):
-            is_problem(act(api, deed, reason=" "), 422)
-            is_problem(act(api, deed, something="else"), 422)
+        for action in ("settle", "release"):
+            is_problem(act(api, action, reason=" "), 422)
+            is_problem(act(api, action, something="else"), 422)
         assert act(api, "settle", reason="", dryRun=True).status_code == 200
         assert parked_reason(held) == "doubtful"
 
@@ -178,7 +178,7 @@ class TestSettle:
         with ThreadPoolExecutor(1) as pool, psycopg.connect(held) as other:
             other.execute("UPDATE delivery SET attempts = 3")
             waiting = pool.submit(act, api, "settle", headers=seen)
-            wait_until(lambda: sql(held, WAITING_FOR_A_LOCK) == [(1,)], "the deed waits for the order")
+            wait_until(lambda: sql(held, WAITING_FOR_A_LOCK) == [(1,)], "the action waits for the order")
             other.commit()
             is_problem(waiting.result(), 412)
         assert events(api)[-1] == "cashback-completed"
@@ -360,7 +360,7 @@ async def _settled(database_url: str, overtaking: Record) -> InterventionReport:
     async with Database(database_url) as database:
         with closing(Overtaken(database_url, overtaking)) as store:
             interventions = Interventions(PostgresInterventions(database), store)
-            return await interventions.settle(ORDER_ID, Asked(Operator("Jane", Via.API), "looked at"))
+            return await interventions.settle(ORDER_ID, ActionRequest(Operator("Jane", Via.API), "looked at"))
 
 
 class TestAtTheSameMoment:

@@ -1,4 +1,4 @@
-"""Orders that stand still, mended by a person over a real PostgreSQL: retried, skipped, and the record of it."""
+"""Orders that stand still, repaired by a person over a real PostgreSQL: retried, skipped, and the record of it."""
 
 import asyncio
 import json
@@ -46,9 +46,9 @@ def parked(database_url: str) -> str:
     return database_url
 
 
-def act(api: Api, deed: str, *, by: str | None = None, **body: Any) -> httpx.Response:
+def act(api: Api, action: str, *, by: str | None = None, **body: Any) -> httpx.Response:
     headers = {} if by is None else {b"X-Operator": by.encode()}
-    return api.client.post(f"/api/parked/{ORDER_ID}/{deed}", json=body, headers=headers)
+    return api.client.post(f"/api/parked/{ORDER_ID}/{action}", json=body, headers=headers)
 
 
 def skip(api: Api, **body: Any) -> httpx.Response:
@@ -76,7 +76,7 @@ class TestRetry:
         """The dry run says the same and does nothing; what was done is on record, by whom and why."""
         foretold = act(api, "retry", dryRun=True)
         assert (foretold.status_code, stand(parked)) == (200, (0, 3, 1, False))
-        done = act(api, "retry", by="Jürgen", reason=" mended ")
+        done = act(api, "retry", by="Jürgen", reason=" repaired ")
         assert done.status_code == 202
         answer = done.json()
         assert foretold.json() | {"dryRun": False} == answer
@@ -97,7 +97,7 @@ class TestRetry:
             "role": "no token",
             "via": "api",
             "action": "retry",
-            "reason": "mended",
+            "reason": "repaired",
             "orderId": ORDER_ID,
             "version": 1,
             "idempotencyKey": answer["call"]["key"],
@@ -230,7 +230,7 @@ class TestSkip:
 
 
 class TestRecord:
-    def test_the_deed_and_its_record_are_one(self, parked: str, api: Api) -> None:
+    def test_the_action_and_its_record_are_one(self, parked: str, api: Api) -> None:
         """If one can't be written, nor is the other."""
         sql(parked, "ALTER TABLE operator_action RENAME TO away")
         before = stand(parked)
@@ -240,7 +240,7 @@ class TestRecord:
         assert sql(parked, "SELECT count(*) FROM replay") == [(0,)]
 
     def test_it_is_read_page_by_page_of_all_orders_or_of_one(self, parked: str, api: Api) -> None:
-        """The last deed first."""
+        """The last action first."""
         for number in range(5):
             act(api, "retry", reason=str(number))
         sql(

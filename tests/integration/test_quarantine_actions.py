@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 CREATED = record_of(Kind.CREATED, offset=1)
 BROKEN = record_of(Kind.UPDATED, offset=2, at_ns=SECOND_NS, transactionDate="soon")
-MENDED = record_of(Kind.UPDATED, offset=2, at_ns=SECOND_NS)
+REPAIRED = record_of(Kind.UPDATED, offset=2, at_ns=SECOND_NS)
 COMPLETED = record_of(Kind.COMPLETED, offset=3, at_ns=2 * SECOND_NS)
 STATE = "SELECT state, closed_at IS NOT NULL FROM quarantine ORDER BY id"
 
@@ -31,8 +31,8 @@ def api(database_url: str) -> Iterator[Api]:
         yield running
 
 
-def act(api: Api, deed: str, quarantine_id: int = 1, **body: Any) -> httpx.Response:
-    return api.client.post(f"/api/quarantine/{quarantine_id}/{deed}", json=body)
+def act(api: Api, action: str, quarantine_id: int = 1, **body: Any) -> httpx.Response:
+    return api.client.post(f"/api/quarantine/{quarantine_id}/{action}", json=body)
 
 
 def text(value: bytes | None) -> str:
@@ -46,10 +46,10 @@ def stored(database_url: str) -> list[str]:
 def test_an_edited_message_is_decided_at_the_place_that_it_had(database_url: str, api: Api) -> None:
     """As intake would have done: behind the CREATED of its partition. What came stays as it came."""
     tell(database_url, CREATED, BROKEN)
-    foretold = act(api, "retry", value=text(MENDED.value), dryRun=True).json()
+    foretold = act(api, "retry", value=text(REPAIRED.value), dryRun=True).json()
     assert (stored(database_url), sql(database_url, STATE)) == (["cashback-created"], [("open", False)])
 
-    done = act(api, "retry", value=text(MENDED.value), reason="a typing error")
+    done = act(api, "retry", value=text(REPAIRED.value), reason="a typing error")
 
     assert done.status_code == 200
     assert foretold | {"dryRun": False} == done.json()
@@ -64,7 +64,7 @@ def test_an_edited_message_is_decided_at_the_place_that_it_had(database_url: str
     assert update["call"]["state"] == "due"
     shown = api.get("/api/quarantine/1").json()
     assert (shown["state"], shown["value"]["text"]) == ("retried", text(BROKEN.value))
-    assert (shown["edited"]["value"]["text"], shown["edited"]["key"]) == (text(MENDED.value), None)
+    assert (shown["edited"]["value"]["text"], shown["edited"]["key"]) == (text(REPAIRED.value), None)
     assert shown["closedAt"] is not None
     (action,) = api.get(f"/api/audit?order={ORDER_ID}").json()["actions"]
     assert (action["action"], action["quarantineId"], action["reason"]) == (
@@ -112,7 +112,7 @@ def test_a_message_that_is_known_already_changes_nothing(database_url: str, api:
 def test_held_messages_are_released_by_one_that_is_read_at_last(database_url: str, api: Api) -> None:
     """The order's whole story follows from it."""
     broken = record_of(Kind.CREATED, offset=1, transactionDate="soon")
-    tell(database_url, broken, MENDED, COMPLETED)
+    tell(database_url, broken, REPAIRED, COMPLETED)
     done = act(api, "retry", value=text(CREATED.value)).json()
     assert [each["event"] for each in done["decisions"]] == [
         "cashback-created",
@@ -132,8 +132,8 @@ def test_a_message_is_discarded_with_a_reason_and_kept(database_url: str, api: A
     assert sql(database_url, "SELECT action, reason, quarantine_id FROM operator_action") == [
         ("quarantine_discard", "a test message", 1)
     ]
-    for deed in ("retry", "discard"):
-        assert is_problem(act(api, deed, reason="again"), 409)["state"] == "discarded"
+    for action in ("retry", "discard"):
+        assert is_problem(act(api, action, reason="again"), 409)["state"] == "discarded"
     is_problem(act(api, "retry", 2), 404)
     is_problem(act(api, "discard", 2, reason="x"), 404)
 
@@ -142,7 +142,7 @@ def test_of_many_that_deal_with_a_message_at_once_one_does(database_url: str, ap
     """The events, the message's new state and the record are one transaction."""
     tell(database_url, CREATED, BROKEN)
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: act(api, "retry", value=text(MENDED.value)), range(8)))
+        answers = list(pool.map(lambda _: act(api, "retry", value=text(REPAIRED.value)), range(8)))
     assert sorted(each.status_code for each in answers) == [200] + [409] * 7
     assert stored(database_url) == ["cashback-created", "cashback-updated"]
     assert sql(database_url, "SELECT count(*) FROM operator_action") == [(1,)]
@@ -153,7 +153,7 @@ def test_a_message_is_decided_anew_if_its_order_goes_on_meanwhile(database_url: 
     tell(database_url, CREATED, *(record_of(Kind.UPDATED, offset=n, transactionDate="soon") for n in range(2, 8)))
 
     def retry(number: int) -> httpx.Response:
-        value = value_of(Kind.UPDATED, json.loads(text(MENDED.value))["payload"] | {"note": number})
+        value = value_of(Kind.UPDATED, json.loads(text(REPAIRED.value))["payload"] | {"note": number})
         return act(
             api, "retry", number, value=text(value).replace('"transactionId": "t', f'"transactionId": "{number}')
         )
@@ -202,8 +202,8 @@ def test_the_command_lists_shows_and_acts(database_url: str, tmp_path: Path) -> 
 
     assert [each["id"] for each in json.loads(run("--state", "open"))["quarantined"]] == [2, 1]
     assert json.loads(run("1"))["value"]["text"] == text(BROKEN.value)
-    (tmp_path / "mended.json").write_bytes(MENDED.value or b"")
-    done = json.loads(run("1", "--retry", "--value", "mended.json"))
+    (tmp_path / "repaired.json").write_bytes(REPAIRED.value or b"")
+    done = json.loads(run("1", "--retry", "--value", "repaired.json"))
     assert [each["event"] for each in done["decisions"]] == ["cashback-updated"]
     assert json.loads(run("2", "--discard", "--reason", "a test"))["stateAfter"] == "discarded"
     for refused, exit_code in (

@@ -240,10 +240,10 @@ class TestRedeliver:
             database_url,
             *(record_of(kind, order_id=each, offset=10 * each + n, at_ns=n) for each in ids for n, kind in steps),
         )
-        dice = random.Random(7)
+        rng = random.Random(7)
 
         def fail_now_and_then(_: Call) -> Answer | None:
-            return Answer(Outcome.FAILED, 503, "") if dice.random() < 0.1 else None
+            return Answer(Outcome.FAILED, 503, "") if rng.random() < 0.1 else None
 
         with ThreadPoolExecutor(2) as pool:
             working = [
@@ -251,7 +251,7 @@ class TestRedeliver:
                 for _ in range(2)
             ]
             for _ in range(60):
-                assert api.replay(dice.choice(ids), "redeliver").status_code == 202
+                assert api.replay(rng.choice(ids), "redeliver").status_code == 202
             for each in working:
                 each.result()
         deliver(database_url)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.kafka.consumer.intake import Intake, Limits
-from adapters.kafka.consumer.pipeline import Storing
+from adapters.kafka.consumer.pipeline import StorePipeline
 from adapters.kafka.decoding.record import Record
 from domain.events import Doubt
 from domain.messages import Kind
@@ -96,16 +96,16 @@ class Consumer:
 
     def __init__(self, store: MemoryStore) -> None:
         self.intake = consumer(store)
-        self._storing = Storing(self.intake, Later())
+        self._pipeline = StorePipeline(self.intake, Later())
 
     def read(self, batch: Sequence[Record]) -> None:
         decided = self.intake.decide(self.intake.read(batch))
         if self.end():
-            self._storing.begin(decided)
+            self._pipeline.submit(decided)
 
     def end(self) -> bool:
         try:
-            self._storing.end()
+            self._pipeline.result()
         except Fenced:
             return False
         return True
@@ -192,4 +192,4 @@ def test_orders_on_many_partitions_end_as_they_should_or_are_flagged(
     for order_id, order in store.load(ORDERS).items():
         assert found[order_id] == expected[order_id] or order.doubts
         in_peace = read_in_peace(log).load([order_id])[order_id]
-        assert {seen.digest for seen in order.sightings} == {seen.digest for seen in in_peace.sightings}
+        assert {seen.digest for seen in order.seen_messages} == {seen.digest for seen in in_peace.seen_messages}

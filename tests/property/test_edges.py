@@ -47,7 +47,7 @@ def keys(history: History) -> list[tuple[str, str]]:
 
 @st.composite
 def with_some_read_late(draw: st.DrawFn, messages: Sequence[Message]) -> list[Message]:
-    """Some can't be read when their turn comes, and are mended at any time later on, in any order."""
+    """Some can't be read when their turn comes, and are repaired at any time later on, in any order."""
     arrived: list[Message] = []
     quarantine: list[Message] = []
     for each in messages:
@@ -64,7 +64,7 @@ def with_some_read_late(draw: st.DrawFn, messages: Sequence[Message]) -> list[Me
 
 
 @given(st.data(), published(partitions=1))
-def test_what_is_mended_in_quarantine_keeps_its_place(data: st.DataObject, sent: Published) -> None:
+def test_what_is_repaired_in_quarantine_keeps_its_place(data: st.DataObject, sent: Published) -> None:
     """On one partition: the end is right, or a message came after the end and is shown as late or refused."""
     history = told(data.draw(with_some_read_late(sent.messages)))
     if history.outcome != sent.outcome:
@@ -75,7 +75,7 @@ def test_what_is_mended_in_quarantine_keeps_its_place(data: st.DataObject, sent:
 
 
 @given(st.data(), published(max_skew_ns=20 * TOLERANCE_NS))
-def test_what_is_mended_late_is_right_or_flagged_on_any_partition_with_any_clock(
+def test_what_is_repaired_late_is_right_or_flagged_on_any_partition_with_any_clock(
     data: st.DataObject, sent: Published
 ) -> None:
     """Kafka's own timestamp is true; a date further from it than the tolerance isn't trusted between partitions."""
@@ -98,7 +98,7 @@ def test_the_order_in_which_a_lane_is_read_leaves_the_same_times(data: st.DataOb
     in_order = told(sent.messages)
 
     def times(history: History) -> dict[str, int]:
-        return {seen.digest: seen.standing.effective_at_ns for seen in history.order.sightings}
+        return {seen.digest: seen.standing.effective_at_ns for seen in history.order.seen_messages}
 
     assert times(late) == times(in_order)
 
@@ -111,7 +111,7 @@ def test_along_a_lane_the_times_grow_with_the_offsets(arrived: list[Message]) ->
     for lane in order.lane_ends:
         placed = sorted(
             (seen.standing.place.offset, seen.standing.effective_at_ns)
-            for seen in order.sightings
+            for seen in order.seen_messages
             if seen.standing.place is not None
             and seen.standing.place.lane == lane
             and seen.standing.version not in waiting
@@ -147,7 +147,7 @@ def test_with_corrections_one_partition_ends_at_the_true_amount(sent: Published)
 
 
 @given(st.data(), published(kinds=kinds_with_returns, partitions=1))
-def test_with_corrections_messages_mended_late_end_at_the_true_amount(data: st.DataObject, sent: Published) -> None:
+def test_with_corrections_what_is_repaired_late_ends_right(data: st.DataObject, sent: Published) -> None:
     """Without a person, unless the third party was told of a cancellation before the completion was read: what was
     cancelled there can't be corrected, and a person must look."""
     history = told(data.draw(with_some_read_late(sent.messages)), CORRECTING)

@@ -13,7 +13,7 @@ from adapters.postgres.pool import Database
 from adapters.records.bulk import BulkMode, BulkReplay, Job, Preview, Selection
 from adapters.records.operators import Operator, Via
 from projections.delivery.retry import RetryPolicy
-from projections.redelivery import DEFAULT_WISH, Wish
+from projections.redelivery import DEFAULT_OPTIONS, RedeliveryOptions
 from tests.support.waiting import DEADLINE_SECONDS
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def previewed(  # each is a part of a bulk replay
     rate_per_second: float = 1000.0,
     reason: str = "a test",
     mode: BulkMode = BulkMode.REPUBLISH,
-    wish: Wish = DEFAULT_WISH,
+    wish: RedeliveryOptions = DEFAULT_OPTIONS,
 ) -> Preview:
     return asked(database_url, lambda bulk: bulk.preview(mode, selection, rate_per_second, reason, wish))
 

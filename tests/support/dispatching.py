@@ -83,7 +83,7 @@ class World:
     def start(self, *, seed: int = 1, concurrency: int | None = None, drain_seconds: float = 20.0) -> Running:
         policy = replace(self.policy, concurrency=concurrency or self.policy.concurrency)
         dispatcher = Dispatcher(
-            self.ledger, self.third_party, policy, self.watcher, monotonic=now, dice=random.Random(seed)
+            self.ledger, self.third_party, policy, self.watcher, monotonic=now, rng=random.Random(seed)
         )
         return Running(dispatcher, drain_seconds)
 

@@ -36,13 +36,13 @@ def an_order(stage: Stage) -> None:
 
 
 def a_parked_order(stage: Stage) -> None:
-    """At its third call. And two messages in quarantine, the first of which could be mended."""
+    """At its third call. And two messages in quarantine, the first of which could be repaired."""
     an_order(stage)
     stage.third_party.faults(rejectOrders=[ORDER_ID])
     stage.say(Kind.UPDATED, cashback=15)
     stage.sql("SELECT setval(pg_get_serial_sequence('quarantine', 'id'), 16)")
     stage.publish(valid_value(SECOND_ORDER_ID)[:-1], b"hello?")
-    (stage.folder / "clone" / "mended.json").write_bytes(valid_value())
+    (stage.folder / "clone" / "repaired.json").write_bytes(valid_value())
 
 
 def orders_to_be_decided(stage: Stage) -> None:

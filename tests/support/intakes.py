@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from adapters.kafka.consumer.intake import Intake, Limits, Outcome
+from adapters.kafka.consumer.intake import BatchOutcome, Intake, Limits
 from adapters.kafka.decoding.decoder import Reason
 from domain.decision import Policy
 from domain.messages import Kind
@@ -31,7 +31,7 @@ def counted(decisions: Mapping[str, int], quarantined: Mapping[Reason, int] | No
     return dict(decisions), dict(quarantined or {})
 
 
-def counts(outcome: Outcome) -> tuple[object, object]:
+def counts(outcome: BatchOutcome) -> tuple[object, object]:
     return dict(outcome.decisions), dict(outcome.quarantined)
 
 

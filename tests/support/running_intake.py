@@ -8,9 +8,9 @@ from typing import Any, Self
 
 from adapters.kafka.cluster import TopicIds
 from adapters.kafka.consumer.consumer import KafkaIntake
-from adapters.kafka.consumer.intake import Intake, Limits, Outcome
+from adapters.kafka.consumer.intake import BatchOutcome, Intake, Limits
 from domain.decision import DEFAULT_POLICY, Policy
-from domain.losses import Stop
+from domain.losses import StoppedPartition
 from domain.ports import OrderStore, Partition
 from tests.support.memory_store import MemoryStore
 from tests.support.processes import QUICK_GROUP
@@ -22,7 +22,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.states: list[str] = []
-        self.stopped: dict[str, Stop] = {}
+        self.stopped: dict[str, StoppedPartition] = {}
         self.positions: Mapping[Partition, int | None] = {}
         self.records = 0
 
@@ -30,7 +30,7 @@ class Watch:
     def state(self) -> str:
         return self.states[-1] if self.states else ""
 
-    def batch_stored(self, outcome: Outcome, seconds: float) -> None:
+    def batch_stored(self, outcome: BatchOutcome, seconds: float) -> None:
         self.records += outcome.records
 
     def positions_changed(self, positions: Mapping[Partition, int | None], ends: Mapping[Partition, int]) -> None:
@@ -39,7 +39,7 @@ class Watch:
     def intake_state(self, state: str) -> None:
         self.states.append(state)
 
-    def partition_stopped(self, partition: str, why: Stop | None) -> None:
+    def partition_stopped(self, partition: str, why: StoppedPartition | None) -> None:
         if why is None:
             del self.stopped[partition]
         else:
@@ -70,7 +70,7 @@ class RunningIntake:
             group=group,
             config=_quick(config or {}),
             batch_size=batch_size,
-            observer=self.watch,
+            listener=self.watch,
             topic_ids=topic_ids or TopicIds(bootstrap, {}),
         )
         self._stop = threading.Event()

@@ -10,10 +10,10 @@ from uuid import UUID
 
 import yaml
 
-from adapters.kafka.consumer.intake import Outcome as IntakeOutcome
+from adapters.kafka.consumer.intake import BatchOutcome as IntakeOutcome
 from adapters.observability.metrics import Metrics
 from adapters.records.money_may_be_wrong import CaseKind, CaseTotal
-from adapters.records.status import Backlog, ProjectionLag, Standing
+from adapters.records.status import Backlog, CountAndAge, ProjectionLag
 from domain.effects import EffectKind
 from domain.events import type_of_topic
 from domain.ports import Loss, Partition
@@ -69,7 +69,7 @@ def everything_that_can_be_exported() -> str:
         metrics.order_compared(verdict)
     metrics.invariants_broken(Invariant)
     metrics.order_parked()
-    one = Standing(1, 1.0)
+    one = CountAndAge(1, 1.0)
     lags = {orders.NAME: ProjectionLag(1, 1.0), intended_calls.NAME: ProjectionLag(1, 1.0)}
     metrics.backlog.sample = Backlog(one, one, one, one, 1, 1, lags, dict.fromkeys(CaseKind, CaseTotal(1)))
     return metrics.exposition()[0].decode()

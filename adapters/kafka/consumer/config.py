@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer
 
-from adapters.kafka.cluster import made
+from adapters.kafka.cluster import create_client
 
 _STRATEGY: Final = "partition.assignment.strategy"
 _DEFAULTS: Final[dict[str, Any]] = {
@@ -37,7 +37,7 @@ def consumer_config(bootstrap: str, group: str, config: Mapping[str, Any]) -> di
 
 def check_consumer_config(bootstrap: str, group: str, config: Mapping[str, Any]) -> None:
     """Raises BadSetting if librdkafka doesn't take the properties."""
-    made(Consumer, consumer_config(bootstrap, group, config) | {"log_level": _SILENT}).close()
+    create_client(Consumer, consumer_config(bootstrap, group, config) | {"log_level": _SILENT}).close()
 
 
 def is_incremental(config: Mapping[str, Any]) -> bool:

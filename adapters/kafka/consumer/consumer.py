@@ -16,14 +16,14 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from adapters.kafka.cluster import TopicIds, made
+from adapters.kafka.cluster import TopicIds, create_client
 from adapters.kafka.consumer.assignment import Key, key_of, start_fetching, stop_fetching
 from adapters.kafka.consumer.backoff import Backoff
 from adapters.kafka.consumer.config import consumer_config, is_incremental
 from adapters.kafka.consumer.intake import Intake
-from adapters.kafka.consumer.observer import Observer
-from adapters.kafka.consumer.pipeline import Storing
-from adapters.kafka.consumer.stopped_partitions import Stops
+from adapters.kafka.consumer.listener import IntakeListener
+from adapters.kafka.consumer.pipeline import StorePipeline
+from adapters.kafka.consumer.stopped_partitions import StoppedPartitions
 from adapters.kafka.decoding.record import Record, record_of
 from domain.losses import Bounds, refused, topic_id_of
 from domain.ports import Fenced, Partition, StoreUnavailable
@@ -49,20 +49,20 @@ class KafkaIntake:
         group: str,
         config: Mapping[str, Any],
         batch_size: int,
-        observer: Observer,
+        listener: IntakeListener,
         topic_ids: TopicIds,
     ) -> None:
         self._intake = intake
         self._topics = list(topics)
         self._batch_size = batch_size
-        self._observer = observer
+        self._listener = listener
         self._topic_ids = topic_ids
         self._consumer_config = consumer_config(bootstrap, group, config)
         self._incremental = is_incremental(self._consumer_config)
         self._unplaced: set[Key] = set()
-        self._stops = Stops(observer.partition_stopped)
+        self._stops = StoppedPartitions(listener.partition_stopped)
         self._placed: dict[Key, Partition] = {}
-        self._storing = Storing(intake)
+        self._pipeline = StorePipeline(intake)
         self._backoff = Backoff()
         self._report_at = 0.0
         self._is_cut_off = False
@@ -74,14 +74,14 @@ class KafkaIntake:
             while not stop.is_set():
                 self._read(stop)
         finally:
-            self._storing.close()
+            self._pipeline.close()
             log.info("intake stopped")
 
     def _read(self, stop: threading.Event) -> None:
         """Ends when all brokers have been away, too: if they come back from a backup, a client that knew them
         before waits for ever, in silence, for epochs that they don't have any more."""
         self._was_cut_off = False
-        consumer = made(Consumer, {**self._consumer_config, "error_cb": self._on_client_error})
+        consumer = create_client(Consumer, {**self._consumer_config, "error_cb": self._on_client_error})
         try:
             consumer.subscribe(
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -128,7 +128,7 @@ class KafkaIntake:
         try:
             decided = self._intake.decide(self._intake.read(records))
             if self._end_batch(consumer):
-                self._storing.begin(decided)
+                self._pipeline.submit(decided)
         except StoreUnavailable as error:
             if self._end_batch(consumer):
                 self._store_is_away(consumer, error)
@@ -140,7 +140,7 @@ class KafkaIntake:
     def _end_batch(self, consumer: Consumer) -> bool:
         """Waits until the batch under way is stored. False if it wasn't: all that was read is to be read again."""
         try:
-            stored = self._storing.end()
+            stored = self._pipeline.result()
         except Fenced as error:
             log.warning("another consumer moved our position on; reading again from there", detail=str(error))
             self._displace(consumer, "waiting: fenced by another consumer")
@@ -150,11 +150,11 @@ class KafkaIntake:
             return False
         if stored is not None:
             self._backoff.worked()
-            self._observer.batch_stored(stored.outcome, stored.seconds)
-            self._tell_group(consumer, stored.partitions)
+            self._listener.batch_stored(stored.outcome, stored.seconds)
+            self._commit_to_group(consumer, stored.partitions)
         return True
 
-    def _tell_group(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
+    def _commit_to_group(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
         """Commits the offsets to Kafka, for those who watch the lag there. Nothing of ours depends on it."""
         positions = self._intake.positions
         offsets = [
@@ -182,7 +182,7 @@ class KafkaIntake:
             consumer.assign([])
         log.info("partitions assigned", partitions=len(partitions))
         if not self._unplaced:
-            self._observer.intake_state("reading")  # nothing for us now, and ready to take over
+            self._listener.intake_state("reading")  # nothing for us now, and ready to take over
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         revoked = {(each.topic, each.partition) for each in partitions}
@@ -212,7 +212,7 @@ class KafkaIntake:
     def _wait(self, state: str) -> None:
         self._backoff.failed()
         if self._unplaced:  # a stopped partition that can't be looked at again waits for a person all the same
-            self._observer.intake_state(state)
+            self._listener.intake_state(state)
 
     def _place(self, consumer: Consumer, waiting: set[Key]) -> None:
         """Starts to fetch partitions at their positions in the event store, but for those that must stand still."""
@@ -239,12 +239,12 @@ class KafkaIntake:
         if self._unplaced:
             self._wait("waiting for a topic")
         else:
-            self._observer.intake_state("reading")
+            self._listener.intake_state("reading")
         if placed:
             self._fetch(consumer, placed)
 
     def _fetch(self, consumer: Consumer, placed: Mapping[Key, Partition]) -> None:
-        self._stops.go_on(placed)
+        self._stops.resume(placed)
         self._placed |= placed
         logs = placed if self._incremental else self._placed
         start_fetching(consumer, self._intake, logs.values(), incremental=self._incremental)
@@ -257,12 +257,12 @@ class KafkaIntake:
             _, end = consumer.get_watermark_offsets(TopicPartition(topic, number), cached=True)
             if end >= 0:
                 ends[partition] = end
-        self._observer.positions_changed(self._intake.positions, ends)
+        self._listener.positions_changed(self._intake.positions, ends)
         if self._is_cut_off:
             with suppress(KafkaException):
                 consumer.list_topics(self._topics[0], timeout=PROBE_SECONDS)
                 self._is_cut_off, self._was_cut_off = False, True
-                self._observer.intake_state("waiting for partitions")
+                self._listener.intake_state("waiting for partitions")
         for topic, topic_id in self._topic_ids.news(self._topics).items():
             if topic_id is None:
                 self._topic_has_gone(topic)
@@ -310,10 +310,10 @@ class KafkaIntake:
         self._unplaced.discard(key)
         self._stops.note(key, stop)
         if not self._unplaced:
-            self._observer.intake_state("reading")
+            self._listener.intake_state("reading")
 
     def _on_client_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the name that librdkafka gives it
             self._is_cut_off = True
-            self._observer.intake_state("waiting for Kafka")
+            self._listener.intake_state("waiting for Kafka")
         log.warning("Kafka client", error=error.str(), name=error.name())

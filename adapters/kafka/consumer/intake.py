@@ -15,7 +15,7 @@ from adapters.kafka.decoding.decoder import DEFAULT_MAX_MESSAGE_BYTES, Unreadabl
 from adapters.kafka.decoding.record import Record
 from domain.decision import DEFAULT_POLICY, Policy, handle
 from domain.events import OrderEvent
-from domain.losses import Place, places
+from domain.losses import ResumePoint, resume_points
 from domain.messages import Message
 from domain.money import DEFAULT_TILL, Till
 from domain.order import Order
@@ -48,7 +48,7 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Outcome:
+class BatchOutcome:
     """What became of a batch's records."""
 
     records: int = 0
@@ -63,7 +63,7 @@ class Decided:
     """What is decided about a batch of records, and not stored yet."""
 
     read: Sequence[Read]
-    outcome: Outcome
+    outcome: BatchOutcome
     orders: dict[int, Order]
     """Those that it is about, as they are afterwards."""
     batch: Batch
@@ -93,14 +93,14 @@ class Intake:
         self._cache: OrderedDict[int, Order] = OrderedDict()
         self._ahead: list[Decided] = []
 
-    def assign(self, partitions: Iterable[Partition]) -> dict[Partition, Place]:
+    def assign(self, partitions: Iterable[Partition]) -> dict[Partition, ResumePoint]:
         """Takes charge of partitions, named by Kafka's ids of their topics, and tells where to go on in which log.
 
         Not of those that must not be read because messages may be lost. Raises StoreUnavailable.
         """
         assert not self._ahead, "what was decided is stored or undone first"
         partitions = list(partitions)
-        found = places(partitions, self._store.positions({partition.topic for partition in partitions}))
+        found = resume_points(partitions, self._store.positions({partition.topic for partition in partitions}))
         for place in found.values():
             if place.stop is None:
                 position = place.position
@@ -136,11 +136,11 @@ class Intake:
         till, max_message_bytes = self._till, self._limits.max_message_bytes
         return [(record, decode(record, till=till, max_message_bytes=max_message_bytes)) for record in records]
 
-    def handle(self, records: Iterable[Record]) -> Outcome:
+    def handle(self, records: Iterable[Record]) -> BatchOutcome:
         """Reads the records, and stores what is decided about them."""
         return self.store(self.read(records))
 
-    def store(self, read: Sequence[Read]) -> Outcome:
+    def store(self, read: Sequence[Read]) -> BatchOutcome:
         """Decides about the records, in the order given, and stores the outcome; all or nothing.
 
         Records of partitions that aren't ours, and those below the position, are passed over.
@@ -217,9 +217,9 @@ class Intake:
 
     def _decide(
         self, decoded: Iterable[Read], orders: dict[int, Order]
-    ) -> tuple[Outcome, list[OrderEvent], list[Quarantined]]:
+    ) -> tuple[BatchOutcome, list[OrderEvent], list[Quarantined]]:
         """Moves `orders` on to where the decisions leave them."""
-        outcome = Outcome()
+        outcome = BatchOutcome()
         events: list[OrderEvent] = []
         quarantined: list[Quarantined] = []
         now_ns = self._clock_ns()

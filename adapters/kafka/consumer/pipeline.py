@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from adapters.kafka.consumer.intake import Decided, Intake, Outcome, Read
+from adapters.kafka.consumer.intake import BatchOutcome, Decided, Intake, Read
 from domain.instants import NANOSECONDS_PER_SECOND
 from domain.ports import Advance, Partition, StaleOrder
 
@@ -20,12 +20,12 @@ from domain.ports import Advance, Partition, StaleOrder
 class Stored(NamedTuple):
     """A batch that is stored, and how long it took from the beginning of deciding."""
 
-    outcome: Outcome
+    outcome: BatchOutcome
     seconds: float
     partitions: Sequence[Partition]
 
 
-class Storing:
+class StorePipeline:
     """For one thread. What it decided but did not begin to store is undone with what failed."""
 
     def __init__(self, intake: Intake, thread: Executor | None = None) -> None:
@@ -33,14 +33,14 @@ class Storing:
         self._thread = thread or ThreadPoolExecutor(max_workers=1, thread_name_prefix="intake-store")
         self._under_way: tuple[Decided, Future[None]] | None = None
 
-    def begin(self, decided: Decided) -> None:
+    def submit(self, decided: Decided) -> None:
         """Decides anew first if what the decisions built upon was undone. Raises StoreUnavailable."""
         assert self._under_way is None, "one batch at a time"
         if self._intake.is_undone(decided):
             decided = self._intake.decide(decided.read)
         self._under_way = decided, self._thread.submit(self._intake.commit, decided)
 
-    def end(self) -> Stored | None:
+    def result(self) -> Stored | None:
         """Waits for the batch under way; None if there is none.
 
         Raises Fenced or StoreUnavailable: then all that was decided is undone.
@@ -75,7 +75,7 @@ MAX_SHOWN_PARTITIONS: Final = 50
 log = structlog.get_logger(__name__)
 
 
-def log_batch(read: Sequence[Read], advances: Sequence[Advance], outcome: Outcome, seconds: float) -> None:
+def log_batch(read: Sequence[Read], advances: Sequence[Advance], outcome: BatchOutcome, seconds: float) -> None:
     """The first and the last offset of each partition, and what became of the messages."""
     first = {record.partition: record.offset for record, _ in reversed(read)}
     shown = advances[:MAX_SHOWN_PARTITIONS]

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from adapters.kafka.consumer.assignment import Key
-from domain.losses import NOT_THERE, Stop
+from domain.losses import NOT_THERE, StoppedPartition
 from domain.ports import Loss
 
 LOOK_AGAIN_SECONDS: Final = 5.0
@@ -15,15 +15,15 @@ LOOK_AGAIN_SECONDS: Final = 5.0
 log = structlog.get_logger(__name__)
 
 
-class Stops:
+class StoppedPartitions:
     """`tell` gets a partition's name and why it stands still; None if it doesn't any more, or isn't ours."""
 
-    def __init__(self, tell: Callable[[str, Stop | None], None]) -> None:
+    def __init__(self, tell: Callable[[str, StoppedPartition | None], None]) -> None:
         self._tell = tell
-        self._stops: dict[Key, Stop] = {}
+        self._stops: dict[Key, StoppedPartition] = {}
         self._look_at = 0.0
 
-    def note(self, key: Key, stop: Stop) -> None:
+    def note(self, key: Key, stop: StoppedPartition) -> None:
         known = self._stops.get(key)
         if known is not None and known.loss is stop.loss:
             return
@@ -38,9 +38,9 @@ class Stops:
             accept=f"python app.py accept-loss {key[0]}",
         )
 
-    def go_on(self, keys: Iterable[Key]) -> None:
+    def resume(self, keys: Iterable[Key]) -> None:
         for key in self._removed(keys):
-            log.info("partition goes on", partition=_name(key))
+            log.info("partition resumed", partition=_name(key))
 
     def revoked(self, keys: Iterable[Key] | None = None) -> None:
         """All of them, unless told. A deleted topic's partitions belong to nobody, so everybody tells of them."""
@@ -50,7 +50,7 @@ class Stops:
         """The partitions of a deleted topic that have positions; no topic is gone that has none."""
         gone = {(topic, number) for number in numbers}
         for key in sorted(gone):
-            self.note(key, Stop(Loss.TOPIC_DELETED, NOT_THERE))
+            self.note(key, StoppedPartition(Loss.TOPIC_DELETED, NOT_THERE))
         self._removed(key for key in self._stops if key[0] == topic and key not in gone)
 
     def topic_is_there(self, topic: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from adapters.kafka.cluster import made
+from adapters.kafka.cluster import create_client
 from adapters.kafka.decoding.record import Headers
 from adapters.records.dead_letters import DeadLetter
 from domain.errors import CashbackError
@@ -67,7 +67,7 @@ class CopyFailed(CashbackError):
         self.waiting_for = waiting_for
 
 
-class Refused(CashbackError):
+class CopyRefused(CashbackError):
     """The broker refuses one of the messages for what it is, its size for instance. None was copied."""
 
 
@@ -113,9 +113,9 @@ class DeadLetterTopic:
             **_PRODUCER_OURS,
             "transactional.id": copier_of(group),
         }
-        self._admin = made(AdminClient, {**common, "log_level": _ONLY_SERIOUS})
-        self._producer = made(Producer, self._producer_config)
-        self._cursors = made(
+        self._admin = create_client(AdminClient, {**common, "log_level": _ONLY_SERIOUS})
+        self._producer = create_client(Producer, self._producer_config)
+        self._cursors = create_client(
             Consumer,
             {
                 **common,
@@ -185,7 +185,7 @@ class DeadLetterTopic:
                 if refused is None:
                     raise KafkaException(errors[0])
                 self._begin_anew()
-                raise Refused(refused.str())
+                raise CopyRefused(refused.str())
             self._producer.send_offsets_to_transaction(
                 [self._cursor(last_id)], self._cursors.consumer_group_metadata(), REQUEST_TIMEOUT_SECONDS
             )
@@ -195,7 +195,7 @@ class DeadLetterTopic:
         """Has the transaction aborted. (librdkafka could do it without a new producer, but then version 2.16 fails
         the first message of the next transaction, for no reason that it names: `_PURGE_QUEUE`.)"""
         self._drop_producer()
-        self._producer = made(Producer, self._producer_config)
+        self._producer = create_client(Producer, self._producer_config)
         self._producer.init_transactions(BATCH_TIMEOUT_SECONDS)
 
     def _drop_producer(self) -> None:

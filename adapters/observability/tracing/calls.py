@@ -126,7 +126,7 @@ class TracedThirdParty:
         with self._span(method, path, template.replace("/0", "/{orderId}"), call.order_id, call.version) as span:
             span.set_attributes(more)
             answer = await self._third_party.send(call)
-            _tell(span, answer)
+            _describe(span, answer)
             return answer
 
     async def lookup(self, order_id: int) -> Lookup:
@@ -134,7 +134,7 @@ class TracedThirdParty:
             found = await self._third_party.lookup(order_id)
             match found:
                 case Answer():
-                    _tell(span, found)
+                    _describe(span, found)
                 case Found():
                     span.set_attribute("cashback.call.outcome", Outcome.FOUND.value)
                 case NotFound():
@@ -165,7 +165,7 @@ class TracedThirdParty:
                 raise
 
 
-def _tell(span: Span, answer: Answer) -> None:
+def _describe(span: Span, answer: Answer) -> None:
     """What the other side says of it isn't told: it may name the buyer."""
     span.set_attribute("cashback.call.outcome", answer.outcome.value)
     if answer.status is not None:

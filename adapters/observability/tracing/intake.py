@@ -10,7 +10,7 @@ from typing import Final
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 
-from adapters.kafka.consumer.intake import Decided, Intake, Limits, Outcome
+from adapters.kafka.consumer.intake import BatchOutcome, Decided, Intake, Limits
 from adapters.kafka.decoding.record import Record
 from adapters.observability.tracing.context import remote_span
 from adapters.observability.tracing.headers import trace_context
@@ -62,7 +62,7 @@ class TracedIntake(Intake):
             start_time=decided.began_ns,
         )
         if error is None:
-            _tell(span, decided.outcome)
+            _describe(span, decided.outcome)
         else:  # without its words: a database's error may quote a row
             span.set_attribute("error.type", type(error).__name__)
             span.set_status(Status(StatusCode.ERROR))
@@ -84,7 +84,7 @@ def _links(records: Sequence[Record]) -> list[Link]:
     return links
 
 
-def _tell(span: Span, outcome: Outcome) -> None:
+def _describe(span: Span, outcome: BatchOutcome) -> None:
     if span.is_recording():
         for decision, count in outcome.decisions.items():
             span.set_attribute(f"cashback.decisions.{decision}", count)

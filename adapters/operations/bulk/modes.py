@@ -1,4 +1,4 @@
-"""The modes of bulk replays that mend orders: parked ones go on, calls go to the third party again, doubts are
+"""The modes of bulk replays that repair orders: parked ones go on, calls go to the third party again, doubts are
 settled, and held messages released.
 
 Each order's act and its record under the bulk replay's id are one transaction: an order that comes a second time,
@@ -19,7 +19,7 @@ from adapters.operations.interventions import Interventions
 from adapters.postgres.event_store import OrderApplication
 from adapters.postgres.parking import PostgresParking
 from adapters.postgres.replays import PostgresReplays, Streams
-from adapters.records.actions import Asked, ReplayRecord
+from adapters.records.actions import ActionRequest, ReplayRecord
 from adapters.records.bulk import Job
 from adapters.records.errors import DoneBefore, KafkaUnreachable, NonceUsed, NothingToDo, UnderWay, UnknownOrder
 from adapters.records.publishing import Outgoing
@@ -45,7 +45,7 @@ def redelivering(replays: PostgresReplays, key_retention_hours: float) -> Mode:
     return opened
 
 
-Decide = Callable[[int, Asked, UUID], Awaitable[object]]
+Decide = Callable[[int, ActionRequest, UUID], Awaitable[object]]
 """About one order, under the id of the bulk replay."""
 
 

@@ -14,12 +14,12 @@ from typing import Final, Protocol
 
 import structlog
 
-from adapters.operations.rate import Pace
+from adapters.operations.rate import StepRate
 from adapters.postgres.bulk_work import PostgresBulkWork
 from adapters.records.bulk import BulkMode, BulkState, Job
 from domain.ports import StoreUnavailable
 from projections.delivery.retry import RetryPolicy
-from projections.waiting import happens
+from projections.waiting import wait_for_event
 
 POLL_SECONDS: Final = 1.0
 """How soon a start is noticed."""
@@ -101,7 +101,7 @@ class BulkRunner:
             with suppress(StoreUnavailable):
                 job = await self._work.claim(self._modes)
             if job is None:
-                await happens(stop, self._poll_seconds)
+                await wait_for_event(stop, self._poll_seconds)
             else:
                 await self.run_one(job, stop)
 
@@ -124,10 +124,10 @@ class BulkRunner:
             beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
         await _tried(lambda: self._work.end(job, state, note), stop)
-        log.info("bulk replay rests", replay=str(job.id), state=state or "stopped, cancelled or taken over")
+        log.info("bulk replay ended", replay=str(job.id), state=state or "stopped, cancelled or taken over")
 
     async def _beat(self, job: Job, stop: asyncio.Event, halt: asyncio.Event) -> None:
-        while not await happens(stop, self._beat_seconds):
+        while not await wait_for_event(stop, self._beat_seconds):
             with suppress(StoreUnavailable):
                 if not await self._work.beat(job):
                     break
@@ -143,16 +143,16 @@ class _Run:
         handler: Handler,
         work: PostgresBulkWork,
         retry: RetryPolicy,
-        dice: random.Random,
+        rng: random.Random,
         progress: Progress,
     ) -> None:
         self._job = job
         self._handler = handler
         self._work = work
         self._retry = retry
-        self._dice = dice
+        self._dice = rng
         self._progress = progress
-        self._pace = Pace(job.rate_per_second)
+        self._pace = StepRate(job.rate_per_second)
         self._place = job.place
         self._failed = 0
 
@@ -161,7 +161,7 @@ class _Run:
         clock = asyncio.get_running_loop().time
         while self._place < len(self._job.orders):
             chunk = self._job.orders[self._place : self._place + self._pace.chunk]
-            if await happens(halt, self._pace.wait_seconds(len(chunk), clock())):
+            if await wait_for_event(halt, self._pace.wait_seconds(len(chunk), clock())):
                 return False
             tally = await self._chunk(chunk, halt)
             await self._note(chunk, tally, halt)
@@ -191,7 +191,7 @@ class _Run:
         self._progress(self._place - self._failed, self._failed, why)
         with suppress(StoreUnavailable):
             await self._work.waits(self._job, why)
-        await happens(halt, self._retry.wait_seconds(attempts, None, self._dice))
+        await wait_for_event(halt, self._retry.wait_seconds(attempts, None, self._dice))
 
     async def _note(self, chunk: Sequence[int], tally: _Tally, halt: asyncio.Event) -> None:
         """How far it has come. If that can't be written, whoever goes on does these orders again."""
@@ -218,6 +218,6 @@ async def _tried(write: Callable[[], Awaitable[None]], halt: asyncio.Event) -> N
             log.warning("bulk replay: the database doesn't answer", error=str(error))
             if last:
                 return
-            await happens(halt, POLL_SECONDS)
+            await wait_for_event(halt, POLL_SECONDS)
         else:
             return

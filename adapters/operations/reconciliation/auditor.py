@@ -9,10 +9,10 @@ from typing import Final, Protocol
 
 import structlog
 
-from adapters.operations.reconciliation.reconciler import Observer, Reconciler, Tally
+from adapters.operations.reconciliation.reconciler import ReconcileCounts, ReconcileListener, Reconciler
 from adapters.postgres.reconciliation import AuditLock, PostgresReconciliation, audit_lock
 from domain.ports import StoreUnavailable
-from projections.waiting import unless
+from projections.waiting import run_until
 
 ORDERS_PER_STEP: Final = 50
 OPEN_PER_STEP: Final = 25
@@ -27,7 +27,7 @@ FORGET_EVERY_SECONDS: Final = 3600.0
 log = structlog.get_logger(__name__)
 
 
-class AuditObserver(Observer, Protocol):
+class AuditListener(ReconcileListener, Protocol):
     def audit_state(self, state: str) -> None:
         """`running`, `standing by`, or in a few words what it waits for."""
 
@@ -40,20 +40,20 @@ class Auditor:
         database_url: str,
         books: PostgresReconciliation,
         reconciler: Reconciler,
-        observer: AuditObserver,
+        listener: AuditListener,
         stale_seconds: float = STALE_SECONDS,
     ) -> None:
         self._database_url = database_url
         self._books = books
         self._reconciler = reconciler
-        self._observer = observer
+        self._listener = listener
         self._stale_seconds = stale_seconds
         self._forgot_at = float("-inf")
-        self._tally = Tally()
+        self._tally = ReconcileCounts()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; a comparison under way is given up, which harms nobody."""
-        await unless(stop, self._audit())
+        await run_until(stop, self._audit())
 
     async def _audit(self) -> None:
         while True:
@@ -62,10 +62,10 @@ class Auditor:
                     if lock is not None:
                         await self._walk(lock)
             except StoreUnavailable:
-                self._observer.audit_state("waiting for the database")
+                self._listener.audit_state("waiting for the database")
                 await asyncio.sleep(OUTAGE_SECONDS)
             else:
-                self._observer.audit_state("standing by")
+                self._listener.audit_state("standing by")
                 await asyncio.sleep(STANDBY_SECONDS)
 
     async def _walk(self, lock: AuditLock) -> None:
@@ -91,10 +91,10 @@ class Auditor:
         """False if the third party doesn't answer: then nothing is gained by going on."""
         findings = await self._reconciler.compare(order_ids, self._tally) if order_ids else []
         if findings and all(finding.is_outage for finding in findings):
-            self._observer.audit_state("waiting for the third party")
+            self._listener.audit_state("waiting for the third party")
             await asyncio.sleep(OUTAGE_SECONDS)
             return False
-        self._observer.audit_state("running")
+        self._listener.audit_state("running")
         return True
 
     def _end_round(self) -> None:
@@ -103,7 +103,7 @@ class Auditor:
         sums = {"owed": f"{tally.credits.owed:f}", "credited": f"{tally.credits.credited:f}"}
         is_fine = not tally.real and not tally.broken and tally.credits.match
         (log.info if is_fine else log.warning)("audit round over", orders=tally.orders, **counts, **sums)
-        self._tally = Tally()
+        self._tally = ReconcileCounts()
 
     async def _forget(self) -> None:
         now = asyncio.get_running_loop().time()

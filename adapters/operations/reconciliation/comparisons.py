@@ -11,12 +11,12 @@ from typing import Final, Protocol
 
 import structlog
 
-from adapters.operations.reconciliation.reconciler import Reconciler, Tally
+from adapters.operations.reconciliation.reconciler import ReconcileCounts, Reconciler
 from adapters.records.comparisons import ComparingJob, ComparisonState, Found, Step
 from domain.errors import CashbackError
 from domain.ports import StoreUnavailable
 from projections.reconciliation import Finding, Verdict
-from projections.waiting import happens, unless
+from projections.waiting import run_until, wait_for_event
 
 MAX_CHOSEN: Final = 1000
 """Orders that can be named for one comparison."""
@@ -66,10 +66,10 @@ class ComparisonRunner:
             with suppress(StoreUnavailable):
                 job = await self._work.claim()
             if job is None:
-                await happens(stop, self._poll_seconds)
+                await wait_for_event(stop, self._poll_seconds)
                 continue
             with suppress(StoreUnavailable):
-                await unless(stop, self._do_or_fail(job))
+                await run_until(stop, self._do_or_fail(job))
             with suppress(StoreUnavailable):
                 await self._work.release(job)
 
@@ -89,7 +89,7 @@ class ComparisonRunner:
         place, silent = job.place, 0
         async with self._reconciler(job.rate_per_second) as reconciler:
             while order_ids := await self._work.next_orders(job, place):
-                findings = await reconciler.compare(order_ids, Tally())
+                findings = await reconciler.compare(order_ids, ReconcileCounts())
                 if all(each.is_outage for each in findings):
                     silent += 1
                     note = findings[-1].detail or ""

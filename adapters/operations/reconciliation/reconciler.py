@@ -14,19 +14,19 @@ from typing import Final, Protocol
 import structlog
 from eventsourcing.persistence import MapperDeserialisationError
 
-from adapters.operations.rate import Pace
+from adapters.operations.rate import StepRate
 from adapters.postgres.reconciliation import PostgresReconciliation
 from domain.lifecycle import Status
 from projections.delivery.ports import Answer, Found, Lookup, Outcome, ThirdParty
 from projections.delivery.retry import RetryPolicy
 from projections.reconciliation import (
     BROKEN,
-    Comparison,
+    BookEntry,
     Credits,
     Finding,
     Invariant,
+    OrderComparison,
     OurSide,
-    Standing,
     Verdict,
     broken_invariants,
     compare,
@@ -46,7 +46,7 @@ MAX_WAIT_SECONDS: Final = 30.0
 log = structlog.get_logger(__name__)
 
 
-class Observer(Protocol):
+class ReconcileListener(Protocol):
     """Who wants to know what is found; called on the event loop."""
 
     def order_compared(self, verdict: Verdict) -> None: ...
@@ -55,7 +55,7 @@ class Observer(Protocol):
 
 
 @dataclass(slots=True)
-class Tally:
+class ReconcileCounts:
     """What comparisons have come to so far."""
 
     verdicts: Counter[Verdict] = field(default_factory=Counter)
@@ -78,7 +78,7 @@ class Reconciler:
         self,
         books: PostgresReconciliation,
         third_party: ThirdParty,
-        observer: Observer,
+        listener: ReconcileListener,
         *,
         per_second: float,
         retry: RetryPolicy = RETRY,
@@ -87,14 +87,14 @@ class Reconciler:
         """At most `per_second` lookups, repeated ones counted."""
         self._books = books
         self._third_party = third_party
-        self._observer = observer
+        self._listener = listener
         self._retry = retry
         self._resolution = resolution
-        self._pace = Pace(per_second)
+        self._pace = StepRate(per_second)
         self._room = asyncio.Semaphore(LOOKUPS_AT_ONCE)
         self._dice = random.Random()  # noqa: S311 - it spreads retries, it guards nothing
 
-    async def compare(self, order_ids: Sequence[int], tally: Tally) -> list[Finding]:
+    async def compare(self, order_ids: Sequence[int], tally: ReconcileCounts) -> list[Finding]:
         """A few orders, each once. Raises StoreUnavailable; then all of them may be compared again."""
         looked = await asyncio.gather(*map(self._in_turn, order_ids), return_exceptions=True)
         failed = next((each for each in looked if isinstance(each, BaseException)), None)
@@ -107,7 +107,7 @@ class Reconciler:
             tally.broken.update(finding.broken)
             if ours is not None:
                 tally.credits.add(ours)
-            self._observer.order_compared(finding.verdict)
+            self._listener.order_compared(finding.verdict)
         await self._books.keep(findings)
         for finding in findings:
             if finding.broken:
@@ -119,7 +119,7 @@ class Reconciler:
             try:
                 return await self._look(order_id)
             except MapperDeserialisationError:
-                nothing = Comparison(Verdict.UNKNOWN, None, None)
+                nothing = OrderComparison(Verdict.UNKNOWN, None, None)
                 return Finding(order_id, nothing, "our event store has an event that can't be read"), None
 
     async def _look(self, order_id: int) -> tuple[Finding, OurSide]:
@@ -130,7 +130,7 @@ class Reconciler:
             answer = await self._lookup(order_id)
             if isinstance(answer, Answer):
                 return self._unanswered(before, answer), before
-            theirs = Standing(Status(answer.status), answer.cashback_amount) if isinstance(answer, Found) else None
+            theirs = BookEntry(Status(answer.status), answer.cashback_amount) if isinstance(answer, Found) else None
             after = await self._books.ours(order_id)
             if before == after:
                 return self._found(after, compare(after, theirs, self._resolution), None), after
@@ -149,7 +149,7 @@ class Reconciler:
         )
 
     @staticmethod
-    def _found(ours: OurSide, comparison: Comparison, detail: str | None) -> Finding:
+    def _found(ours: OurSide, comparison: OrderComparison, detail: str | None) -> Finding:
         is_known = ours.version > 0 or comparison.theirs is not None
         return Finding(ours.order_id, comparison, detail, tuple(broken_invariants(ours)), is_known=is_known)
 
@@ -168,4 +168,4 @@ class Reconciler:
 
     async def _stop(self, order_id: int, broken: Sequence[Invariant]) -> None:
         if await self._books.stop_order(order_id, BROKEN + ", ".join(broken)):
-            self._observer.invariant_broken(order_id, *broken)
+            self._listener.invariant_broken(order_id, *broken)

@@ -39,7 +39,7 @@ MAX_VERSION: Final = 2**31 - 1
 _BASE64: Final = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 
 
-class _Deed(BaseModel):
+class _ActionBody(BaseModel):
     """Something that is asked for. With `dryRun` it is only said what would be done."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -48,7 +48,7 @@ class _Deed(BaseModel):
     dry_run: Annotated[bool, Field(alias="dryRun")] = False
 
 
-class _Reasoned(_Deed):
+class _Reasoned(_ActionBody):
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=SAID_OR_DRY_RUN)
 
     @model_validator(mode="after")
@@ -71,7 +71,7 @@ LIKE_NUMBERS: Final = WithJsonSchema(
 )
 
 
-class RetryRequest(_Deed):
+class RetryRequest(_ActionBody):
     pass
 
 
@@ -133,7 +133,7 @@ class HeaderRequest(BaseModel):
     value: _Octets | None = None
 
 
-class QuarantineRetryRequest(_Deed):
+class QuarantineRetryRequest(_ActionBody):
     """`key`, `value` and `headers` are read in the place of what came."""
 
     key: _Octets | None = None
@@ -165,7 +165,7 @@ class QuarantinePage(TypedDict):
     next: str | None
 
 
-class WaitingCall(TypedDict):
+class WaitingCallView(TypedDict):
     """A call that is not settled."""
 
     version: int
@@ -188,8 +188,8 @@ class ParkedAnswer(TypedDict):
     stateBefore: str
     stateAfter: str
     parkedReason: str | None
-    call: WaitingCall | None
-    follows: list[WaitingCall]
+    call: WaitingCallView | None
+    follows: list[WaitingCallView]
     followCount: int
     warnings: list[str]
 
@@ -244,7 +244,7 @@ class InterventionAnswer(TypedDict):
     warnings: list[str]
 
 
-class Decision(TypedDict):
+class DecisionView(TypedDict):
     """One event that follows."""
 
     version: int
@@ -264,7 +264,7 @@ class QuarantineAnswer(TypedDict):
     type: Kind | None
     transactionDate: str | None
     isRepeat: bool
-    decisions: list[Decision]
+    decisions: list[DecisionView]
 
 
 class AuditPage(TypedDict):

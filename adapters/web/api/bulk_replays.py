@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from adapters.operations.ports import BulkReplays
 from adapters.presentation.bulk_view import BulkView, PreviewView, bulk_view, preview_view
 from adapters.presentation.paging import cut_page, read_cursor, write_cursor
-from adapters.web.api.operator_header import AskedBy
+from adapters.web.api.operator_header import RequestedBy
 from adapters.web.auth import TOKEN
 from adapters.web.bulk_requests import BulkPage, BulkRequest, StartRequest
 from adapters.web.idempotency import IDEMPOTENT
@@ -64,7 +64,7 @@ def bulk_router(bulk: BulkReplays) -> APIRouter:
         dependencies=[Depends(json_only), IDEMPOTENT],
     )
     async def start_replay(
-        replay_id: Annotated[UUID, Path(alias="id")], by: AskedBy, body: StartRequest
+        replay_id: Annotated[UUID, Path(alias="id")], by: RequestedBy, body: StartRequest
     ) -> ExactJson:
         """Does what the preview showed. While another of the same mode is at work on one of the orders, it's a 409
         that names it."""
@@ -76,7 +76,7 @@ def bulk_router(bulk: BulkReplays) -> APIRouter:
         responses={**done(200), **write_problems(404)},
         dependencies=[IDEMPOTENT],
     )
-    async def cancel_replay(replay_id: Annotated[UUID, Path(alias="id")], by: AskedBy) -> ExactJson:
+    async def cancel_replay(replay_id: Annotated[UUID, Path(alias="id")], by: RequestedBy) -> ExactJson:
         """Ends it behind the few orders that are under way at this moment; they are still counted."""
         return ExactJson(bulk_view(await bulk.cancel(replay_id, by=by)))
 

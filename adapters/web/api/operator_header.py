@@ -7,7 +7,7 @@ from fastapi import Depends, Header, Request
 from pydantic import WithJsonSchema
 from starlette.exceptions import HTTPException
 
-from adapters.records.actions import Asked, IsAsSeen
+from adapters.records.actions import ActionRequest, Precondition
 from adapters.records.operators import MAX_NAME_LENGTH, Operator, Role, Via
 from adapters.web.auth import READERS_MAY, TOO_LITTLE
 
@@ -32,12 +32,14 @@ def _operator(
     return Operator(name, Via.API, role, request_id)
 
 
-AskedBy = Annotated[Operator, Depends(_operator)]
+RequestedBy = Annotated[Operator, Depends(_operator)]
 """The name by the header `X-Operator`, a claim; the role by the token, a proof."""
 
 
-def asked(by: Operator, reason: str | None, seen: IsAsSeen | None = None, *, dry_run: bool) -> Asked:
+def action_request(
+    by: Operator, reason: str | None, seen: Precondition | None = None, *, dry_run: bool
+) -> ActionRequest:
     """Raises a 403 for readers, unless it is a dry run."""
     if by.role is Role.READER and not dry_run:
         raise HTTPException(403, READERS_MAY, TOO_LITTLE)
-    return Asked(by, (reason or "").strip(), seen)
+    return ActionRequest(by, (reason or "").strip(), seen)

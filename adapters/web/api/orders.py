@@ -17,8 +17,8 @@ from adapters.presentation.views import order_summary
 from adapters.records.errors import UnknownOrder
 from adapters.records.orders import OrderFilter
 from adapters.web.api.action_schemas import InterventionAnswer, ReleaseRequest, SettleRequest
-from adapters.web.api.operator_header import AskedBy, asked
-from adapters.web.api.preconditions import ETAG, IsKnown, Seen, tagged_order
+from adapters.web.api.operator_header import RequestedBy, action_request
+from adapters.web.api.preconditions import ETAG, IfMatch, IsKnown, tagged_order
 from adapters.web.auth import TOKEN
 from adapters.web.idempotency import IDEMPOTENT
 from adapters.web.openapi import done, read_problems, write_problems
@@ -80,10 +80,10 @@ def orders_router(queries: Queries, replays: Replays, interventions: Interventio
         dependencies=[Depends(json_only), IDEMPOTENT],
     )
     async def replay_order(
-        order_id: Annotated[Id, Path(alias="orderId")], by: AskedBy, seen: Seen, body: ReplayRequest
+        order_id: Annotated[Id, Path(alias="orderId")], by: RequestedBy, seen: IfMatch, body: ReplayRequest
     ) -> ExactJson:
         """Sends an order's calls or messages again; with `dryRun` it only says which, and what that could cost."""
-        wished = asked(by, body.reason, seen, dry_run=body.dry_run)
+        wished = action_request(by, body.reason, seen, dry_run=body.dry_run)
         report = await replays.replay(order_id, body.mode, asked=wished, dry_run=body.dry_run, wish=body.wish)
         return ExactJson(report.as_json(), 200 if body.dry_run else 202)
 
@@ -99,10 +99,10 @@ def orders_router(queries: Queries, replays: Replays, interventions: Interventio
         dependencies=[Depends(json_only), IDEMPOTENT],
     )
     async def settle_order(
-        order_id: Annotated[Id, Path(alias="orderId")], by: AskedBy, seen: Seen, body: SettleRequest
+        order_id: Annotated[Id, Path(alias="orderId")], by: RequestedBy, seen: IfMatch, body: SettleRequest
     ) -> ExactJson:
         """Settles all that is in doubt about an order: what stands counts, and what the doubt held back goes on."""
-        wished = asked(by, body.reason, seen, dry_run=body.dry_run)
+        wished = action_request(by, body.reason, seen, dry_run=body.dry_run)
         report = await interventions.settle(order_id, wished, dry_run=body.dry_run)
         return ExactJson(report.as_json(), 200 if body.dry_run else 202)
 
@@ -118,10 +118,10 @@ def orders_router(queries: Queries, replays: Replays, interventions: Interventio
         dependencies=[Depends(json_only), IDEMPOTENT],
     )
     async def release_order(
-        order_id: Annotated[Id, Path(alias="orderId")], by: AskedBy, seen: Seen, body: ReleaseRequest
+        order_id: Annotated[Id, Path(alias="orderId")], by: RequestedBy, seen: IfMatch, body: ReleaseRequest
     ) -> ExactJson:
         """Gives up what held messages wait for: they have their turn, or, without a CREATED, are closed unpaid."""
-        wished = asked(by, body.reason, seen, dry_run=body.dry_run)
+        wished = action_request(by, body.reason, seen, dry_run=body.dry_run)
         report = await interventions.release(order_id, wished, numbers=body.numbers, dry_run=body.dry_run)
         return ExactJson(report.as_json(), 200 if body.dry_run else 202)
 

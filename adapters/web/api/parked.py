@@ -8,8 +8,8 @@ from adapters.operations.ports import Parking, Queries
 from adapters.presentation.paging import cut_page, read_cursor, write_cursor
 from adapters.presentation.views import parked_order
 from adapters.web.api.action_schemas import ParkedAnswer, ParkedPage, RetryRequest, SkipRequest
-from adapters.web.api.operator_header import AskedBy, asked
-from adapters.web.api.preconditions import Seen
+from adapters.web.api.operator_header import RequestedBy, action_request
+from adapters.web.api.preconditions import IfMatch
 from adapters.web.auth import TOKEN
 from adapters.web.idempotency import IDEMPOTENT
 from adapters.web.openapi import done, read_problems, write_problems
@@ -44,12 +44,15 @@ def parked_router(queries: Queries, parking: Parking) -> APIRouter:
         dependencies=[Depends(json_if_any), IDEMPOTENT],
     )
     async def retry_order(
-        order_id: Annotated[Id, Path(alias="orderId")], by: AskedBy, seen: Seen, body: RetryRequest | None = None
+        order_id: Annotated[Id, Path(alias="orderId")],
+        by: RequestedBy,
+        seen: IfMatch,
+        body: RetryRequest | None = None,
     ) -> ExactJson:
         """Makes the order's next call due at once, with all its attempts: of a parked order, and of one that waits
         for its next attempt. However often it is asked for. The body may be left out."""
         wish = body or RetryRequest()
-        wished = asked(by, wish.reason, seen, dry_run=wish.dry_run)
+        wished = action_request(by, wish.reason, seen, dry_run=wish.dry_run)
         report = await parking.retry(order_id, wished, dry_run=wish.dry_run)
         return ExactJson(report.as_json(), 200 if wish.dry_run else 202)
 
@@ -60,11 +63,11 @@ def parked_router(queries: Queries, parking: Parking) -> APIRouter:
         dependencies=[Depends(json_only), IDEMPOTENT],
     )
     async def skip_call(
-        order_id: Annotated[Id, Path(alias="orderId")], by: AskedBy, seen: Seen, body: SkipRequest
+        order_id: Annotated[Id, Path(alias="orderId")], by: RequestedBy, seen: IfMatch, body: SkipRequest
     ) -> ExactJson:
         """Gives up the call at which a parked order stands; the order goes on with its later calls. `warnings` say
         what becomes of it."""
-        wished = asked(by, body.reason, seen, dry_run=body.dry_run)
+        wished = action_request(by, body.reason, seen, dry_run=body.dry_run)
         report = await parking.skip(order_id, wished, dry_run=body.dry_run, version=body.version)
         return ExactJson(report.as_json())
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Header, Request
 
 from adapters.presentation.order_view import order_view
-from adapters.records.actions import IsAsSeen
+from adapters.records.actions import Precondition
 from adapters.records.orders import OrderRecord
 from domain.exact_json import dumps
 
@@ -34,13 +34,13 @@ def _is_known(
     return lambda tag: _ANY in tags or tag in tags
 
 
-def _is_as_seen(
+def _precondition(
     request: Request,
     if_match: Annotated[  # noqa: ARG001 - for the description
         str | None,
         Header(description="the order's `ETag`: if anything has changed since, a 412, and nothing is done"),
     ] = None,
-) -> IsAsSeen | None:
+) -> Precondition | None:
     tags = _tags(request, "if-match")
     if tags is None or _ANY in tags:  # an order that isn't there is a 404 anyway
         return None
@@ -57,5 +57,5 @@ def _tags(request: Request, name: str) -> Sequence[str] | None:
 
 IsKnown = Annotated[Callable[[str], bool], Depends(_is_known)]
 """By `If-None-Match`: whether the caller has what bears this tag."""
-Seen = Annotated[IsAsSeen | None, Depends(_is_as_seen)]
-"""By `If-Match`; looked at in the transaction of the deed."""
+IfMatch = Annotated[Precondition | None, Depends(_precondition)]
+"""By `If-Match`; looked at in the transaction of the action."""

@@ -16,7 +16,7 @@ from adapters.web.api.action_schemas import (
     QuarantinePage,
     QuarantineRetryRequest,
 )
-from adapters.web.api.operator_header import AskedBy, asked
+from adapters.web.api.operator_header import RequestedBy, action_request
 from adapters.web.auth import TOKEN
 from adapters.web.idempotency import IDEMPOTENT
 from adapters.web.openapi import done, read_problems, write_problems
@@ -54,12 +54,12 @@ def quarantine_router(queries: Queries, quarantining: Quarantining) -> APIRouter
         dependencies=[Depends(json_if_any), IDEMPOTENT],
     )
     async def retry_message(
-        quarantine_id: Annotated[Id, Path(alias="id")], by: AskedBy, body: QuarantineRetryRequest | None = None
+        quarantine_id: Annotated[Id, Path(alias="id")], by: RequestedBy, body: QuarantineRetryRequest | None = None
     ) -> ExactJson:
         """Reads the message again, edited if the body says so, and decides it at the place that it had. The body
         may be left out. If it can't be read even so, it's a 422 that says why, and the message stays open."""
         wish = body or QuarantineRetryRequest()
-        wished = asked(by, wish.reason, dry_run=wish.dry_run)
+        wished = action_request(by, wish.reason, dry_run=wish.dry_run)
         report = await quarantining.retry(quarantine_id, wished, edit=wish.edit, dry_run=wish.dry_run)
         return ExactJson(report.as_json())
 
@@ -70,10 +70,10 @@ def quarantine_router(queries: Queries, quarantining: Quarantining) -> APIRouter
         dependencies=[Depends(json_only), IDEMPOTENT],
     )
     async def discard_message(
-        quarantine_id: Annotated[Id, Path(alias="id")], by: AskedBy, body: DiscardRequest
+        quarantine_id: Annotated[Id, Path(alias="id")], by: RequestedBy, body: DiscardRequest
     ) -> ExactJson:
         """Nobody needs the message any more. It is kept, and can't be read again."""
-        wished = asked(by, body.reason, dry_run=body.dry_run)
+        wished = action_request(by, body.reason, dry_run=body.dry_run)
         report = await quarantining.discard(quarantine_id, wished, dry_run=body.dry_run)
         return ExactJson(report.as_json())
 

@@ -16,9 +16,9 @@ from adapters.web.console.pages import PageHeaders, Pages, ProblemPages
 from adapters.web.console.parked import parked_router
 from adapters.web.console.quarantine import quarantine_router
 from adapters.web.console.replay import redelivering_router
-from adapters.web.console.session_gate import STATIC, Gate
+from adapters.web.console.session_gate import STATIC, SessionGate
 from adapters.web.console.sessions import Sessions
-from adapters.web.console.sign_in import door_router
+from adapters.web.console.sign_in import sign_in_router
 from adapters.web.problems import LastResort, add_problem_handlers
 from adapters.web.responses import ProblemResponse
 
@@ -39,7 +39,7 @@ def create_console(parts: ConsoleParts, tokens: Tokens) -> ASGIApp:
     async def asset(name: str) -> Response:
         return pages.asset(name) or ProblemResponse(404, "there is no such file")
 
-    app.include_router(door_router(tokens, sessions, pages))
+    app.include_router(sign_in_router(tokens, sessions, pages))
     app.include_router(orders_router(parts, pages))
     app.include_router(redelivering_router(parts, pages))
     app.include_router(parked_router(parts, pages))
@@ -50,7 +50,7 @@ def create_console(parts: ConsoleParts, tokens: Tokens) -> ASGIApp:
     app.include_router(money_router(parts, pages))
     app.include_router(lists_router(parts, pages))  # behind the others: its addresses with ids take any word
     # The last one added is the outermost.
-    app.add_middleware(Gate, tokens=tokens, sessions=sessions)
+    app.add_middleware(SessionGate, tokens=tokens, sessions=sessions)
     app.add_middleware(LastResort)
     app.add_middleware(ProblemPages, pages=pages)
     app.add_middleware(PageHeaders)

@@ -14,7 +14,7 @@ from adapters.operations.reconciliation.comparisons import (
     MIN_RATE_PER_SECOND,
 )
 from adapters.records.comparisons import AlreadyComparing, Comparison
-from adapters.web.console.confirmation import asked_by, digest, form_of, given, only_who_may_act
+from adapters.web.console.confirmation import action_request, digest, form_input, form_of, only_who_may_act
 from adapters.web.console.dependencies import Comparisons, ConsoleParts
 from adapters.web.console.pages import Pages
 from adapters.web.console.parameters import CompareQuery, order_ids
@@ -56,7 +56,7 @@ def comparing_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
     @router.post("/reconciliation/compare")
     async def start(request: Request) -> Response:
         form = form_of(request)
-        said = given(form, _SEEN)
+        said = form_input(form, _SEEN)
         try:
             orders, rate = _chosen(form), _rate(form)
         except ValueError as error:
@@ -64,7 +64,7 @@ def comparing_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         if said.fault is not None:
             return await show_form(request, form, said.fault, said.status)
         try:
-            comparison_id = await comparisons().start(orders, rate, asked_by(request, said.reason))
+            comparison_id = await comparisons().start(orders, rate, action_request(request, said.reason))
         except AlreadyComparing as error:
             return await show_form(request, form, f"Not started: {error}.", 409)
         return RedirectResponse(f"/reconciliation/runs/{comparison_id}", 303)
@@ -77,7 +77,7 @@ def comparing_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
     async def cancel(request: Request, comparison_id: Annotated[UUID, Path()]) -> Response:
         """Without a question: it is the brake. The record has the reason of the comparison."""
         comparison = await _found(comparisons(), comparison_id)
-        await comparisons().cancel(comparison_id, asked_by(request, comparison.reason))
+        await comparisons().cancel(comparison_id, action_request(request, comparison.reason))
         return RedirectResponse(f"/reconciliation/runs/{comparison_id}", 303)
 
     return router

@@ -1,4 +1,4 @@
-"""What all deeds have in common: each is shown first, wants a reason and a tick, and is written down.
+"""What all actions have in common: each is shown first, wants a reason and a tick, and is written down.
 
 What was shown is what is done: a form carries a digest of its plan, and if things have changed since, nothing is
 done, and the new plan is shown.
@@ -12,7 +12,7 @@ from typing import Any, Final
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
-from adapters.records.actions import Asked
+from adapters.records.actions import ActionRequest
 from adapters.records.operators import MAX_REASON_LENGTH, Operator, Role, Via
 from domain.errors import CashbackError
 from domain.exact_json import dumps
@@ -38,30 +38,30 @@ class Confirmation:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class FormInput:
     """What somebody has filled in; `fault` says why it isn't enough."""
 
     reason: str
     fault: str | None
     status: int = 200
 
-    def refused(self, error: CashbackError) -> "Given":
-        return Given(self.reason, f"Not done: {error}.", 409)
+    def refused(self, error: CashbackError) -> "FormInput":
+        return FormInput(self.reason, f"Not done: {error}.", 409)
 
 
-NOTHING_GIVEN: Final = Given("", None)
+NO_INPUT: Final = FormInput("", None)
 
 
-def given(form: dict[str, str], seen: str) -> Given:
+def form_input(form: dict[str, str], seen: str) -> FormInput:
     """`seen` is the digest of the plan as it is now."""
     reason = form.get("reason", "").strip()
     if not reason or len(reason) > MAX_REASON_LENGTH:
-        return Given(reason[:MAX_REASON_LENGTH], _NO_REASON, 422)
+        return FormInput(reason[:MAX_REASON_LENGTH], _NO_REASON, 422)
     if form.get("confirmed") != "yes":
-        return Given(reason, NOT_CONFIRMED, 422)
+        return FormInput(reason, NOT_CONFIRMED, 422)
     if form.get("seen") != seen:
-        return Given(reason, _CHANGED, 409)
-    return Given(reason, None)
+        return FormInput(reason, _CHANGED, 409)
+    return FormInput(reason, None)
 
 
 def digest(*plan: Any) -> str:
@@ -78,9 +78,9 @@ def operator_of(request: Request) -> Operator:
     return Operator(name or NOBODY, Via.API, Role.OPERATOR if name else Role.ANYBODY)
 
 
-def asked_by(request: Request, reason: str = "") -> Asked:
+def action_request(request: Request, reason: str = "") -> ActionRequest:
     """A reader asks for dry runs only."""
-    return Asked(operator_of(request), reason)
+    return ActionRequest(operator_of(request), reason)
 
 
 def only_who_may_act(request: Request) -> None:

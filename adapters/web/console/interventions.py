@@ -6,11 +6,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from adapters.records.actions import Asked
+from adapters.records.actions import ActionRequest
 from adapters.records.errors import OrderChanged, Refused
 from adapters.records.operators import ActionKind
 from adapters.records.orders import OrderRecord
-from adapters.web.console.confirmation import NOTHING_GIVEN, Confirmation, Given, asked_by, digest, form_of, given
+from adapters.web.console.confirmation import (
+    NO_INPUT,
+    Confirmation,
+    FormInput,
+    action_request,
+    digest,
+    form_input,
+    form_of,
+)
 from adapters.web.console.dependencies import ConsoleParts
 from adapters.web.console.pages import Pages
 from adapters.web.console.parameters import ReleaseQuery
@@ -23,7 +31,7 @@ OrderId = Annotated[Id, Path()]
 def deciding_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
     router = APIRouter()
 
-    def show(request: Request, plan: dict[str, Any], said: Given = NOTHING_GIVEN, numbers: str = "") -> Response:
+    def show(request: Request, plan: dict[str, Any], said: FormInput = NO_INPUT, numbers: str = "") -> Response:
         says = settle_says(plan) if plan["action"] == ActionKind.SETTLE else release_says(plan)
         return pages.page(
             request,
@@ -37,18 +45,18 @@ def deciding_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
 
     @router.get("/orders/{order_id}/settle")
     async def plan_settle(request: Request, order_id: OrderId) -> Response:
-        report = await parts.interventions.settle(order_id, asked_by(request), dry_run=True)
+        report = await parts.interventions.settle(order_id, action_request(request), dry_run=True)
         return show(request, report.as_json())
 
     @router.post("/orders/{order_id}/settle")
     async def settle(request: Request, order_id: OrderId) -> Response:
         """The doubts that were shown, and no others."""
-        plan = (await parts.interventions.settle(order_id, asked_by(request), dry_run=True)).as_json()
-        said = given(form_of(request), _seen(plan))
+        plan = (await parts.interventions.settle(order_id, action_request(request), dry_run=True)).as_json()
+        said = form_input(form_of(request), _seen(plan))
         if said.fault is not None:
             return show(request, plan, said)
         try:
-            await parts.interventions.settle(order_id, _as_shown(asked_by(request, said.reason), plan))
+            await parts.interventions.settle(order_id, _as_shown(action_request(request, said.reason), plan))
         except (Refused, OrderChanged) as error:
             return show(request, plan, said.refused(error))
         return RedirectResponse(f"/orders/{order_id}?done=settle", 303)
@@ -57,18 +65,20 @@ def deciding_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
     async def plan_release(
         request: Request, order_id: OrderId, query: Annotated[ReleaseQuery, Query()]
     ) -> Response:
-        report = await parts.interventions.release(order_id, asked_by(request), numbers=query.wanted, dry_run=True)
+        report = await parts.interventions.release(
+            order_id, action_request(request), numbers=query.wanted, dry_run=True
+        )
         return show(request, report.as_json(), numbers=query.numbers or "")
 
     @router.post("/orders/{order_id}/release")
     async def release(request: Request, order_id: OrderId, query: Annotated[ReleaseQuery, Query()]) -> Response:
         numbers, shown = query.wanted, query.numbers or ""
-        report = await parts.interventions.release(order_id, asked_by(request), numbers=numbers, dry_run=True)
+        report = await parts.interventions.release(order_id, action_request(request), numbers=numbers, dry_run=True)
         plan = report.as_json()
-        said = given(form_of(request), _seen(plan))
+        said = form_input(form_of(request), _seen(plan))
         if said.fault is not None:
             return show(request, plan, said, shown)
-        asked = _as_shown(asked_by(request, said.reason), plan)
+        asked = _as_shown(action_request(request, said.reason), plan)
         try:
             await parts.interventions.release(order_id, asked, numbers=numbers)
         except (Refused, OrderChanged) as error:
@@ -78,14 +88,14 @@ def deciding_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
     return router
 
 
-def _as_shown(asked: Asked, plan: dict[str, Any]) -> Asked:
+def _as_shown(asked: ActionRequest, plan: dict[str, Any]) -> ActionRequest:
     """Nothing has been decided about the order since the plan was made."""
     version: int = plan["events"][0]["version"] - 1
 
-    def is_as_seen(record: OrderRecord) -> bool:
+    def precondition(record: OrderRecord) -> bool:
         return record.events[-1].originator_version == version
 
-    return replace(asked, is_as_seen=is_as_seen)
+    return replace(asked, precondition=precondition)
 
 
 def _seen(plan: dict[str, Any]) -> str:

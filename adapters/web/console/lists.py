@@ -15,11 +15,11 @@ from adapters.records.quarantine import Headers, QuarantinedMessage
 from adapters.web.console.dependencies import ConsoleParts
 from adapters.web.console.pages import Pages
 from adapters.web.console.parameters import (
-    AuditQuery,
+    AuditListQuery,
     CursorQuery,
-    DifferencesQuery,
+    DifferencesListQuery,
     QuarantinedQuery,
-    QuarantineQuery,
+    QuarantineListQuery,
 )
 from adapters.web.parameters import Id
 
@@ -39,7 +39,7 @@ def lists_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         return pages.page(request, "parked.html", parked=parked, next=_next("/parked", following))
 
     @router.get("/quarantine")
-    async def list_quarantine(request: Request, query: Annotated[QuarantineQuery, Query()]) -> Response:
+    async def list_quarantine(request: Request, query: Annotated[QuarantineListQuery, Query()]) -> Response:
         state = None if query.state == "all" else query.state
         rows = await parts.queries.quarantine(state, read_cursor("quarantine", query.cursor), PAGE_ROWS + 1)
         page, last = cut_page(rows, PAGE_ROWS)
@@ -68,7 +68,7 @@ def lists_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         return pages.page(request, "bulk_replay.html", replay=await parts.bulk.get(replay_id))
 
     @router.get("/reconciliation")
-    async def list_differences(request: Request, query: Annotated[DifferencesQuery, Query()]) -> Response:
+    async def list_differences(request: Request, query: Annotated[DifferencesListQuery, Query()]) -> Response:
         start = read_cursor("reconciliation", query.cursor)
         rows = await parts.reconciliation.page(query.state, query.verdict, start, PAGE_ROWS + 1)
         page, last = cut_page(rows, PAGE_ROWS)
@@ -81,7 +81,7 @@ def lists_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         )
 
     @router.get("/audit")
-    async def list_actions(request: Request, query: Annotated[AuditQuery, Query()]) -> Response:
+    async def list_actions(request: Request, query: Annotated[AuditListQuery, Query()]) -> Response:
         rows = await parts.actions.page(query.order, read_cursor("actions", query.cursor), PAGE_ROWS + 1)
         page, last = cut_page(rows, PAGE_ROWS)
         following = write_cursor("actions", last.id - 1) if last else None

@@ -11,7 +11,7 @@ from adapters.presentation.paging import cut_page, read_place, write_place
 from adapters.records.money_may_be_wrong import KINDS, CaseSort, next_step, total_of
 from adapters.web.console.dependencies import ConsoleParts
 from adapters.web.console.pages import Pages
-from adapters.web.console.parameters import CasesQuery
+from adapters.web.console.parameters import CasesListQuery
 
 PATH: Final = "/money-may-be-wrong"
 PAGE_ROWS: Final = 50
@@ -21,7 +21,7 @@ def money_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
     router = APIRouter()
 
     @router.get(PATH)
-    async def list_cases(request: Request, query: Annotated[CasesQuery, Query()]) -> Response:
+    async def list_cases(request: Request, query: Annotated[CasesListQuery, Query()]) -> Response:
         place = read_place(query.cursor)
         sort = place.sort if place else query.sort
         rows = await parts.money_may_be_wrong.page(query.kind, sort, place, PAGE_ROWS + 1)

@@ -17,8 +17,8 @@ from adapters.records.orders import OrderFilter, OrderRecord
 from adapters.records.status import KEPT_SECONDS
 from adapters.web.console.dependencies import ConsoleParts
 from adapters.web.console.pages import Pages
-from adapters.web.console.parameters import OrderQuery, OrdersQuery, SearchQuery
-from adapters.web.console.timeline import picture
+from adapters.web.console.parameters import OrderQuery, OrdersListQuery, SearchQuery
+from adapters.web.console.timeline import timeline
 from adapters.web.parameters import Id
 from domain.identifiers import MAX_ORDER_ID
 from domain.lifecycle import Status
@@ -60,7 +60,7 @@ def orders_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         )
 
     @router.get("/orders")
-    async def list_orders(request: Request, query: Annotated[OrdersQuery, Query()]) -> Response:
+    async def list_orders(request: Request, query: Annotated[OrdersListQuery, Query()]) -> Response:
         flags = (flag or None for flag in (query.doubtful, query.held, query.mismatch))
         wanted = OrderFilter(query.status, query.buyer or None, *flags)
         upwards = query.above is not None
@@ -104,7 +104,7 @@ def _order_context(record: OrderRecord, till: Till) -> dict[str, Any]:
     order = order_view(record)
     return {
         "order": order,
-        "picture": picture(order["timeline"]),
+        "picture": timeline(order["timeline"]),
         "items": [_item(each, till) for each in order["items"]],
         "steps": _steps(order),
     }
@@ -130,7 +130,7 @@ def _steps(order: OrderView) -> dict[str, int]:
     return steps
 
 
-def _address(query: OrdersQuery, **place: int) -> str:
+def _address(query: OrdersListQuery, **place: int) -> str:
     kept = query.model_dump(exclude={"below", "above"}, exclude_defaults=True)
     said = {name: str(int(value)) if isinstance(value, bool) else value for name, value in kept.items()}
     return "/orders?" + urlencode(said | place)

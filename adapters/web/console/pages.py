@@ -39,7 +39,7 @@ HEADERS: Final = {
 }
 
 
-class Place(NamedTuple):
+class NavItem(NamedTuple):
     """An entry of the menu. `key` is what `g` and this letter lead to."""
 
     path: str
@@ -48,14 +48,14 @@ class Place(NamedTuple):
 
 
 PLACES: Final = (
-    Place("/", "Overview", "h"),
-    Place("/orders", "Orders", "o"),
-    Place("/money-may-be-wrong", "Money may be wrong", "m"),
-    Place("/parked", "Parked", "p"),
-    Place("/quarantine", "Quarantine", "q"),
-    Place("/replays", "Replays", "r"),
-    Place("/reconciliation", "Reconciliation", "c"),
-    Place("/audit", "Audit", "a"),
+    NavItem("/", "Overview", "h"),
+    NavItem("/orders", "Orders", "o"),
+    NavItem("/money-may-be-wrong", "Money may be wrong", "m"),
+    NavItem("/parked", "Parked", "p"),
+    NavItem("/quarantine", "Quarantine", "q"),
+    NavItem("/replays", "Replays", "r"),
+    NavItem("/reconciliation", "Reconciliation", "c"),
+    NavItem("/audit", "Audit", "a"),
 )
 
 
@@ -162,7 +162,7 @@ class ProblemPages:
 
 
 def _page_before(path: str) -> str | None:
-    """Where somebody came from who is at the page of a deed."""
+    """Where somebody came from who is at the page of an action."""
     match path.split("/"):
         case ["", "orders" | "parked", order_id, _]:
             return f"/orders/{order_id}"

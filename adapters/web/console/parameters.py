@@ -14,7 +14,7 @@ from domain.events import Doubt
 from domain.identifiers import MAX_ORDER_ID
 from domain.intervention import Numbers, parse_numbers
 from domain.lifecycle import Status
-from projections.redelivery import DEFAULT_WISH, How, Include, Wish
+from projections.redelivery import DEFAULT_OPTIONS, How, Include, RedeliveryOptions
 from projections.republication import Mode
 
 _Text = Annotated[str, Field(max_length=MAX_TEXT_LENGTH), AfterValidator(storable), AfterValidator(str.strip)]
@@ -41,7 +41,7 @@ class _Query(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class OrdersQuery(_Query):
+class OrdersListQuery(_Query):
     """`below` and `above` are where a page begins: an order id, included."""
 
     status: Annotated[Status | None, Empty] = None
@@ -62,16 +62,16 @@ class CursorQuery(_Query):
     cursor: Annotated[_Text | None, Empty] = None
 
 
-class QuarantineQuery(CursorQuery):
+class QuarantineListQuery(CursorQuery):
     state: Annotated[QuarantineState | Literal["all"], Empty] = "open"
 
 
-class DifferencesQuery(CursorQuery):
+class DifferencesListQuery(CursorQuery):
     state: DifferenceState = "open"
     verdict: Annotated[DifferenceClass | None, Field(alias="class"), Empty] = None
 
 
-class CasesQuery(_Query):
+class CasesListQuery(_Query):
     """The sort is that of the first page; the others go on as it began."""
 
     kind: Annotated[CaseKind | None, Empty] = None
@@ -79,7 +79,7 @@ class CasesQuery(_Query):
     cursor: Annotated[str | None, Empty] = None
 
 
-class AuditQuery(CursorQuery):
+class AuditListQuery(CursorQuery):
     order: Annotated[Id | None, Empty] = None
 
 
@@ -97,13 +97,17 @@ class ReplayQuery(_Query):
     """`how`, `nonce` and `include` are for redeliveries."""
 
     mode: Mode
-    how: How = DEFAULT_WISH.how
+    how: How = DEFAULT_OPTIONS.how
     nonce: Annotated[Annotated[str, AfterValidator(checked_nonce)] | None, Empty] = None
     include: Annotated[list[Include], Field(max_length=len(Include))] = []
 
     @property
-    def wish(self) -> Wish:
-        return Wish(self.how, self.nonce, frozenset(self.include)) if self.mode is Mode.REDELIVER else DEFAULT_WISH
+    def wish(self) -> RedeliveryOptions:
+        return (
+            RedeliveryOptions(self.how, self.nonce, frozenset(self.include))
+            if self.mode is Mode.REDELIVER
+            else DEFAULT_OPTIONS
+        )
 
 
 def _checked_numbers(text: str) -> str:

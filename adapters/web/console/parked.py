@@ -7,7 +7,15 @@ from starlette.responses import RedirectResponse, Response
 
 from adapters.presentation.views import parked_order
 from adapters.records.errors import Refused
-from adapters.web.console.confirmation import NOTHING_GIVEN, Confirmation, Given, asked_by, digest, form_of, given
+from adapters.web.console.confirmation import (
+    NO_INPUT,
+    Confirmation,
+    FormInput,
+    action_request,
+    digest,
+    form_input,
+    form_of,
+)
 from adapters.web.console.dependencies import ConsoleParts
 from adapters.web.console.pages import Pages
 from adapters.web.console.sentences import retry_says, skip_says
@@ -19,40 +27,40 @@ OrderId = Annotated[Id, Path()]
 def parked_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
     router = APIRouter()
 
-    async def show(request: Request, plan: dict[str, Any], said: Given = NOTHING_GIVEN) -> Response:
+    async def show(request: Request, plan: dict[str, Any], said: FormInput = NO_INPUT) -> Response:
         rows = await parts.queries.parked(plan["orderId"], 1)
         parked = parked_order(rows[0]) if rows and rows[0].order_id == plan["orderId"] else None
         says = skip_says(plan) if plan["action"] == "skip" else retry_says(plan)
         confirmation = Confirmation(says, _seen(plan), said.reason, said.fault)
-        return pages.page(request, "mend.html", said.status, plan=plan, parked=parked, confirmation=confirmation)
+        return pages.page(request, "repair.html", said.status, plan=plan, parked=parked, confirmation=confirmation)
 
     @router.get("/parked/{order_id}/retry")
     async def plan_retry(request: Request, order_id: OrderId) -> Response:
-        report = await parts.parking.retry(order_id, asked_by(request), dry_run=True)
+        report = await parts.parking.retry(order_id, action_request(request), dry_run=True)
         return await show(request, report.as_json())
 
     @router.post("/parked/{order_id}/retry")
     async def retry(request: Request, order_id: OrderId) -> Response:
-        plan = (await parts.parking.retry(order_id, asked_by(request), dry_run=True)).as_json()
-        said = given(form_of(request), _seen(plan))
+        plan = (await parts.parking.retry(order_id, action_request(request), dry_run=True)).as_json()
+        said = form_input(form_of(request), _seen(plan))
         if said.fault is not None:
             return await show(request, plan, said)
-        await parts.parking.retry(order_id, asked_by(request, said.reason), dry_run=False)
+        await parts.parking.retry(order_id, action_request(request, said.reason), dry_run=False)
         return RedirectResponse(f"/orders/{order_id}?done=retry", 303)
 
     @router.get("/parked/{order_id}/skip")
     async def plan_skip(request: Request, order_id: OrderId) -> Response:
-        report = await parts.parking.skip(order_id, asked_by(request), dry_run=True)
+        report = await parts.parking.skip(order_id, action_request(request), dry_run=True)
         return await show(request, report.as_json())
 
     @router.post("/parked/{order_id}/skip")
     async def skip(request: Request, order_id: OrderId) -> Response:
         """The call that was shown, and no other."""
-        plan = (await parts.parking.skip(order_id, asked_by(request), dry_run=True)).as_json()
-        said = given(form_of(request), _seen(plan))
+        plan = (await parts.parking.skip(order_id, action_request(request), dry_run=True)).as_json()
+        said = form_input(form_of(request), _seen(plan))
         if said.fault is not None:
             return await show(request, plan, said)
-        asked, version = asked_by(request, said.reason), plan["call"]["version"]
+        asked, version = action_request(request, said.reason), plan["call"]["version"]
         try:
             await parts.parking.skip(order_id, asked, dry_run=False, version=version)
         except Refused as error:

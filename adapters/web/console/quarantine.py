@@ -7,7 +7,14 @@ from starlette.responses import RedirectResponse, Response
 
 from adapters.records.errors import NotOpen, Refused, StillUnreadable, UnknownQuarantined
 from adapters.records.quarantine import NO_EDIT, Edit, QuarantinedMessage
-from adapters.web.console.confirmation import Confirmation, asked_by, digest, form_of, given, only_who_may_act
+from adapters.web.console.confirmation import (
+    Confirmation,
+    action_request,
+    digest,
+    form_input,
+    form_of,
+    only_who_may_act,
+)
 from adapters.web.console.dependencies import ConsoleParts
 from adapters.web.console.pages import Pages
 from adapters.web.console.quarantine_edit import Fields, edit_of, fields_of
@@ -31,7 +38,7 @@ def quarantine_router(parts: ConsoleParts, pages: Pages) -> APIRouter:  # noqa: 
     async def planned(request: Request, quarantine_id: int, edit: Edit) -> dict[str, Any] | str:
         """Why it can't be read even so."""
         try:
-            report = await parts.quarantining.retry(quarantine_id, asked_by(request), edit=edit, dry_run=True)
+            report = await parts.quarantining.retry(quarantine_id, action_request(request), edit=edit, dry_run=True)
         except StillUnreadable as error:
             return str(error)
         return report.as_json()
@@ -39,7 +46,7 @@ def quarantine_router(parts: ConsoleParts, pages: Pages) -> APIRouter:  # noqa: 
     async def read_again(
         request: Request, message: QuarantinedMessage, edit: Edit, template: str, **shown: Any
     ) -> Response:
-        """As far as it goes: the plan, what is wrong with what was given, or the deed."""
+        """As far as it goes: the plan, what is wrong with what was given, or the action."""
         plan = await planned(request, message.row.id, edit)
         if isinstance(plan, str):
             context = shown | {"message": message, "unreadable": plan, "confirmation": None}
@@ -48,11 +55,11 @@ def quarantine_router(parts: ConsoleParts, pages: Pages) -> APIRouter:  # noqa: 
         says = quarantine_says(plan, is_edited=edit != NO_EDIT)
         status, confirmation = 200, Confirmation(says, seen)
         if request.method == "POST" and form_of(request).get("do") != "look":
-            said = given(form_of(request), seen)
+            said = form_input(form_of(request), seen)
             fault, status = said.fault, said.status
             if fault is None:
                 try:
-                    asked = asked_by(request, said.reason)
+                    asked = action_request(request, said.reason)
                     await parts.quarantining.retry(message.row.id, asked, edit=edit)
                 except (Refused, StillUnreadable) as error:
                     fault, status = said.refused(error).fault, 409
@@ -98,11 +105,11 @@ def quarantine_router(parts: ConsoleParts, pages: Pages) -> APIRouter:  # noqa: 
     async def discard(request: Request, quarantine_id: MessageId) -> Response:
         message = await message_of(quarantine_id)
         plan = _discarding(message)
-        said = given(form_of(request), plan.seen)
+        said = form_input(form_of(request), plan.seen)
         if said.fault is not None:
             again = Confirmation(plan.says, plan.seen, said.reason, said.fault)
             return pages.page(request, "discard.html", said.status, message=message, confirmation=again)
-        await parts.quarantining.discard(quarantine_id, asked_by(request, said.reason))
+        await parts.quarantining.discard(quarantine_id, action_request(request, said.reason))
         return RedirectResponse(f"/quarantine/{quarantine_id}?done=discarded", 303)
 
     return router

@@ -6,7 +6,15 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from adapters.records.errors import Refused
-from adapters.web.console.confirmation import NOTHING_GIVEN, Confirmation, Given, asked_by, digest, form_of, given
+from adapters.web.console.confirmation import (
+    NO_INPUT,
+    Confirmation,
+    FormInput,
+    action_request,
+    digest,
+    form_input,
+    form_of,
+)
 from adapters.web.console.dependencies import ConsoleParts
 from adapters.web.console.pages import Pages
 from adapters.web.console.parameters import ReplayQuery
@@ -22,11 +30,11 @@ def redelivering_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
 
     async def planned(request: Request, order_id: int, query: ReplayQuery) -> dict[str, Any]:
         report = await parts.replays.replay(
-            order_id, query.mode, asked=asked_by(request), dry_run=True, wish=query.wish
+            order_id, query.mode, asked=action_request(request), dry_run=True, wish=query.wish
         )
         return report.as_json()
 
-    def show(request: Request, query: ReplayQuery, plan: dict[str, Any], said: Given = NOTHING_GIVEN) -> Response:
+    def show(request: Request, query: ReplayQuery, plan: dict[str, Any], said: FormInput = NO_INPUT) -> Response:
         amounts = {each["version"]: amount_said(each) for each in plan["items"] if "body" in each}
         bodies = {each["version"]: bytes(each["body"]).decode() for each in plan["items"] if "body" in each}
         return pages.page(
@@ -49,10 +57,10 @@ def redelivering_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
     @router.post("/orders/{order_id}/replay")
     async def replay(request: Request, order_id: OrderId, query: Annotated[ReplayQuery, Query()]) -> Response:
         plan = await planned(request, order_id, query)
-        said = given(form_of(request), _seen(plan))
+        said = form_input(form_of(request), _seen(plan))
         if said.fault is not None:
             return show(request, query, plan, said)
-        asked = asked_by(request, said.reason)
+        asked = action_request(request, said.reason)
         try:
             await parts.replays.replay(order_id, query.mode, asked=asked, dry_run=False, wish=query.wish)
         except Refused as error:

@@ -34,7 +34,7 @@ _NOT_EXPIRED: Final = "the form is too old, or not of this console: load the pag
 _ONCE_MORE: Final = '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0"><title>…</title>'
 
 
-class Gate:
+class SessionGate:
     """Puts `session`, `form_token` and, of a POST, `form` (dict of texts) into the request's state."""
 
     def __init__(self, app: ASGIApp, tokens: Tokens, sessions: Sessions) -> None:

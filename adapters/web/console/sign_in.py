@@ -21,7 +21,7 @@ MAX_TOKEN_LENGTH: Final = 1000
 log = structlog.get_logger(__name__)
 
 
-def door_router(tokens: Tokens, sessions: Sessions, pages: Pages) -> APIRouter:
+def sign_in_router(tokens: Tokens, sessions: Sessions, pages: Pages) -> APIRouter:
     router = APIRouter()
     failed = FailedSignIns()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from adapters.presentation.formatting import nanoseconds_of
-from adapters.presentation.schemas import Attempt, TimelineEvent
+from adapters.presentation.schemas import AttemptView, TimelineEvent
 from domain.instants import format_instant
 
 Thing = TypeVar("Thing")
@@ -63,7 +63,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Timeline:
     width: int
     height: int
     marks: Sequence[Mark]
@@ -90,14 +90,14 @@ class _Thing:
     """Of an attempt."""
 
 
-def picture(timeline: Sequence[TimelineEvent]) -> Picture:
+def timeline(timeline: Sequence[TimelineEvent]) -> Timeline:
     """Of a whole order; what was held and released later is one message and two decisions."""
     shown = _ends(timeline, MAX_EVENTS_AT_END)
     things = [thing for event in shown for thing in _things(event)]
     marks = _placed(things)
     labels = _labels(marks.values())
     right = max((mark.x for mark in marks.values()), default=LEFT)
-    return Picture(
+    return Timeline(
         width=math.ceil(max([right, *(label.x + LABEL_GAP for label in labels)])) + MARK_GAP,
         height=TOP + len(LANES) * LANE_HEIGHT + 26,
         marks=list(marks.values()),
@@ -123,7 +123,7 @@ def _things(event: TimelineEvent) -> Iterable[_Thing]:
             yield _Thing(at_ns, 2, _look_of(attempt), title, version, number)
 
 
-def _look_of(attempt: Attempt) -> str:
+def _look_of(attempt: AttemptView) -> str:
     match attempt["outcome"]:
         case "delivered" | "found" | "not_found":
             return "delivered"

@@ -59,7 +59,7 @@ def test_servers_that_are_needed_have_an_exit_code_of_their_own() -> None:
     assert issubclass(StoreUnavailable, Unavailable)
     assert issubclass(Unavailable, CashbackError)
     assert len(exit_codes.MEANINGS) == len(
-        {exit_codes.DONE, exit_codes.NO, exit_codes.UNUSABLE, exit_codes.UNREACHABLE, exit_codes.INTERRUPTED}
+        {exit_codes.DONE, exit_codes.FAILURE, exit_codes.USAGE, exit_codes.UNAVAILABLE, exit_codes.INTERRUPTED}
     )
     assert all(f"{code} {meaning}" in exit_codes.EPILOG for code, meaning in exit_codes.MEANINGS.items())
 

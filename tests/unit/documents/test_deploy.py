@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 from adapters.observability.tracing.tracer import FLUSH_SECONDS
 from adapters.observability.version import VERSION
-from adapters.runtime.service import JOIN_SECONDS, Role
+from adapters.runtime.service import JOIN_SECONDS, ProcessRole
 from adapters.settings import PREFIX, Settings, check_api_is_closed, read_settings
 from app import app
 from scripts.runtime_lock import RUNTIME_LOCK, runtime_lock
@@ -85,7 +85,7 @@ def containers() -> Iterator[Container]:
         if service["image"].startswith(IMAGE):
             seconds = float(service["stop_grace_period"].removesuffix("s"))
             yield Container(
-                f"compose {name}", service["command"], service["environment"], seconds, name in set(Role)
+                f"compose {name}", service["command"], service["environment"], seconds, name in set(ProcessRole)
             )
     configured = {each["metadata"]["name"]: each for each in of_kind("ConfigMap")}
     secrets = {each["metadata"]["name"]: each for each in of_kind("Secret")}
@@ -125,7 +125,9 @@ def settings_of(container: Container, monkeypatch: pytest.MonkeyPatch) -> Settin
 def test_every_role_is_deployed_in_both_ways() -> None:
     """And the schema is made by both."""
     found = [each.where for each in ALL]
-    assert {f"compose {role}" for role in Role} | {f"order-cashback-{role}" for role in Role} <= set(found)
+    assert {f"compose {role}" for role in ProcessRole} | {f"order-cashback-{role}" for role in ProcessRole} <= set(
+        found
+    )
     assert {"compose migrate", "order-cashback-migrate"} <= set(found)
 
 
@@ -150,7 +152,7 @@ def test_every_command_and_its_options_exist(container: Container) -> None:
     command = COMMANDS[name]
     context = command.make_context(name, list(arguments))
     if name == "serve":
-        assert {role.strip() for role in context.params["only"].split(",")} <= set(Role)
+        assert {role.strip() for role in context.params["only"].split(",")} <= set(ProcessRole)
         assert container.where.endswith(context.params["only"])
 
 
@@ -183,7 +185,7 @@ def test_probes_scraping_and_services_lead_to_the_port_that_is_listened_on() -> 
     for each in of_kind("Service"):
         assert [port["targetPort"] for port in each["spec"]["ports"]] == ["http"]
     scraped = documents(DEPLOY / "prometheus" / "prometheus.yaml")[0]["scrape_configs"][0]["static_configs"][0]
-    assert set(scraped["targets"]) == {f"{role}:{PORT}" for role in Role}
+    assert set(scraped["targets"]) == {f"{role}:{PORT}" for role in ProcessRole}
 
 
 def test_selectors_and_references_find_what_they_mean() -> None:
@@ -193,7 +195,7 @@ def test_selectors_and_references_find_what_they_mean() -> None:
         of_pods = each["spec"]["template"]["metadata"]["labels"]
         assert each["spec"]["selector"]["matchLabels"] == of_pods
         labels[each["metadata"]["name"]] = of_pods
-    assert {name.removeprefix("order-cashback-") for name in labels} == set(Role)
+    assert {name.removeprefix("order-cashback-") for name in labels} == set(ProcessRole)
     budgets = {
         each["metadata"]["name"]: each["spec"]["selector"]["matchLabels"] for each in of_kind("PodDisruptionBudget")
     }
@@ -211,7 +213,7 @@ def test_selectors_and_references_find_what_they_mean() -> None:
 def test_intake_and_push_are_scaled_by_what_lags_behind() -> None:
     """Intake by the group's lag in Kafka, push by the calls that wait; both keep more than one."""
     scalers = {each["spec"]["scaleTargetRef"]["name"]: each["spec"] for each in of_kind("ScaledObject")}
-    intake, push = (scalers[f"order-cashback-{role}"] for role in (Role.INTAKE, Role.PUSH))
+    intake, push = (scalers[f"order-cashback-{role}"] for role in (ProcessRole.INTAKE, ProcessRole.PUSH))
     for scaler in (intake, push):
         assert 2 <= scaler["minReplicaCount"] < scaler["maxReplicaCount"]
     (lag,) = intake["triggers"]

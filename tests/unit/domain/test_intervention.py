@@ -79,7 +79,7 @@ class TestSettling:
         after = decide(history, replace(event, recorded_at_ns=LATER_NS)).order
         assert after.recorded_at_ns == LATER_NS
         assert after.doubts == frozenset()
-        assert (after.stage, after.sightings, after.held) == (before.stage, before.sightings, before.held)
+        assert (after.stage, after.seen_messages, after.held) == (before.stage, before.seen_messages, before.held)
 
     def test_a_later_doubt_opens_the_order_again(self) -> None:
         """And only that one is settled then."""

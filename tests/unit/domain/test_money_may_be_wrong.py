@@ -42,7 +42,7 @@ def doubts_of(history: History) -> dict[Doubt, Decimal | None]:
 # A message keeps the place at which it was received, whenever it is decided.
 
 
-def test_an_update_mended_in_quarantine_is_superseded_by_one_behind_it() -> None:
+def test_an_update_repaired_in_quarantine_is_superseded_by_one_behind_it() -> None:
     """Its offset is lower than that of the update that counts: the later one stays, and is paid."""
     history = History(
         created(offset=0),
@@ -55,7 +55,7 @@ def test_an_update_mended_in_quarantine_is_superseded_by_one_behind_it() -> None
     assert doubts_of(history) == {}
 
 
-def test_an_update_mended_after_the_completion_is_late() -> None:
+def test_an_update_repaired_after_the_completion_is_late() -> None:
     """Its offset is before the end's: refused as late, with its doubt."""
     history = History(
         created(offset=0),

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from domain.decision import Policy, decide
 from domain.events import Doubt, MessageEvent, MessageRejected, Refusal
 from domain.messages import Message
-from domain.order import Cancelled, Completed, OpenDoubt, Order, amount_owed, fold, standing_of
+from domain.order import Cancelled, Completed, OpenDoubt, Order, amount_owed, fold, placed_of
 from tests.support.messages import (
     NOW_NS,
     ORDER_ID,
@@ -31,7 +31,7 @@ CORRECTING = Policy(corrections=True)
 
 def times_of(order: Order) -> dict[str, object]:
     """Every time that the order knows, by the content of the message that has it."""
-    standings = {"sightings": [seen.standing for seen in order.sightings]}
+    standings = {"sightings": [seen.standing for seen in order.seen_messages]}
     if order.terms is not None:
         standings["terms"] = [each for each in (order.terms.created, order.terms.update) if each is not None]
     if isinstance(order.stage, Completed | Cancelled):
@@ -145,7 +145,7 @@ def test_a_message_that_waited_is_remembered_with_the_event_that_decided_about_i
         (update.digest, 4),
         (history.events[0].message.digest, 5),
     ]
-    seen = history.order.sighting_of(update)
+    seen = history.order.seen_message_of(update)
     assert seen is not None
     assert (seen.lanes, seen.identities, seen.counts) == ((LANE.format(0),), ("a",), True)
 
@@ -157,7 +157,7 @@ def test_a_copy_elsewhere_leaves_the_message_where_it_was() -> None:
     before = history.order.history()
     history.tell(replace(update, partition=1, offset=7))
     assert history.order.history() == before
-    seen = history.order.sighting_of(update)
+    seen = history.order.seen_message_of(update)
     assert seen is not None
     assert seen.lanes == (LANE.format(0), LANE.format(1))
     for partition in (0, 1):
@@ -179,7 +179,7 @@ def test_a_name_belongs_to_the_message_that_came_under_it_first() -> None:
     update = updated(at_ns=5, offset=1)
     history = History(created(ce_id="a"), update, replace(update, identity="a", partition=1))
     assert kinds_of(history.events)[2:] == ["repeat-seen-elsewhere"]
-    assert [seen.identities for seen in history.order.sightings] == [("a",), (update.digest,)]
+    assert [seen.identities for seen in history.order.seen_messages] == [("a",), (update.digest,)]
 
 
 def test_a_copy_without_a_name_is_a_copy_of_the_first_that_it_may_be_one_of() -> None:
@@ -326,7 +326,7 @@ def test_a_doubt_of_before_is_not_taken_for_that_of_a_repeat() -> None:
 )
 def test_what_is_owed_follows_from_the_messages_in_their_right_order(history: list[Message], owed: int) -> None:
     """The create first, whatever its date; nothing, unless the last end completes."""
-    assert amount_owed([standing_of(each, each.happened_at_ns, 0) for each in history]) == owed
+    assert amount_owed([placed_of(each, each.happened_at_ns, 0) for each in history]) == owed
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from domain.decision import DEFAULT_POLICY, Policy
 from domain.events import CashbackUpdated, Doubt, MessageEvent, MessageRejected, Refusal, UpdateSuperseded
 from domain.lifecycle import Status
 from domain.messages import Kind, Message, Origin, Place
-from domain.order import Standing, order_key
+from domain.order import Placed, order_key
 from tests.support.messages import (
     NOON_NS,
     ORDER_ID,
@@ -346,12 +346,12 @@ def test_standings_of_one_instant_are_sorted_by_kind_then_place_then_content() -
     """CREATED < UPDATED < the end, so that a story told in this order is a legal one; the time comes before all. No
     place comes before any."""
 
-    def standing(kind: Kind, at_ns: int = 5, lane: str = "A", offset: int = 1, digest: str = "d") -> Standing:
-        return Standing(kind, Place(lane, offset), at_ns, digest, 0, at_ns)
+    def standing(kind: Kind, at_ns: int = 5, lane: str = "A", offset: int = 1, digest: str = "d") -> Placed:
+        return Placed(kind, Place(lane, offset), at_ns, digest, 0, at_ns)
 
     in_order = [
         standing(Kind.COMPLETED, at_ns=4),
-        Standing(Kind.CREATED, None, 5, "d", 0, 5),
+        Placed(Kind.CREATED, None, 5, "d", 0, 5),
         standing(Kind.CREATED),
         standing(Kind.UPDATED),
         standing(Kind.UPDATED, digest="e"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapters.kafka.consumer.intake import Intake, Limits, Outcome
+from adapters.kafka.consumer.intake import BatchOutcome, Intake, Limits
 from adapters.kafka.decoding.record import Record
 from domain.decision import Policy
 from domain.events import Doubt
@@ -46,7 +46,7 @@ def test_a_batch_is_decided_and_stored_as_one(store: WatchedStore) -> None:
 
 def test_an_empty_batch_asks_nobody(store: WatchedStore) -> None:
     """No load, no commit."""
-    assert intake_of(store).handle([]) == Outcome()
+    assert intake_of(store).handle([]) == BatchOutcome()
     assert (store.loaded, store.batches) == ([], [])
 
 
@@ -62,7 +62,7 @@ def test_records_below_the_position_are_passed_over(store: WatchedStore) -> None
     """A batch that comes again after a crash or a seek is known by its offsets alone."""
     intake_of(store).handle(LIFECYCLE)
     again = intake_of(store)
-    assert again.handle(LIFECYCLE) == Outcome()
+    assert again.handle(LIFECYCLE) == BatchOutcome()
     outcome = again.handle([*LIFECYCLE, record_of(Kind.CREATED, order_id=7, offset=3)])
     assert outcome.records == 1
     assert len(store.batches) == 2
@@ -74,7 +74,7 @@ def test_records_of_partitions_that_are_not_ours_are_passed_over(store: WatchedS
     intake = intake_of(store, P0, P1)
     intake.revoke([P0, partition_of(9)])
     foreign = Record(partition_of(1, topic_id="made again"), 0, None, b"7", b"{}")
-    assert intake.handle([*LIFECYCLE, foreign]) == Outcome()
+    assert intake.handle([*LIFECYCLE, foreign]) == BatchOutcome()
     assert dict(intake.positions) == {P1: None}
 
 

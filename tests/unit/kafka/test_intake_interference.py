@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from adapters.kafka.consumer.intake import MAX_DECIDING_ROUNDS, Limits, Outcome
-from adapters.kafka.consumer.pipeline import Storing
+from adapters.kafka.consumer.intake import MAX_DECIDING_ROUNDS, BatchOutcome, Limits
+from adapters.kafka.consumer.pipeline import StorePipeline
 from domain.identifiers import stream_id
 from domain.messages import Kind
 from domain.ports import Fenced, StaleOrder, StoreUnavailable
@@ -99,7 +99,7 @@ def test_a_commit_whose_answer_was_lost_is_found_out(store: WatchedStore) -> Non
     with pytest.raises(Fenced):
         intake.handle(LIFECYCLE[1:])
     intake.assign([P0])
-    assert intake.handle(LIFECYCLE[1:]) == Outcome()
+    assert intake.handle(LIFECYCLE[1:]) == BatchOutcome()
     assert [event.TOPIC for event in store.streams[stream_id(ORDER_ID)]] == [
         "cashback-created",
         "cashback-updated",
@@ -143,21 +143,21 @@ def test_if_a_batch_is_not_stored_what_was_decided_on_top_of_it_is_undone(store:
 def test_a_batch_on_top_of_a_stale_one_is_decided_again(store: WatchedStore) -> None:
     """Another process has stored the create that our first batch lacks: both batches of ours see it in the end."""
     ours, theirs = intake_of(store, P0), intake_of(store, P1)
-    storing = Storing(ours)
-    storing.begin(ours.decide(ours.read([])))
+    pipeline = StorePipeline(ours)
+    pipeline.submit(ours.decide(ours.read([])))
     early = ours.decide(ours.read([record_of(Kind.UPDATED, offset=0, at_ns=1)]))
     later = ours.decide(ours.read([record_of(Kind.COMPLETED, offset=1, at_ns=2)]))
     theirs.handle([record_of(Kind.CREATED, partition=1)])
     attempts: list[str] = []
     store.before_commit = lambda: attempts.append("commit")
-    storing.end()
-    storing.begin(early)
-    storing.end()
+    pipeline.result()
+    pipeline.submit(early)
+    pipeline.result()
     assert len(attempts) == 2, "the second time it's decided about the order as it is"
     assert ours.is_undone(later)
-    storing.begin(later)
-    stored = storing.end()
-    storing.close()
+    pipeline.submit(later)
+    stored = pipeline.result()
+    pipeline.close()
     assert len(attempts) == 3, "what was decided about another order is not even tried"
     assert stored is not None
     assert counts(stored.outcome) == counted({"cashback-completed": 1})

@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapters.observability.health import READY, Health
-from domain.losses import Stop
+from domain.losses import StoppedPartition
 from domain.ports import Loss
 
 
@@ -52,7 +52,7 @@ def test_a_part_that_waits_makes_it_unready_until_it_works_again() -> None:
 def test_a_stopped_partition_makes_it_unready_until_it_is_another_ones() -> None:
     """Only a person can make it go on; that the others are read doesn't make it ready."""
     health = healthy()
-    health.partition_stopped("orders/3", Stop(Loss.LOG_TRUNCATED, "begins at 20"))
+    health.partition_stopped("orders/3", StoppedPartition(Loss.LOG_TRUNCATED, "begins at 20"))
     health.part("intake", "reading")
     ready, details = health.ready()
     assert (ready, details["stoppedPartitions"]) == (

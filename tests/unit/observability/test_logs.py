@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 import structlog
 
-from adapters.kafka.consumer.intake import Outcome as IntakeOutcome
+from adapters.kafka.consumer.intake import BatchOutcome as IntakeOutcome
 from adapters.kafka.consumer.intake import Read
 from adapters.kafka.consumer.pipeline import MAX_SHOWN_PARTITIONS, log_batch
 from adapters.kafka.decoding.decoder import Unreadable

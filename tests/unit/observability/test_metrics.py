@@ -15,13 +15,13 @@ from uuid import UUID
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from adapters.kafka.consumer.intake import Outcome as IntakeOutcome
+from adapters.kafka.consumer.intake import BatchOutcome as IntakeOutcome
 from adapters.observability.backlog_metrics import watch_backlog
 from adapters.observability.health import Health
 from adapters.observability.metrics import Metrics
 from adapters.observability.version import VERSION
 from adapters.records.money_may_be_wrong import CaseKind, CaseTotal
-from adapters.records.status import Backlog, ProjectionLag, Standing
+from adapters.records.status import Backlog, CountAndAge, ProjectionLag
 from domain.effects import EffectKind
 from domain.ports import Loss, Partition, StoreUnavailable
 from projections.delivery.breaker import BreakerState
@@ -165,10 +165,10 @@ def test_what_waits_is_told_only_while_it_is_known() -> None:
     assert not [name for name, *_ in samples(metrics) if name.startswith("cashback_oldest_")]
 
     metrics.backlog.sample = Backlog(
-        waiting=Standing(5, 31.5),
-        parked=Standing(2, 600),
-        held=Standing(0, 0),
-        quarantined=Standing(10_001, 86_400),
+        waiting=CountAndAge(5, 31.5),
+        parked=CountAndAge(2, 600),
+        held=CountAndAge(0, 0),
+        quarantined=CountAndAge(10_001, 86_400),
         doubtful=3,
         different=1,
         projections={"orders": ProjectionLag(7, 2.5), "third-party": ProjectionLag(0, 0)},
@@ -203,7 +203,7 @@ def test_what_waits_is_told_only_while_it_is_known() -> None:
 def test_a_sample_is_taken_until_told_to_stop_and_forgotten_in_an_outage() -> None:
     """The watch goes on: the database comes back."""
     metrics = Metrics()
-    none = Standing(0, 0)
+    none = CountAndAge(0, 0)
     backlog = Backlog(none, none, none, none, 0, 0, {}, {})
     answers: list[Backlog | StoreUnavailable] = [backlog, StoreUnavailable("away"), backlog]
     seen: list[Backlog | None] = []

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from adapters.cli.bulk_replay import selection
 from adapters.operations.bulk.runner import Handled, _Tally
-from adapters.operations.rate import MAX_CHUNK, Pace
+from adapters.operations.rate import MAX_CHUNK, StepRate
 from adapters.records.bulk import MAX_ORDERS, BulkMode, BulkState, Selection
 from adapters.settings import BadSetting
 from adapters.web.bulk_requests import BulkRequest
@@ -33,7 +33,7 @@ class TestPace:
     ) -> None:
         """Whatever the work takes in between: each chunk is followed by the time that it may take, and a long pause
         gives no credit."""
-        pace, now, begins = Pace(per_second), 0.0, list[float]()
+        pace, now, begins = StepRate(per_second), 0.0, list[float]()
         for pause in pauses:
             wait = pace.wait_seconds(pace.chunk, now)
             assert wait >= 0
@@ -46,7 +46,7 @@ class TestPace:
     @given(per_second=st.floats(0.1, 1000))
     def test_work_that_takes_no_time_goes_at_just_the_rate(self, per_second: float) -> None:
         """No slower than it may."""
-        pace, now = Pace(per_second), 0.0
+        pace, now = StepRate(per_second), 0.0
         for _ in range(20):
             now += pace.wait_seconds(pace.chunk, now)
         assert now == pytest.approx(19 * pace.chunk / per_second)
@@ -56,7 +56,7 @@ class TestPace:
     )
     def test_slow_replays_go_in_small_steps(self, per_second: float, chunk: int) -> None:
         """So that they can be watched and cancelled."""
-        assert Pace(per_second).chunk == chunk
+        assert StepRate(per_second).chunk == chunk
 
 
 class TestWhatIsOver:

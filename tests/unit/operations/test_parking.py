@@ -52,7 +52,7 @@ class TestRetry:
             retried(Cursor("in_flight", is_under_way=True), waiting(CREATE))
 
     def test_an_order_that_was_stopped_by_an_invariant_goes_on_with_a_warning(self) -> None:
-        """Unless it was mended, it will be stopped again."""
+        """Unless it was repaired, it will be stopped again."""
         report = retried(Cursor(parked_reason="invariant: ended_once"), waiting(CREATE))
         assert "ended_once" in report.warnings[0]
         assert retried(Cursor(), waiting(CREATE)).warnings == []

@@ -14,12 +14,12 @@ from domain.lifecycle import Status
 from domain.messages import Kind
 from projections.reconciliation import (
     AskedCall,
-    Comparison,
+    BookEntry,
     Credits,
     Invariant,
     NotedCall,
+    OrderComparison,
     OurSide,
-    Standing,
     Verdict,
     broken_invariants,
     compare,
@@ -47,16 +47,16 @@ def ours(*calls: Asked, delivered: int | None = None, states: Sequence[CallState
     return OurSide(7, len(calls), delivered, tuple(asked), tuple(noted))
 
 
-def pending(amount: str) -> Standing:
-    return Standing(Status.PENDING, Decimal(amount))
+def pending(amount: str) -> BookEntry:
+    return BookEntry(Status.PENDING, Decimal(amount))
 
 
-def completed(amount: str) -> Standing:
-    return Standing(Status.COMPLETED, Decimal(amount))
+def completed(amount: str) -> BookEntry:
+    return BookEntry(Status.COMPLETED, Decimal(amount))
 
 
-def cancelled(amount: str) -> Standing:
-    return Standing(Status.CANCELLED, Decimal(amount))
+def cancelled(amount: str) -> BookEntry:
+    return BookEntry(Status.CANCELLED, Decimal(amount))
 
 
 LIFE: tuple[Asked, ...] = ((CREATE, "6"), (UPDATE, "5"), (COMPLETE, "5"))
@@ -81,7 +81,7 @@ LIFE: tuple[Asked, ...] = ((CREATE, "6"), (UPDATE, "5"), (COMPLETE, "5"))
     ],
 )
 def test_the_third_party_stands_where_one_of_our_calls_has_left_it(
-    delivered: int, theirs: Standing | None, expected: Verdict
+    delivered: int, theirs: BookEntry | None, expected: Verdict
 ) -> None:
     """After the last one that it has answered, or one behind that; anywhere else it differs."""
     assert compare(ours(*LIFE, delivered=delivered), theirs).verdict is expected
@@ -99,7 +99,7 @@ def test_an_order_that_we_never_heard_of_is_missing_here() -> None:
     """If nobody knows it, there's nothing to say; if we hold its messages, it's another matter."""
     stranger = OurSide(7, 0, 0, (), ())
     assert compare(stranger, pending("6")).verdict is Verdict.MISSING_HERE
-    assert compare(stranger, None) == Comparison(Verdict.AGREES, None, None)
+    assert compare(stranger, None) == OrderComparison(Verdict.AGREES, None, None)
     holding = OurSide(7, 2, 0, (), ())
     assert compare(holding, pending("6")).verdict is Verdict.STATE
 
@@ -212,7 +212,7 @@ RETURNED: tuple[Asked, ...] = (*LIFE, (CORRECT, "2"), (CORRECT, "0"))
     ],
 )
 def test_a_corrected_order_stays_completed_with_another_amount(
-    delivered: int, theirs: Standing, expected: Verdict
+    delivered: int, theirs: BookEntry, expected: Verdict
 ) -> None:
     """Anywhere between the last call answered and the last one asked for."""
     assert compare(ours(*RETURNED, delivered=delivered), theirs).verdict is expected
@@ -262,4 +262,4 @@ def test_the_ledger_has_the_calls_of_the_events_and_no_others() -> None:
 def test_a_standing_reads_as_status_and_amount() -> None:
     """With the digits that it has."""
     assert str(completed("5.10")) == "COMPLETED 5.10"
-    assert str(Standing(Status.CANCELLED, None)) == "CANCELLED"
+    assert str(BookEntry(Status.CANCELLED, None)) == "CANCELLED"

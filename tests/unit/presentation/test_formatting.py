@@ -16,8 +16,8 @@ from adapters.presentation import formatting
 from adapters.presentation.order_view import order_view
 from adapters.presentation.overview import SPARK_HEIGHT, SPARK_WIDTH, overview
 from adapters.records.orders import OrderRecord
-from adapters.records.status import KEPT_SECONDS, MAX_COUNTED, Numbers, ProcessRow, Sample, Still
-from adapters.web.console.timeline import MARK_GAP, MAX_EVENTS_AT_END, Picture, picture
+from adapters.records.status import KEPT_SECONDS, MAX_COUNTED, ProcessRow, Sample, ServiceCounts, Stalled
+from adapters.web.console.timeline import MARK_GAP, MAX_EVENTS_AT_END, Timeline, timeline
 from domain.messages import Kind
 from tests.support.decoding import read
 from tests.support.messages import SECOND_NS, History, record_of
@@ -71,7 +71,7 @@ def test_a_text_of_any_bytes_has_no_control_characters(value: bytes) -> None:
 
 
 def sample(seconds_ago: float, **numbers: Any) -> Sample:
-    return Sample(NOW - timedelta(seconds=seconds_ago), Numbers(**numbers))
+    return Sample(NOW - timedelta(seconds=seconds_ago), ServiceCounts(**numbers))
 
 
 class TestOverview:
@@ -85,7 +85,7 @@ class TestOverview:
 
     def test_numbers_that_are_old_are_not_shown_as_those_of_now(self) -> None:
         """The curve still is."""
-        shown = overview([sample(60, parked=Still(3))], [], NOW)
+        shown = overview([sample(60, parked=Stalled(3))], [], NOW)
         assert shown.numbers is None
         assert [(each.now, each.peak) for each in shown.sparks if each.name == "orders parked"] == [("–", "3")]
 
@@ -122,13 +122,13 @@ class TestOverview:
         assert (formatting.count(MAX_COUNTED), formatting.count(MAX_COUNTED + 1)) == ("10,000", "10,000+")
 
 
-def drawn(*records: Record) -> Picture:
+def drawn(*records: Record) -> Timeline:
     """Of an order that was told these, and whose calls haven't gone yet."""
     told = OrderRecord(History(*(read(each) for each in records)).events, None, (), (), (), ())
-    return picture(order_view(told)["timeline"])
+    return timeline(order_view(told)["timeline"])
 
 
-def looks(shown: Picture, lane: str) -> list[str]:
+def looks(shown: Timeline, lane: str) -> list[str]:
     """Of the marks in one lane."""
     return [mark.look for mark in shown.marks if mark.y == dict(shown.lanes)[lane]]
 

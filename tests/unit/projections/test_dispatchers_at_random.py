@@ -41,62 +41,60 @@ class Weather:
     """What goes wrong, drawn from one seed."""
 
     def __init__(self, seed: int, *, stalls: bool) -> None:
-        self.dice = random.Random(seed)
+        self.rng = random.Random(seed)
         self._stalls = stalls
         self._outage: Fault | None = None
 
     def fault(self, _: object) -> Fault:
         if now() > FAULTY_SECONDS:
             return FINE
-        seconds = self.dice.choice((0, 0.01, 0.5, 3.0, 9.0))
-        stall_seconds = (
-            self.dice.uniform(0, 2 * LEASE_SECONDS) if self._stalls and self.dice.random() < 0.1 else 0.0
-        )
+        seconds = self.rng.choice((0, 0.01, 0.5, 3.0, 9.0))
+        stall_seconds = self.rng.uniform(0, 2 * LEASE_SECONDS) if self._stalls and self.rng.random() < 0.1 else 0.0
         faults = (
             Fault(before_seconds=seconds),
             Fault(before_seconds=seconds),
             Fault(before_seconds=seconds),
-            Fault(status=503, retry_after=self.dice.choice((None, "3"))),
+            Fault(status=503, retry_after=self.rng.choice((None, "3"))),
             Fault(status=401),
             Fault(lost_answer=True, before_seconds=seconds),
             Fault(unreachable=True),
             HANG,
         )
-        return replace(self.dice.choice(faults), stall_seconds=stall_seconds)
+        return replace(self.rng.choice(faults), stall_seconds=stall_seconds)
 
     def outage_fault(self, _: object) -> Fault:
         """Mostly fine, then down for minutes, in whichever way."""
-        if self.dice.random() < 0.02 and now() < FAULTY_SECONDS:
+        if self.rng.random() < 0.02 and now() < FAULTY_SECONDS:
             return Fault(lost_answer=True)
-        return Fault(before_seconds=self.dice.choice((0.0, 0.1, 2.0))) if self._outage is None else self._outage
+        return Fault(before_seconds=self.rng.choice((0.0, 0.1, 2.0))) if self._outage is None else self._outage
 
     async def third_party_outages(self) -> None:
         while now() < FAULTY_SECONDS:
-            await asyncio.sleep(self.dice.uniform(1, 60))
-            self._outage = self.dice.choice(OUTAGES)
-            await asyncio.sleep(self.dice.uniform(1, 600))
+            await asyncio.sleep(self.rng.uniform(1, 60))
+            self._outage = self.rng.choice(OUTAGES)
+            await asyncio.sleep(self.rng.uniform(1, 600))
             self._outage = None
 
     def ledger_pause(self) -> float:
         """Mostly short; now and then longer than a lease."""
         if now() > FAULTY_SECONDS:
             return 0.0
-        return self.dice.choice((0.0, 0.0, 0.001, 0.1, 2.0, LEASE_SECONDS * 1.2))
+        return self.rng.choice((0.0, 0.0, 0.001, 0.1, 2.0, LEASE_SECONDS * 1.2))
 
     async def outages(self, world: World) -> None:
         while now() < FAULTY_SECONDS:
-            await asyncio.sleep(self.dice.uniform(1, 60))
+            await asyncio.sleep(self.rng.uniform(1, 60))
             world.ledger.is_down = True
-            await asyncio.sleep(self.dice.uniform(0, LEASE_SECONDS * 1.5))
+            await asyncio.sleep(self.rng.uniform(0, LEASE_SECONDS * 1.5))
             world.ledger.is_down = False
 
     async def deaths(self, world: World, running: list[Running]) -> None:
         """Kills a dispatcher or stops it, and starts another."""
         while now() < FAULTY_SECONDS:
-            await asyncio.sleep(self.dice.uniform(1, 60))
+            await asyncio.sleep(self.rng.uniform(1, 60))
             victim = running.pop(0)
-            await (victim.kill() if self.dice.random() < 0.5 else victim.stop())
-            running.append(world.start(seed=self.dice.randrange(10**6), concurrency=4, drain_seconds=5))
+            await (victim.kill() if self.rng.random() < 0.5 else victim.stop())
+            running.append(world.start(seed=self.rng.randrange(10**6), concurrency=4, drain_seconds=5))
 
 
 def deliver(
@@ -121,9 +119,9 @@ def deliver(
             tasks.append(asyncio.create_task(weather.deaths(world, running)))
         calls = [lifecycle(order_id) for order_id in range(1, ORDERS + 1)]
         while any(calls):
-            of_order = weather.dice.choice([each for each in calls if each])
+            of_order = weather.rng.choice([each for each in calls if each])
             world.ledger.add(of_order.pop(0))
-            await asyncio.sleep(weather.dice.choice((0, 0, 0.1, 5)))
+            await asyncio.sleep(weather.rng.choice((0, 0, 0.1, 5)))
         await asyncio.gather(*tasks)
         await world.until(lambda: world.ledger.is_settled, every_seconds=1.0)
         for each in running:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from domain.effects import EffectKind
 from domain.exact_json import dumps
 from domain.instants import format_instant, parse_instant
-from projections.delivery.doubt import Ruling, maybe_done_after, settle_doubt
+from projections.delivery.doubt import DoubtRuling, maybe_done_after, settle_doubt
 from projections.delivery.ports import Answer, Attempt, AttemptKind, Call, Found, NotFound, Outcome
 from projections.resolution import Resolution
 from tests.support.fake_third_party import FakeThirdParty
@@ -80,8 +80,8 @@ def test_whatever_was_carried_out_everything_is_in_the_end_and_once(calls: list[
         third_party = await books_after(calls[:carried_out])
         for place, call in enumerate(calls):
             verdict = settle_doubt(call, await found_by(third_party), calls[place + 1 :])
-            assert verdict.ruling is not Ruling.PARK
-            if verdict.ruling is Ruling.SEND_AGAIN:
+            assert verdict.ruling is not DoubtRuling.PARK
+            if verdict.ruling is DoubtRuling.SEND_AGAIN:
                 await sent(third_party, call)
         assert third_party.violations == []
         assert await found_by(third_party) == await found_by(await books_after(calls))
@@ -122,8 +122,8 @@ def test_a_third_party_that_keeps_less_needs_no_person_either(
         for place, call in enumerate(calls):
             found = keeping.kept(await found_by(third_party))
             verdict = settle_doubt(call, found, calls[place + 1 :], keeping.resolution)
-            assert verdict.ruling is not Ruling.PARK
-            if verdict.ruling is Ruling.SEND_AGAIN:
+            assert verdict.ruling is not DoubtRuling.PARK
+            if verdict.ruling is DoubtRuling.SEND_AGAIN:
                 await sent(third_party, call)
         assert third_party.violations == []
         ours = keeping.kept(await found_by(await books_after(calls)))
@@ -136,9 +136,10 @@ def test_a_third_party_that_keeps_less_needs_no_person_either(
 
 
 @pytest.mark.parametrize(
-    ("digits", "ruling"), [(9, Ruling.PARK), (6, Ruling.DELIVERED), (7, Ruling.PARK), (0, Ruling.DELIVERED)]
+    ("digits", "ruling"),
+    [(9, DoubtRuling.PARK), (6, DoubtRuling.DELIVERED), (7, DoubtRuling.PARK), (0, DoubtRuling.DELIVERED)],
 )
-def test_a_date_that_was_cut_off_is_that_of_the_call(digits: int, ruling: Ruling) -> None:
+def test_a_date_that_was_cut_off_is_that_of_the_call(digits: int, ruling: DoubtRuling) -> None:
     """As finely as the third party is said to keep dates."""
     call = made(1, EffectKind.CREATE, Decimal("25.08745"), DATE_NS + 987)
     found = Found("PENDING", Decimal("25.09"), format_instant(DATE_NS))
@@ -156,10 +157,10 @@ def test_the_verdict_is_true(calls: list[Call], data: st.DataObject) -> None:
     async def main() -> None:
         third_party = await books_after(calls[:carried_out])
         ruling = settle_doubt(calls[place], await found_by(third_party), calls[place + 1 : known]).ruling
-        if ruling is Ruling.PARK:
+        if ruling is DoubtRuling.PARK:
             assert carried_out > max(known, place + 1)
         else:
-            assert ruling is (Ruling.DELIVERED if carried_out > place else Ruling.SEND_AGAIN)
+            assert ruling is (DoubtRuling.DELIVERED if carried_out > place else DoubtRuling.SEND_AGAIN)
 
     asyncio.run(main())
 
@@ -193,7 +194,7 @@ PENDING = Found("PENDING", Decimal("6.50"), format_instant(DATE_NS))
 def test_what_we_cannot_have_done_is_left_to_a_person(kind: EffectKind, lookup: Found | NotFound) -> None:
     """Nobody but us should change an order there. The reason says what was found."""
     verdict = settle_doubt(made(2, kind, PENDING.cashback_amount, DATE_NS), lookup)
-    assert verdict.ruling is Ruling.PARK
+    assert verdict.ruling is DoubtRuling.PARK
     assert verdict.found == ("no such order" if isinstance(lookup, NotFound) else verdict.found)
     assert isinstance(lookup, NotFound) or lookup.status in verdict.found
 
@@ -201,18 +202,18 @@ def test_what_we_cannot_have_done_is_left_to_a_person(kind: EffectKind, lookup: 
 @pytest.mark.parametrize(
     ("amount", "date_ns", "ruling"),
     [
-        ("6.5", DATE_NS, Ruling.DELIVERED),
-        ("6.50", DATE_NS + 1, Ruling.DELIVERED),
-        ("6.50", DATE_NS - 1, Ruling.SEND_AGAIN),  # it was credited so before; to say it again changes nothing
-        ("7", DATE_NS - 1, Ruling.SEND_AGAIN),
+        ("6.5", DATE_NS, DoubtRuling.DELIVERED),
+        ("6.50", DATE_NS + 1, DoubtRuling.DELIVERED),
+        ("6.50", DATE_NS - 1, DoubtRuling.SEND_AGAIN),  # it was credited so before; to say it again changes nothing
+        ("7", DATE_NS - 1, DoubtRuling.SEND_AGAIN),
         (
             "7",
             DATE_NS,
-            Ruling.SEND_AGAIN,
+            DoubtRuling.SEND_AGAIN,
         ),  # an update from before the completion is told with the completion's date
     ],
 )
-def test_a_correction_is_judged_by_amount_and_date(amount: str, date_ns: int, ruling: Ruling) -> None:
+def test_a_correction_is_judged_by_amount_and_date(amount: str, date_ns: int, ruling: DoubtRuling) -> None:
     """The completed order's own date is that of the last call that was carried out."""
     call = made(2, EffectKind.CORRECT, PENDING.cashback_amount, DATE_NS)
     assert settle_doubt(call, Found("COMPLETED", Decimal(amount), format_instant(date_ns))).ruling is ruling

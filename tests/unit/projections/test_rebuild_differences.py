@@ -15,7 +15,7 @@ from domain.messages import Kind, Message
 from projections.feed import Recorded
 from projections.intended_calls import intended_calls
 from projections.orders import OrderRow, row_of
-from projections.rebuild import LedgerCall, Tally, differences_of_calls, differences_of_row, fold_stream
+from projections.rebuild import LedgerCall, RebuildCounts, differences_of_calls, differences_of_row, fold_stream
 from tests.support.decoding import read
 from tests.support.messages import ORDER_ID, History, record_of
 
@@ -143,7 +143,7 @@ class TestCalls:
 
 def test_a_tally_counts_orders_events_and_money_by_status() -> None:
     """Exactly; an order that was never created has no amount."""
-    tally = Tally()
+    tally = RebuildCounts()
     streams = (
         STREAM,
         recorded(History(said(Kind.CREATED, 0)).events),

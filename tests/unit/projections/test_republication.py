@@ -14,7 +14,15 @@ from domain.effects import EffectKind
 from domain.messages import Kind, Message
 from domain.money import ZERO
 from projections.delivery.ports import Call
-from projections.redelivery import DEFAULT_WISH, How, Include, LedgerEntry, Redelivery, Wish, redelivery
+from projections.redelivery import (
+    DEFAULT_OPTIONS,
+    How,
+    Include,
+    LedgerEntry,
+    Redelivery,
+    RedeliveryOptions,
+    redelivery,
+)
 from projections.republication import CallState, republications
 from tests.support.deliveries import POLICY, TOLERANCE_NS, arrivals, published
 from tests.support.messages import ORDER_ID, TOPIC, History, cancelled, completed, created, updated
@@ -143,7 +151,7 @@ def entry(
 
 
 def plan_of(*entries: LedgerEntry, **wish: Any) -> Redelivery:
-    return redelivery(entries, Wish(**wish), now=NOW, key_retention=DAY)
+    return redelivery(entries, RedeliveryOptions(**wish), now=NOW, key_retention=DAY)
 
 
 class TestRedelivery:
@@ -155,7 +163,7 @@ class TestRedelivery:
         self, age: timedelta | None, *, sent: bool
     ) -> None:
         """Counted from its first attempt; and not where that isn't known."""
-        plan = redelivery([entry(1, CallState.DELIVERED, age=age)], DEFAULT_WISH, now=NOW, key_retention=DAY)
+        plan = redelivery([entry(1, CallState.DELIVERED, age=age)], DEFAULT_OPTIONS, now=NOW, key_retention=DAY)
         assert plan.versions == ([1] if sent else [])
         assert [each.entry.call.version for each in plan.suppressed] == ([] if sent else [1])
         if not sent:
@@ -167,20 +175,22 @@ class TestRedelivery:
         self, state: CallState, age: timedelta | None
     ) -> None:
         """It would be sent anyhow; but an attempt long ago may have been carried out."""
-        (sent,) = redelivery([entry(1, state, age=age)], DEFAULT_WISH, now=NOW, key_retention=DAY).sent
+        (sent,) = redelivery([entry(1, state, age=age)], DEFAULT_OPTIONS, now=NOW, key_retention=DAY).sent
         assert (sent.warning is not None) == (age == DAY)
 
     def test_a_call_that_was_given_up_stays_given_up(self) -> None:
-        plan = redelivery([entry(1, CallState.SKIPPED, age=timedelta(0))], DEFAULT_WISH, now=NOW, key_retention=DAY)
+        plan = redelivery(
+            [entry(1, CallState.SKIPPED, age=timedelta(0))], DEFAULT_OPTIONS, now=NOW, key_retention=DAY
+        )
         assert (plan.sent, plan.suppressed[0].reason) == ((), "a person has given it up")
 
     def test_calls_go_in_the_order_of_their_versions(self) -> None:
         """Whatever order the ledger gave them in."""
         entries = [entry(version, CallState.DUE) for version in (3, 1, 2)]
-        assert redelivery(entries, DEFAULT_WISH, now=NOW, key_retention=DAY).versions == [1, 2, 3]
+        assert redelivery(entries, DEFAULT_OPTIONS, now=NOW, key_retention=DAY).versions == [1, 2, 3]
 
     def test_an_order_without_calls_has_nothing_to_send(self) -> None:
-        plan = redelivery([], DEFAULT_WISH, now=NOW, key_retention=DAY)
+        plan = redelivery([], DEFAULT_OPTIONS, now=NOW, key_retention=DAY)
         assert (plan.sent, plan.suppressed) == ((), ())
 
 

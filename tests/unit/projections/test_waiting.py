@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from projections.waiting import unless
+from projections.waiting import run_until
 
 
 def test_work_under_way_is_given_up_when_told_to_stop() -> None:
@@ -21,7 +21,7 @@ def test_work_under_way_is_given_up_when_told_to_stop() -> None:
 
     async def given_up() -> None:
         begun, stop = asyncio.Event(), asyncio.Event()
-        working = asyncio.create_task(unless(stop, endless(begun)))
+        working = asyncio.create_task(run_until(stop, endless(begun)))
         await begun.wait()
         assert not working.done()
         stop.set()
@@ -39,9 +39,9 @@ def test_work_that_ends_by_itself_needs_no_stop() -> None:
 
     async def ended() -> None:
         before = asyncio.all_tasks()
-        await unless(asyncio.Event(), asyncio.sleep(0))
+        await run_until(asyncio.Event(), asyncio.sleep(0))
         with pytest.raises(LookupError):
-            await unless(asyncio.Event(), failing())
+            await run_until(asyncio.Event(), failing())
         assert asyncio.all_tasks() == before
 
     asyncio.run(asyncio.wait_for(ended(), 20))

@@ -241,7 +241,7 @@ def test_a_key_belongs_to_one_call(caller: Caller) -> None:
 
 
 def test_a_refusal_is_not_frozen_under_its_key(caller: Caller) -> None:
-    """Once the cause is mended the same call goes through; its key still doesn't take another body."""
+    """Once the cause is repaired the same call goes through; its key still doesn't take another body."""
     assert caller.say(UPDATE, key="two", amount="7").status == 404
     assert caller.say(UPDATE, key="two", amount="8").status == 422
     caller.say(CREATE)

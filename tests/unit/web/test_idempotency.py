@@ -24,7 +24,7 @@ class NobodyAsks:
 
 @pytest.mark.parametrize("come", [b"", b'{"reason": "a test", '])
 def test_a_request_whose_body_was_cut_off_is_not_carried_out(come: bytes) -> None:
-    """Without its end a dry run would be a deed, and an edit would be none."""
+    """Without its end a dry run would be an action, and an edit would be none."""
     parts: list[Message] = [{"type": "http.request", "body": come, "more_body": True}] if come else []
     assert asyncio.run(status_of([*parts, {"type": "http.disconnect"}])) == 400
 

@@ -9,7 +9,7 @@ import pytest
 
 from adapters.observability.health import Health
 from adapters.web.app import create_probes_app
-from domain.losses import Stop
+from domain.losses import StoppedPartition
 from domain.ports import Loss
 
 
@@ -39,7 +39,7 @@ def push_in(state: str) -> Callable[[Health], None]:
 
 def partition_stopped(health: Health) -> None:
     all_at_work(health)
-    health.partition_stopped("orders/3", Stop(Loss.LOG_TRUNCATED, "begins at 20"))
+    health.partition_stopped("orders/3", StoppedPartition(Loss.LOG_TRUNCATED, "begins at 20"))
 
 
 def aside_waits(health: Health) -> None:
@@ -81,10 +81,10 @@ def test_only_what_a_restart_helps_asks_for_one(happen: Callable[[Health], None]
 
 
 def test_what_is_waited_for_is_said_part_by_part() -> None:
-    """So that a person knows what to mend."""
+    """So that a person knows what to repair."""
     health = Health()
     intake_in("waiting for Kafka")(health)
-    partition_stopped_too = Stop(Loss.TOPIC_DELETED, "there is none")
+    partition_stopped_too = StoppedPartition(Loss.TOPIC_DELETED, "there is none")
     health.partition_stopped("orders/3", partition_stopped_too)
     *_, body = asyncio.run(asked(health))
     assert body == {

@@ -21,7 +21,7 @@ from adapters.web.console.sentences import (
     selection_says,
     skip_says,
 )
-from projections.redelivery import Include, Wish
+from projections.redelivery import Include, RedeliveryOptions
 
 NOW = datetime(2025, 3, 1, tzinfo=UTC)
 
@@ -178,7 +178,7 @@ class TestTheFormForManyOrders:
         assert asked.select.selection.changed_to_ns is not None
         assert asked.select.selection.changed_from_ns == asked.select.selection.changed_to_ns - 30 * 10**9
         assert (asked.rate_per_second, asked.reason) == (2.5, "why")
-        assert asked.wish == Wish("resume", "ticket", frozenset({Include.SKIPPED}))  # type: ignore[arg-type]  # as text
+        assert asked.wish == RedeliveryOptions("resume", "ticket", frozenset({Include.SKIPPED}))  # type: ignore[arg-type]  # as text
 
     @pytest.mark.parametrize(
         "wrong", [{"rate": "fast"}, {"orders": "x"}, {"orders": ""}, {"reason": " "}, {"mode": "x"}, {"rate": "0"}]

@@ -6,7 +6,7 @@ import json
 import pytest
 from pydantic import SecretStr
 
-from adapters.runtime.service import Role, Service
+from adapters.runtime.service import ProcessRole, Service
 from adapters.settings import BadSetting, Settings, check_api_is_closed
 from adapters.web.auth import Access, Tokens
 from adapters.web.console.session_gate import safe_path
@@ -113,5 +113,5 @@ def test_a_process_with_the_api_does_not_start_where_others_could_reach_it() -> 
     """One that only answers probes does."""
     settings = Settings(_env_file=None, api_host="0.0.0.0")
     with pytest.raises(BadSetting, match="API_TOKEN is needed"):
-        Service(settings, [Role.PUSH, Role.API])
-    Service(settings, [Role.PUSH])
+        Service(settings, [ProcessRole.PUSH, ProcessRole.API])
+    Service(settings, [ProcessRole.PUSH])

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from adapters.kafka.consumer.intake import Outcome
-from domain.losses import Stop
+from adapters.kafka.consumer.intake import BatchOutcome
+from domain.losses import StoppedPartition
 from domain.ports import Partition
 
 
-class Observer(Protocol):
+class IntakeListener(Protocol):
     """Who wants to know how reading goes on; called from the consumer's thread."""
 
-    def batch_stored(self, outcome: Outcome, seconds: float) -> None: ...
+    def batch_stored(self, outcome: BatchOutcome, seconds: float) -> None: ...
     def positions_changed(self, positions: Mapping[Partition, int | None], ends: Mapping[Partition, int]) -> None:
         """The next offset of each partition that we read, and the end of its log where we know it."""
         ...
@@ -19,5 +19,5 @@ class Observer(Protocol):
     def intake_state(self, state: str) -> None:
         """`reading`, or in a few words what it waits for."""
 
-    def partition_stopped(self, partition: str, why: Stop | None) -> None:
+    def partition_stopped(self, partition: str, why: StoppedPartition | None) -> None:
         """It stands still until a person has accepted a loss; None: it goes on, or isn't ours any more."""
