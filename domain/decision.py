@@ -436,13 +436,13 @@ class Decision:
         distance_ns = abs(one.effective_at_ns - other.effective_at_ns)
         return distance_ns > tolerance_ns and self._is_trusted(one) and self._is_trusted(other)
 
-    def _is_trusted(self, standing: Placed) -> bool:
+    def _is_trusted(self, placed: Placed) -> bool:
         """False if the time that the message counts with is further from when Kafka got it than clocks differ."""
-        witness_ns = standing.witness_ns
+        witness_ns = placed.witness_ns
         tolerance_ns = self._policy.clock_tolerance_ns + NANOSECONDS_PER_MILLISECOND  # as exact as Kafka's clock is
         return witness_ns is None or (
-            abs(standing.happened_at_ns - witness_ns) <= tolerance_ns
-            and abs(standing.effective_at_ns - witness_ns) <= tolerance_ns
+            abs(placed.happened_at_ns - witness_ns) <= tolerance_ns
+            and abs(placed.effective_at_ns - witness_ns) <= tolerance_ns
         )
 
     def _is_surely_after(self, later: Placed, earlier: Placed) -> bool:

@@ -72,13 +72,13 @@ _RANK = {Kind.CREATED: 0, Kind.UPDATED: 1, Kind.CANCELLED: 2, Kind.COMPLETED: 2}
 _NOWHERE = Place("", 0)
 
 
-def order_key(standing: Placed) -> tuple[int, int, str, int, str]:
+def order_key(placed: Placed) -> tuple[int, int, str, int, str]:
     """Sorts messages in the order in which they happened.
 
     Total, and never against the order of a lane: along a lane the effective time grows strictly.
     """
-    place = standing.place or _NOWHERE
-    return (standing.effective_at_ns, _RANK[standing.kind], place.lane, place.offset, standing.digest)
+    place = placed.place or _NOWHERE
+    return (placed.effective_at_ns, _RANK[placed.kind], place.lane, place.offset, placed.digest)
 
 
 class Terms(msgspec.Struct, frozen=True, gc=False):
@@ -143,7 +143,7 @@ class SeenMessage(msgspec.Struct, frozen=True, gc=False):
     """A message that the order has received, once or more."""
 
     digest: str
-    standing: Placed
+    placed: Placed
     """As decided last."""
     fact: tuple[Kind, str, int]
     sequence: int | None
@@ -278,24 +278,24 @@ class Order(msgspec.Struct, frozen=True):
     def _lane(self, lane: str) -> list[Placed]:
         """The messages in a lane that had their turn."""
         return [
-            seen.standing
+            seen.placed
             for seen in self.seen_messages
-            if seen.standing.place is not None and seen.standing.place.lane == lane and seen.had_its_turn
+            if seen.placed.place is not None and seen.placed.place.lane == lane and seen.had_its_turn
         ]
 
     def history(self) -> list[Placed]:
         """The messages that count, in the order in which they happened."""
-        return sorted([seen.standing for seen in self.seen_messages if seen.counts], key=order_key)
+        return sorted([seen.placed for seen in self.seen_messages if seen.counts], key=order_key)
 
 
 def amount_owed(history: Iterable[Placed]) -> Decimal:
     """What the buyer is owed after these messages, if an end isn't final: zero unless the last one completes."""
     amount, is_completed = ZERO, False
-    for standing in sorted(history, key=lambda each: (each.kind is not Kind.CREATED, order_key(each))):
-        if standing.kind.is_end:
-            is_completed = standing.kind is Kind.COMPLETED
+    for placed in sorted(history, key=lambda each: (each.kind is not Kind.CREATED, order_key(each))):
+        if placed.kind.is_end:
+            is_completed = placed.kind is Kind.COMPLETED
         else:
-            amount = standing.cashback or ZERO
+            amount = placed.cashback or ZERO
     return amount if is_completed else ZERO
 
 
@@ -308,11 +308,11 @@ def evolve(order: Order, event: OrderEvent) -> Order:
     if not isinstance(event, MessageEvent):
         return _decided_by_a_person(order, event)
     message = event.message
-    standing = placed_of(message, event.effective_at_ns, event.originator_version)
-    changes = _memory(order, event, standing)
+    placed = placed_of(message, event.effective_at_ns, event.originator_version)
+    changes = _memory(order, event, placed)
     match event:
         case Accepted():
-            changes["stage"] = _stage_after(order, event, standing)
+            changes["stage"] = _stage_after(order, event, placed)
         case MessageHeld():
             held = Held(
                 message, event.effective_at_ns, event.waits_for, event.originator_version, event.recorded_at_ns
@@ -330,12 +330,12 @@ def evolve(order: Order, event: OrderEvent) -> Order:
             raise TypeError(f"no rule for {type(event).__name__}")
     after = replace(order, **changes)
     if message.kind is Kind.UPDATED and isinstance(event, _AFTER_THE_END):
-        after = _with_last_update(after, standing, message)
+        after = _with_last_update(after, placed, message)
     if after.is_repeated_elsewhere and not after.is_repeat_doubted and repeat_matters(after):
         after = _with_doubt_of_repeat(after)
-    place = standing.place
+    place = placed.place
     if place is not None and place.offset < order.lane_ends.get(place.lane, (place.offset, 0))[0]:
-        return _pushed_on(after, standing, place)
+        return _pushed_on(after, placed, place)
     return after
 
 
@@ -346,19 +346,19 @@ def fold(order: Order | None, events: Iterable[OrderEvent]) -> Order | None:
     return order
 
 
-def _stage_after(order: Order, event: Accepted, standing: Placed) -> Stage:
+def _stage_after(order: Order, event: Accepted, placed: Placed) -> Stage:
     message = event.message
     match event:
         case CashbackCreated():
-            return Pending(Terms(standing, message.store_no, message.buyer_id, None, event.cashback))
+            return Pending(Terms(placed, message.store_no, message.buyer_id, None, event.cashback))
         case CashbackUpdated():
             return Pending(
-                replace(_terms(order), update=standing, cashback=event.cashback, store_no=message.store_no)
+                replace(_terms(order), update=placed, cashback=event.cashback, store_no=message.store_no)
             )
         case CashbackCompleted():
-            return Completed(_terms(order), standing)
+            return Completed(_terms(order), placed)
         case CashbackCancelled():
-            return Cancelled(_terms(order), standing)
+            return Cancelled(_terms(order), placed)
         case CashbackCorrected():
             assert isinstance(order.stage, Completed), "only what was completed is corrected"
             return Completed(replace(order.stage.terms, cashback=event.cashback), order.stage.end)
@@ -366,12 +366,12 @@ def _stage_after(order: Order, event: Accepted, standing: Placed) -> Stage:
             raise TypeError(f"no rule for {type(event).__name__}")
 
 
-def _with_last_update(order: Order, standing: Placed, message: Message) -> Order:
+def _with_last_update(order: Order, placed: Placed, message: Message) -> Order:
     """After an update that came after the end: its terms are in force if no other update happened later."""
     updates = [each for each in order.history() if each.kind is Kind.UPDATED]
-    if isinstance(order.stage, NotCreated | Pending) or updates[-1] != standing:
+    if isinstance(order.stage, NotCreated | Pending) or updates[-1] != placed:
         return order
-    terms = replace(order.stage.terms, update=standing, store_no=message.store_no)
+    terms = replace(order.stage.terms, update=placed, store_no=message.store_no)
     return replace(order, stage=replace(order.stage, terms=terms))
 
 
@@ -412,14 +412,14 @@ def _with_doubt_of_repeat(order: Order) -> Order:
     return replace(order, open_doubts=doubts, is_repeat_doubted=True)
 
 
-def _memory(order: Order, event: MessageEvent, standing: Placed) -> dict[str, Any]:
+def _memory(order: Order, event: MessageEvent, placed: Placed) -> dict[str, Any]:
     """What every event about a message changes in the memory of the order."""
     message = event.message
-    lane = standing.place.lane if standing.place else None
+    lane = placed.place.lane if placed.place else None
     changes: dict[str, Any] = {
         "version": event.originator_version,
         "recorded_at_ns": event.recorded_at_ns,
-        "sightings": _seen_messages(order, event, standing, lane),
+        "seen_messages": _seen_messages(order, event, placed, lane),
     }
     if order.version == 0:
         changes["began_at_ns"] = event.recorded_at_ns
@@ -439,13 +439,11 @@ def _memory(order: Order, event: MessageEvent, standing: Placed) -> dict[str, An
         if event.held_version is None and message.kind.is_end:
             changes["ends_seen"] = order.ends_seen + 1
         if _had_its_turn(event):
-            _advance(order, event, standing, changes)
+            _advance(order, event, placed, changes)
     return changes
 
 
-def _seen_messages(
-    order: Order, event: MessageEvent, standing: Placed, lane: str | None
-) -> tuple[SeenMessage, ...]:
+def _seen_messages(order: Order, event: MessageEvent, placed: Placed, lane: str | None) -> tuple[SeenMessage, ...]:
     """The order's, with this one."""
     message = event.message
     counts = isinstance(event, _COUNTING)
@@ -453,7 +451,7 @@ def _seen_messages(
     if seen is None:
         first = SeenMessage(
             message.digest,
-            standing,
+            placed,
             message.fact,
             message.sequence,
             (lane,),
@@ -465,7 +463,7 @@ def _seen_messages(
         return (*order.seen_messages, first)
     before = seen
     if event.held_version is not None:
-        seen = replace(seen, standing=standing, counts=counts, had_its_turn=_had_its_turn(event))
+        seen = replace(seen, placed=placed, counts=counts, had_its_turn=_had_its_turn(event))
     if lane not in seen.lanes:
         seen = replace(seen, lanes=(*seen.lanes, lane))
     if all(message.identity not in each.identities for each in order.seen_messages):
@@ -484,13 +482,13 @@ def _had_its_turn(event: MessageEvent) -> bool:
             return True
 
 
-def _advance(order: Order, event: MessageEvent, standing: Placed, changes: dict[str, Any]) -> None:
+def _advance(order: Order, event: MessageEvent, placed: Placed, changes: dict[str, Any]) -> None:
     """Moves the order's clock in the message's lane, and its count of messages."""
-    place = standing.place
+    place = placed.place
     if place is not None:
         end = order.lane_ends.get(place.lane)
         if end is None or place.offset >= end[0]:
-            reached = (place.offset, standing.effective_at_ns)
+            reached = (place.offset, placed.effective_at_ns)
             changes["lane_ends"] = {**order.lane_ends, place.lane: reached}
     sequence = event.message.sequence
     if sequence is not None:
@@ -510,9 +508,9 @@ def _over_gaps(number: int, gaps: tuple[tuple[int, int], ...]) -> int:
     return number
 
 
-def _offset(standing: Placed) -> int:
-    assert standing.place is not None
-    return standing.place.offset
+def _offset(placed: Placed) -> int:
+    assert placed.place is not None
+    return placed.place.offset
 
 
 def _pushed_on(order: Order, late: Placed, place: Place) -> Order:
@@ -521,17 +519,17 @@ def _pushed_on(order: Order, late: Placed, place: Place) -> Order:
     times: dict[int, int] = {}
     reached_ns = late.effective_at_ns
     behind = sorted([each for each in order._lane(place.lane) if _offset(each) > place.offset], key=_offset)  # noqa: SLF001
-    for standing in behind:
-        if standing.effective_at_ns > reached_ns:
+    for placed in behind:
+        if placed.effective_at_ns > reached_ns:
             break
         reached_ns += 1
-        times[standing.version] = reached_ns
+        times[placed.version] = reached_ns
     if not times:
         return order
 
-    def moved(standing: Placed) -> Placed:
-        at_ns = times.get(standing.version)
-        return standing if at_ns is None else replace(standing, effective_at_ns=at_ns)
+    def moved(placed: Placed) -> Placed:
+        at_ns = times.get(placed.version)
+        return placed if at_ns is None else replace(placed, effective_at_ns=at_ns)
 
     stage = order.stage
     if not isinstance(stage, NotCreated):
@@ -546,7 +544,7 @@ def _pushed_on(order: Order, late: Placed, place: Place) -> Order:
     return replace(
         order,
         stage=stage,
-        seen_messages=tuple([replace(seen, standing=moved(seen.standing)) for seen in order.seen_messages]),
+        seen_messages=tuple([replace(seen, placed=moved(seen.placed)) for seen in order.seen_messages]),
         held=tuple(
             [replace(held, effective_at_ns=times.get(held.version, held.effective_at_ns)) for held in order.held]
         ),

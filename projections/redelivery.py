@@ -44,7 +44,7 @@ class RedeliveryOptions:
     how: How = How.FORCE
     nonce: str | None = None
     """Makes a new key for each call: the UUID5 of its old key and this. Calls whose key was made with it already
-    keep that one, so that the same wish again is harmless."""
+    keep that one, so that the same request again is harmless."""
     include: frozenset[Include] = frozenset()
 
 
@@ -138,13 +138,13 @@ class Redelivery:
 
 
 def redelivery(
-    entries: Sequence[LedgerEntry], wish: RedeliveryOptions, *, now: datetime, key_retention: timedelta
+    entries: Sequence[LedgerEntry], options: RedeliveryOptions, *, now: datetime, key_retention: timedelta
 ) -> Redelivery:
-    """What would be done for the wish."""
+    """What would be done with these options."""
     sent: list[Redelivered] = []
     suppressed: list[Suppressed] = []
     for entry in sorted(entries, key=lambda entry: entry.call.version):
-        planned = _planned(entry, wish, now, key_retention)
+        planned = _planned(entry, options, now, key_retention)
         if isinstance(planned, Redelivered):
             sent.append(planned)
         else:
@@ -153,20 +153,20 @@ def redelivery(
 
 
 def _planned(
-    entry: LedgerEntry, wish: RedeliveryOptions, now: datetime, key_retention: timedelta
+    entry: LedgerEntry, options: RedeliveryOptions, now: datetime, key_retention: timedelta
 ) -> Redelivered | Suppressed:
-    is_renewed = wish.nonce is not None and wish.nonce != entry.nonce
+    is_renewed = options.nonce is not None and options.nonce != entry.nonce
     is_remembered = entry.first_attempt_at is not None and now - entry.first_attempt_at < key_retention
     is_forgotten = entry.may_have_been_done and not is_remembered
-    is_blind = is_forgotten and not is_renewed and Include.FORGOTTEN in wish.include
-    if entry.state is CallState.SKIPPED and Include.SKIPPED not in wish.include:
+    is_blind = is_forgotten and not is_renewed and Include.FORGOTTEN in options.include
+    if entry.state is CallState.SKIPPED and Include.SKIPPED not in options.include:
         return Suppressed(entry, "a person has given it up")
-    if entry.state is CallState.DELIVERED and wish.how is How.RESUME:
+    if entry.state is CallState.DELIVERED and options.how is How.RESUME:
         return Suppressed(entry, "delivered: only what is missing is sent")
     if entry.state is CallState.DELIVERED and is_forgotten and not (is_renewed or is_blind):
         return Suppressed(entry, _forgotten(key_retention))
     pays_again = entry.may_have_been_done and (is_renewed or is_blind)
-    key = uuid5(entry.call.key, wish.nonce) if is_renewed and wish.nonce is not None else entry.call.key
+    key = uuid5(entry.call.key, options.nonce) if is_renewed and options.nonce is not None else entry.call.key
     at_risk = entry.amount if pays_again else ZERO
     warning = _warning(entry, key_retention, is_renewed=is_renewed, is_blind=is_blind, is_forgotten=is_forgotten)
     return Redelivered(entry, key, is_blind, at_risk, warning)

@@ -85,18 +85,18 @@ def run_replay(  # noqa: PLR0913 - each is an option of the command
     *,
     dry_run: bool,
     reason: str,
-    wish: RedeliveryOptions = DEFAULT_OPTIONS,
+    options: RedeliveryOptions = DEFAULT_OPTIONS,
     as_json: bool,
 ) -> int:
-    """Raises BadSetting if the wish isn't for this mode."""
+    """Raises BadSetting if the options aren't for this mode."""
     from adapters.runtime.wiring import replay_service  # it loads what speaks to Kafka
 
-    if mode is not Mode.REDELIVER and wish != DEFAULT_OPTIONS:
+    if mode is not Mode.REDELIVER and options != DEFAULT_OPTIONS:
         raise BadSetting("--how, --nonce and --include are for --mode redeliver")
 
     async def replay(database: Database) -> dict[str, Any]:
         service = replay_service(settings, database)
-        report = await service.replay(order_id, mode, asked=_asked(reason), dry_run=dry_run, wish=wish)
+        report = await service.replay(order_id, mode, asked=_asked(reason), dry_run=dry_run, options=options)
         return report.as_json()
 
     return _run(settings, replay, None if as_json else reports.show_replay)

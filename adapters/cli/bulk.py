@@ -104,10 +104,10 @@ def replay_many(  # noqa: PLR0913 - each is an option of the command
         *(status, changed_from, changed_to, orders, parked_reason, parked_from, parked_to, rate, reason),
         *(doubt, doubtful_from, doubtful_to, at_stake_min, at_stake_max, held_from, held_to),
     )
-    is_wished = (
+    has_choices = (
         dry_run or parked or doubtful or held or again != DEFAULT_OPTIONS or any(each is not None for each in texts)
     )
-    if token is not None and is_wished:
+    if token is not None and has_choices:
         raise BadSetting("--token does what a preview showed: it goes with no selection, rate, reason or --dry-run")
     if as_json and not (dry_run or yes or token):
         raise BadSetting("--json goes with --dry-run, --yes or --token: it asks nobody")
@@ -135,7 +135,7 @@ def replay_many(  # noqa: PLR0913 - each is an option of the command
         held_from=held_from,
         held_to=held_to,
     )
-    wish = bulk_replay.Wish(
+    request = bulk_replay.ReplayManyRequest(
         mode,
         selection,
         rate or DEFAULT_RATE_PER_SECOND,
@@ -146,7 +146,7 @@ def replay_many(  # noqa: PLR0913 - each is an option of the command
         as_json=as_json,
     )
     usable_database_url(settings)
-    raise typer.Exit(bulk_replay.run_replay_many(settings, wish))
+    raise typer.Exit(bulk_replay.run_replay_many(settings, request))
 
 
 @commands.command(rich_help_panel=MANY)

@@ -57,7 +57,7 @@ class NotConfirmed(CashbackError):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ReplayManyRequest:
     """What `replay-many` was asked for."""
 
     mode: BulkMode
@@ -151,30 +151,30 @@ def _is_order_id(word: str) -> bool:
     return re.fullmatch(r"[0-9]{1,19}", word) is not None and 1 <= int(word) <= MAX_ORDER_ID
 
 
-def run_replay_many(settings: Settings, wish: Wish) -> int:
+def run_replay_many(settings: Settings, request: ReplayManyRequest) -> int:
     """Shows what would be done, and does it once somebody has said yes. Answers the exit code."""
-    preview = _preview(settings, wish)
-    if wish.as_json and wish.dry_run:
+    preview = _preview(settings, request)
+    if request.as_json and request.dry_run:
         output.print_json(preview_view(preview))
         return 0
-    if not wish.as_json:
+    if not request.as_json:
         show_preview(preview)
-    if wish.dry_run:
+    if request.dry_run:
         show_token(preview)
         return 0
-    if not wish.yes:
+    if not request.yes:
         if not sys.stdin.isatty():
             show_token(preview)
             raise NotConfirmed("nothing was done: without a terminal it takes --yes, or --token and the token")
-        if not typer.confirm(f"{wish.mode.capitalize()} {preview.replay.total} orders?", err=True):
+        if not typer.confirm(f"{request.mode.capitalize()} {preview.replay.total} orders?", err=True):
             raise NotConfirmed("nothing was done")
-    return run_preview(settings, preview.token, as_json=wish.as_json)
+    return run_preview(settings, preview.token, as_json=request.as_json)
 
 
-def _preview(settings: Settings, wish: Wish) -> Preview:
+def _preview(settings: Settings, request: ReplayManyRequest) -> Preview:
     async def ask(database: Database) -> Preview:
         return await bulk_replays(settings, database).preview(
-            wish.mode, wish.selection, wish.rate_per_second, wish.reason, wish.redelivery
+            request.mode, request.selection, request.rate_per_second, request.reason, request.redelivery
         )
 
     return ask_database(settings.database_url.get_secret_value(), ask)
@@ -243,13 +243,13 @@ def _bar(replay: BulkReplay) -> Iterator[runner.Progress]:
         yield told
 
 
-def run_replays(url: str, wish: lists.ListRequest) -> int:
+def run_replays(url: str, request: lists.ListRequest) -> int:
     """Lists the last bulk replays."""
 
     async def ask(database: Database, start: int | None, limit: int) -> list[BulkReplay]:
         return await PostgresBulk(database).page(start, limit)
 
-    return lists.run_list(url, REPLAYS, ask, wish)
+    return lists.run_list(url, REPLAYS, ask, request)
 
 
 def run_replay_show(url: str, replay_id: UUID, *, as_json: bool) -> int:

@@ -37,13 +37,13 @@ def comparison_id_of(text: str) -> UUID:
         raise UnknownComparison(text) from None
 
 
-def run_comparisons(url: str, wish: lists.ListRequest) -> int:
+def run_comparisons(url: str, request: lists.ListRequest) -> int:
     """Answers the exit code, as they all do."""
 
     async def ask(database: Database, start: int | None, limit: int) -> list[Comparison]:
         return await PostgresComparisons(database).page(start, limit)
 
-    return lists.run_list(url, _COMPARISONS, ask, wish)
+    return lists.run_list(url, _COMPARISONS, ask, request)
 
 
 def run_comparison_show(url: str, comparison_id: UUID, *, as_json: bool) -> int:

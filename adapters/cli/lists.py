@@ -63,18 +63,18 @@ class ListRequest:
     as_json: bool
 
 
-def run_list(url: str, listing: Listing[Row], ask: Ask[Row], wish: ListRequest) -> int:
+def run_list(url: str, listing: Listing[Row], ask: Ask[Row], request: ListRequest) -> int:
     """Prints a page. Answers the exit code. Raises BadSetting for a place that isn't one of this list."""
     try:
-        start = read_cursor(listing.kind, wish.after)
+        start = read_cursor(listing.kind, request.after)
     except BadCursor:
         raise BadSetting(
-            f"--after is {(wish.after or '')[:50]!r}: must be the `next` of a page of this list"
+            f"--after is {(request.after or '')[:50]!r}: must be the `next` of a page of this list"
         ) from None
-    rows = ask_database(url, lambda database: ask(database, start, wish.limit + 1))
-    page, last = cut_page(rows, wish.limit)
+    rows = ask_database(url, lambda database: ask(database, start, request.limit + 1))
+    page, last = cut_page(rows, request.limit)
     following = write_cursor(listing.kind, listing.following(last)) if last is not None else None
-    if wish.as_json:
+    if request.as_json:
         output.print_json({listing.name: [listing.view(row) for row in page], "next": following})
         return 0
     output.table(listing.columns, map(listing.cells, page), right=listing.right)
@@ -83,7 +83,9 @@ def run_list(url: str, listing: Listing[Row], ask: Ask[Row], wish: ListRequest) 
     return 0
 
 
-def run_orders(url: str, wanted: OrderFilter, *, parked: bool, transaction: str | None, wish: ListRequest) -> int:
+def run_orders(
+    url: str, wanted: OrderFilter, *, parked: bool, transaction: str | None, request: ListRequest
+) -> int:
     """With a transaction, the orders of just that."""
 
     async def ask(database: Database, start: int | None, limit: int) -> list[ListedOrder]:
@@ -92,35 +94,35 @@ def run_orders(url: str, wanted: OrderFilter, *, parked: bool, transaction: str 
             return await orders_of_transaction(console, transaction)
         return await console.orders(wanted, parked=parked, start=start, upwards=False, limit=limit)
 
-    return run_list(url, _ORDERS, ask, wish)
+    return run_list(url, _ORDERS, ask, request)
 
 
-def run_parked(url: str, wish: ListRequest) -> int:
+def run_parked(url: str, request: ListRequest) -> int:
     async def ask(database: Database, start: int | None, limit: int) -> list[ParkedRow]:
         return await PostgresQueries(database).parked(start, limit)
 
-    return run_list(url, _PARKED, ask, wish)
+    return run_list(url, _PARKED, ask, request)
 
 
-def run_quarantine(url: str, state: QuarantineState | None, wish: ListRequest) -> int:
+def run_quarantine(url: str, state: QuarantineState | None, request: ListRequest) -> int:
     async def ask(database: Database, start: int | None, limit: int) -> list[QuarantineRow]:
         return await PostgresQueries(database).quarantine(state, start, limit)
 
-    return run_list(url, _QUARANTINE, ask, wish)
+    return run_list(url, _QUARANTINE, ask, request)
 
 
-def run_audit(url: str, order_id: int | None, wish: ListRequest) -> int:
+def run_audit(url: str, order_id: int | None, request: ListRequest) -> int:
     async def ask(database: Database, start: int | None, limit: int) -> list[ActionRow]:
         return await PostgresActions(database).page(order_id, start, limit)
 
-    return run_list(url, ACTIONS, ask, wish)
+    return run_list(url, ACTIONS, ask, request)
 
 
-def run_differences(url: str, state: DifferenceState, verdict: DifferenceClass | None, wish: ListRequest) -> int:
+def run_differences(url: str, state: DifferenceState, verdict: DifferenceClass | None, request: ListRequest) -> int:
     async def ask(database: Database, start: int | None, limit: int) -> list[DifferenceRow]:
         return await PostgresReconciliation(database).page(state, verdict, start, limit)
 
-    return run_list(url, _DIFFERENCES, ask, wish)
+    return run_list(url, _DIFFERENCES, ask, request)
 
 
 def quarantine_cells(row: QuarantineRow) -> Sequence[object]:

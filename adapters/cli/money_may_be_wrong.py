@@ -26,22 +26,24 @@ class Choice:
     sort: CaseSort
 
 
-def run_money_may_be_wrong(url: str, limits: CaseLimits, choice: Choice, wish: ListRequest) -> int:
+def run_money_may_be_wrong(url: str, limits: CaseLimits, choice: Choice, request: ListRequest) -> int:
     """Answers the exit code: 0, whatever is on the list. Raises BadSetting for a place of another list."""
     try:
-        place = read_place(wish.after)
+        place = read_place(request.after)
     except BadCursor:
         raise BadSetting(
-            f"--after is {(wish.after or '')[:50]!r}: must be the `next` of a page of this list"
+            f"--after is {(request.after or '')[:50]!r}: must be the `next` of a page of this list"
         ) from None
     sort = place.sort if place else choice.sort
     rows = ask_database(
         url,
-        lambda database: PostgresMoneyMayBeWrong(database, limits).page(choice.kind, sort, place, wish.limit + 1),
+        lambda database: PostgresMoneyMayBeWrong(database, limits).page(
+            choice.kind, sort, place, request.limit + 1
+        ),
     )
-    page, last = cut_page(rows, wish.limit)
+    page, last = cut_page(rows, request.limit)
     following = write_place(last.place(sort)) if last else None
-    if wish.as_json:
+    if request.as_json:
         output.print_json({"cases": [case_view(each) for each in page], "next": following})
         return 0
     now = datetime.now(UTC)

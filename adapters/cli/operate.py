@@ -54,11 +54,11 @@ def replay(  # noqa: PLR0913 - each is an option of the command
     """Does again what one order's messages led to, or publishes its messages again in their order."""
     from adapters.cli.actions import run_replay
 
-    wish = redelivery(how, nonce, include)
+    options = redelivery(how, nonce, include)
     settings = configured()
     usable_database_url(settings)
     raise typer.Exit(
-        run_replay(settings, order_id, mode, dry_run=dry_run, reason=reason, wish=wish, as_json=as_json)
+        run_replay(settings, order_id, mode, dry_run=dry_run, reason=reason, options=options, as_json=as_json)
     )
 
 

@@ -76,7 +76,7 @@ class _Report:
         return 1 if tally.real or tally.broken or tally.verdicts[Verdict.UNKNOWN] else 0
 
 
-def run_reconcile(settings: Settings, wish: ReconcileScope, *, as_json: bool) -> int:
+def run_reconcile(settings: Settings, scope: ReconcileScope, *, as_json: bool) -> int:
     """Answers the exit code: 1 if an order differs, breaks an invariant or couldn't be compared."""
     if not settings.third_party_lookups:
         raise BadSetting(
@@ -84,13 +84,13 @@ def run_reconcile(settings: Settings, wish: ReconcileScope, *, as_json: bool) ->
         )
     report = _Report()
     try:
-        asyncio.run(_reconcile(settings, wish, report))
+        asyncio.run(_reconcile(settings, scope, report))
     finally:
         (_print if as_json else _show)(report)
     return report.exit_code
 
 
-async def _reconcile(settings: Settings, wish: ReconcileScope, report: _Report) -> None:
+async def _reconcile(settings: Settings, scope: ReconcileScope, report: _Report) -> None:
     async with (
         Database(settings.database_url.get_secret_value()) as database,
         third_party_client(settings, concurrency=LOOKUPS_AT_ONCE) as client,
@@ -98,9 +98,9 @@ async def _reconcile(settings: Settings, wish: ReconcileScope, report: _Report) 
         books = PostgresReconciliation(database)
         await books.forget()
         reconciler = Reconciler(
-            books, client, report, per_second=wish.lookups_per_second, resolution=resolution_of(settings)
+            books, client, report, per_second=scope.lookups_per_second, resolution=resolution_of(settings)
         )
-        comparing = asyncio.create_task(_compare_all(books, reconciler, wish, report))
+        comparing = asyncio.create_task(_compare_all(books, reconciler, scope, report))
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, comparing.cancel)
         try:
@@ -111,11 +111,11 @@ async def _reconcile(settings: Settings, wish: ReconcileScope, report: _Report) 
 
 
 async def _compare_all(
-    books: PostgresReconciliation, reconciler: Reconciler, wish: ReconcileScope, report: _Report
+    books: PostgresReconciliation, reconciler: Reconciler, scope: ReconcileScope, report: _Report
 ) -> None:
     with progress_bar("comparing", "orders") as bar:
-        task = bar.add_task("", total=await _count(books, wish))
-        async for order_ids in _orders(books, wish):
+        task = bar.add_task("", total=await _count(books, scope))
+        async for order_ids in _orders(books, scope):
             findings = await reconciler.compare(order_ids, report.tally)
             report.add(findings)
             bar.update(task, advance=len(findings))
@@ -123,23 +123,23 @@ async def _compare_all(
                 raise ThirdPartySilent(f"the last {ORDERS_PER_STEP} lookups failed: {findings[-1].detail}")
 
 
-async def _count(books: PostgresReconciliation, wish: ReconcileScope) -> int:
-    if wish.order_ids:
-        return len(set(wish.order_ids))
-    count = await books.count(wish.since_ns)
-    return count if wish.sample is None else min(count, wish.sample)
+async def _count(books: PostgresReconciliation, scope: ReconcileScope) -> int:
+    if scope.order_ids:
+        return len(set(scope.order_ids))
+    count = await books.count(scope.since_ns)
+    return count if scope.sample is None else min(count, scope.sample)
 
 
-async def _orders(books: PostgresReconciliation, wish: ReconcileScope) -> AsyncIterator[Sequence[int]]:
+async def _orders(books: PostgresReconciliation, scope: ReconcileScope) -> AsyncIterator[Sequence[int]]:
     """In steps."""
-    if wish.order_ids or wish.sample is not None:
-        chosen = wish.order_ids or await books.sample(wish.since_ns, wish.sample or 0)
+    if scope.order_ids or scope.sample is not None:
+        chosen = scope.order_ids or await books.sample(scope.since_ns, scope.sample or 0)
         order_ids = sorted(set(chosen))
         for start in range(0, len(order_ids), ORDERS_PER_STEP):
             yield order_ids[start : start + ORDERS_PER_STEP]
         return
     after = 0
-    while page := await books.order_ids(wish.since_ns, after, ORDERS_PER_STEP):
+    while page := await books.order_ids(scope.since_ns, after, ORDERS_PER_STEP):
         yield page
         after = page[-1]
 

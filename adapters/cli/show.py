@@ -69,9 +69,9 @@ def orders(  # noqa: PLR0913 - each is an option of the command
     wanted = OrderFilter(status, buyer, doubtful or None, held or None, mismatch or None)
     if transaction is not None and (parked or after is not None or wanted != OrderFilter()):
         raise BadSetting("--transaction goes with no other choice of orders, and with no --after")
-    wish = ListRequest(limit, after, as_json)
+    request = ListRequest(limit, after, as_json)
     url = usable_database_url(configured())
-    raise typer.Exit(run_orders(url, wanted, parked=parked, transaction=transaction, wish=wish))
+    raise typer.Exit(run_orders(url, wanted, parked=parked, transaction=transaction, request=request))
 
 
 @commands.command(rich_help_panel=LOOK)
@@ -109,8 +109,8 @@ def money_may_be_wrong(
 
     settings = configured()
     url = usable_database_url(settings)
-    wish = ListRequest(limit, after, as_json)
-    raise typer.Exit(run_money_may_be_wrong(url, _limits(settings), Choice(kind, sort), wish))
+    request = ListRequest(limit, after, as_json)
+    raise typer.Exit(run_money_may_be_wrong(url, _limits(settings), Choice(kind, sort), request))
 
 
 @commands.command(rich_help_panel=LOOK)
@@ -145,9 +145,9 @@ def differences(
     """Lists orders on which the third party and we didn't agree when they were last compared."""
     from adapters.cli.lists import ListRequest, run_differences
 
-    wish = ListRequest(limit, after, as_json)
+    request = ListRequest(limit, after, as_json)
     url = usable_database_url(configured())
-    raise typer.Exit(run_differences(url, state.value, verdict.value if verdict else None, wish))
+    raise typer.Exit(run_differences(url, state.value, verdict.value if verdict else None, request))
 
 
 @commands.command(rich_help_panel=LOOK)
@@ -166,10 +166,10 @@ def reconcile(
 
     if order_ids and (since is not None or sample is not None):
         raise BadSetting("--since and --sample choose among all orders: they go with no order id")
-    wish = reconcile.ReconcileScope(order_ids or (), reconcile.since(since), sample, rate)
+    scope = reconcile.ReconcileScope(order_ids or (), reconcile.since(since), sample, rate)
     settings = configured()
     usable_database_url(settings)
-    raise typer.Exit(reconcile.run_reconcile(settings, wish, as_json=as_json))
+    raise typer.Exit(reconcile.run_reconcile(settings, scope, as_json=as_json))
 
 
 def _limits(settings: Settings) -> CaseLimits:

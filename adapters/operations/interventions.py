@@ -115,7 +115,7 @@ class InterventionReport:
         }
 
 
-class Interventions:
+class InterventionService:
     """For one event loop; the store's work is done on threads."""
 
     def __init__(

@@ -26,7 +26,7 @@ MetricsText = Callable[[], tuple[bytes, str]]
 """The body and content type of `GET /metrics`."""
 
 
-class Health(Protocol):
+class HealthCheck(Protocol):
     """The condition of this process."""
 
     def live(self) -> bool:
@@ -58,7 +58,7 @@ class Replays(Protocol):
         *,
         asked: ActionRequest,
         dry_run: bool,
-        wish: RedeliveryOptions = DEFAULT_OPTIONS,
+        options: RedeliveryOptions = DEFAULT_OPTIONS,
     ) -> ReplayReport: ...
 
 
@@ -71,7 +71,7 @@ class BulkReplays(Protocol):
         selection: Selection,
         rate_per_second: float,
         reason: str,
-        wish: RedeliveryOptions = DEFAULT_OPTIONS,
+        options: RedeliveryOptions = DEFAULT_OPTIONS,
     ) -> Preview: ...
     async def start(self, replay_id: UUID | None, token: str, *, by: Operator) -> BulkReplay: ...
     async def cancel(self, replay_id: UUID, *, by: Operator) -> BulkReplay: ...
@@ -97,7 +97,7 @@ class Interventions(Protocol):
     ) -> InterventionReport: ...
 
 
-class Quarantining(Protocol):
+class QuarantineOperations(Protocol):
     """See adapters.operations.quarantine.Quarantining for what is raised."""
 
     async def retry(

@@ -58,7 +58,7 @@ class QuarantineReport:
         }
 
 
-class Quarantining:
+class QuarantineService:
     """For one event loop; the store's work is done on threads."""
 
     def __init__(  # noqa: PLR0913 - all that intake has, and the queries

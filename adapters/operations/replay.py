@@ -44,7 +44,7 @@ class ReplayReport:
     dry_run: bool
     items: list[dict[str, Any]]
     suppressed: list[dict[str, Any]]
-    wish: RedeliveryOptions | None
+    options: RedeliveryOptions | None
     """Of a redelivery."""
     amount_at_risk: Decimal
     """What the third party could pay a second time because of it."""
@@ -56,9 +56,9 @@ class ReplayReport:
             "orderId": self.order_id,
             "mode": self.mode,
             "dryRun": self.dry_run,
-            "how": self.wish.how if self.wish else None,
-            "nonce": self.wish.nonce if self.wish else None,
-            "include": sorted(self.wish.include) if self.wish else [],
+            "how": self.options.how if self.options else None,
+            "nonce": self.options.nonce if self.options else None,
+            "include": sorted(self.options.include) if self.options else [],
             "amountAtRisk": self.amount_at_risk,
             "items": self.items,
             "suppressed": self.suppressed,
@@ -91,9 +91,9 @@ class ReplayService:
         *,
         asked: ActionRequest,
         dry_run: bool,
-        wish: RedeliveryOptions = DEFAULT_OPTIONS,
+        options: RedeliveryOptions = DEFAULT_OPTIONS,
     ) -> ReplayReport:
-        """`wish` is for redeliveries. Raises UnknownOrder, OrderChanged, UnderWay, NonceUsed, AnswerLost,
+        """`options` are for redeliveries. Raises UnknownOrder, OrderChanged, UnderWay, NonceUsed, AnswerLost,
         StoreUnavailable, and, for Kafka, KafkaUnreachable (nothing was done) or PartlyPublished (safe to do again:
         repeats change nothing)."""
         if dry_run:
@@ -102,19 +102,21 @@ class ReplayService:
         replay_id = record.id if record else None
         match mode:
             case Mode.REDELIVER:
-                plan = await self._redeliver(order_id, wish, record)
+                plan = await self._redeliver(order_id, options, record)
                 sent = [_sent(each) for each in plan.sent]
                 kept = [_call(each.entry) | {"willSend": False, "reason": each.reason} for each in plan.suppressed]
-                return ReplayReport(replay_id, order_id, mode, dry_run, sent, kept, wish, plan.amount_at_risk)
+                return ReplayReport(replay_id, order_id, mode, dry_run, sent, kept, options, plan.amount_at_risk)
             case Mode.REPUBLISH:
                 items = await self._republish(order_id, record)
                 return ReplayReport(replay_id, order_id, mode, dry_run, items, [], None, ZERO)
 
-    async def _redeliver(self, order_id: int, wish: RedeliveryOptions, record: ReplayRecord | None) -> Redelivery:
+    async def _redeliver(
+        self, order_id: int, options: RedeliveryOptions, record: ReplayRecord | None
+    ) -> Redelivery:
         if record is None:
-            plan = await self._replays.preview(order_id, wish, self._key_retention)
+            plan = await self._replays.preview(order_id, options, self._key_retention)
         else:
-            plan = await self._replays.redeliver(record, wish, self._key_retention)
+            plan = await self._replays.redeliver(record, options, self._key_retention)
         if plan is None:
             raise UnknownOrder(order_id)
         return plan

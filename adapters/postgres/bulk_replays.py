@@ -61,11 +61,11 @@ class PostgresBulk:
         selection: Selection,
         rate_per_second: float,
         reason: str,
-        wish: RedeliveryOptions = DEFAULT_OPTIONS,
+        options: RedeliveryOptions = DEFAULT_OPTIONS,
     ) -> Preview:
         """Freezes the set of orders that are selected now. Those to be retried must be parked, and not because they
-        are doubtful; those to be settled must be doubtful, and those to be released hold something. `wish` is for
-        redeliveries. Raises TooManyOrders."""
+        are doubtful; those to be settled must be doubtful, and those to be released hold something. `options` are
+        for redeliveries. Raises TooManyOrders."""
         match mode:
             case BulkMode.RETRY:
                 selection = replace(selection, parked=True)
@@ -90,7 +90,7 @@ class PostgresBulk:
             if len(orders) > limit:
                 raise TooManyOrders(limit)
             redelivers = mode is BulkMode.REDELIVER
-            foretold = await self._foretold(connection, orders, wish) if redelivers else None
+            foretold = await self._foretold(connection, orders, options) if redelivers else None
             settling = await _settling(connection, orders) if mode is BulkMode.SETTLE else None
             new = {
                 "id": replay_id,
@@ -103,7 +103,7 @@ class PostgresBulk:
                 "cashback": cashback,
                 "digest": _digest(token),
                 "minutes": TOKEN_MINUTES,
-                "wish": Jsonb(_kept(wish) if redelivers else {}),
+                "wish": Jsonb(_kept(options) if redelivers else {}),
                 "calls": settling.calls if settling else foretold and foretold.calls,
                 "suppressed": foretold and foretold.suppressed,
                 "amount_at_risk": foretold and foretold.amount_at_risk,
@@ -122,11 +122,13 @@ class PostgresBulk:
             left_out=left_out[:MAX_SHOWN_LEFT_OUT],
         )
 
-    async def _foretold(self, connection: Connection, orders: Sequence[int], wish: RedeliveryOptions) -> Foretold:
+    async def _foretold(
+        self, connection: Connection, orders: Sequence[int], options: RedeliveryOptions
+    ) -> Foretold:
         sent, suppressed, at_risk = 0, 0, ZERO
         for place in range(0, len(orders), _ORDERS_AT_A_TIME):
             some = orders[place : place + _ORDERS_AT_A_TIME]
-            for plan in (await plans(connection, some, wish, self._key_retention)).values():
+            for plan in (await plans(connection, some, options, self._key_retention)).values():
                 sent += len(plan.sent)
                 suppressed += len(plan.suppressed)
                 at_risk = total((at_risk, plan.amount_at_risk))
@@ -209,7 +211,7 @@ async def _one(connection: Connection, replay_id: UUID) -> BulkReplay:
 def _replay(row: tuple[Any, ...]) -> BulkReplay:
     number, replay_id, mode, state, selection, reason, rate, size, *rest = row[:-5]
     cashback, done, failed, failures, *moments = rest
-    wish, calls, suppressed, at_risk, at_stake = row[-5:]
+    options, calls, suppressed, at_risk, at_stake = row[-5:]
     replay = BulkReplay(
         number,
         replay_id,
@@ -229,14 +231,14 @@ def _replay(row: tuple[Any, ...]) -> BulkReplay:
         return replace(replay, settling=Settling(calls, at_stake))
     if replay.mode is not BulkMode.REDELIVER:
         return replay
-    return replace(replay, wish=wish_of(wish), foretold=Foretold(calls, suppressed, at_risk))
+    return replace(replay, options=options_of(options), foretold=Foretold(calls, suppressed, at_risk))
 
 
-def _kept(wish: RedeliveryOptions) -> dict[str, Any]:
-    return {"how": wish.how, "nonce": wish.nonce, "include": sorted(wish.include)}
+def _kept(options: RedeliveryOptions) -> dict[str, Any]:
+    return {"how": options.how, "nonce": options.nonce, "include": sorted(options.include)}
 
 
-def wish_of(kept: Mapping[str, Any]) -> RedeliveryOptions:
+def options_of(kept: Mapping[str, Any]) -> RedeliveryOptions:
     """From the column `wish`."""
     return RedeliveryOptions(How(kept["how"]), kept["nonce"], frozenset(map(Include, kept["include"])))
 

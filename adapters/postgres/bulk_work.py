@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from psycopg.types.json import Jsonb
 
-from adapters.postgres.bulk_replays import wish_of
+from adapters.postgres.bulk_replays import options_of
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.sql import statements
 from adapters.records.bulk import MAX_SHOWN_FAILURES, BulkMode, BulkState, Job
@@ -79,8 +79,8 @@ async def _job(connection: Connection, replay_id: UUID, lease: UUID) -> Job | No
     row = await cursor.fetchone()
     if row is None:
         return None
-    _, mode, reason, rate, orders, done, failed, wish, operator, via, role = row
+    _, mode, reason, rate, orders, done, failed, options, operator, via, role = row
     proved = None if role is None else Role(role)
     by = Operator(operator, Via(via), proved) if operator else Operator(Via.API.value, Via.API)
-    chosen = wish_of(wish) if mode == BulkMode.REDELIVER else DEFAULT_OPTIONS
+    chosen = options_of(options) if mode == BulkMode.REDELIVER else DEFAULT_OPTIONS
     return Job(replay_id, BulkMode(mode), reason, rate, orders, done + failed, lease, by, chosen)

@@ -1,4 +1,4 @@
-"""Where orders' calls stand, for those who change it by a person's wish (dispatchers do it in ledger.py).
+"""Where orders' calls stand, for those who change it as a person asks (dispatchers do it in ledger.py).
 
 Rows are locked in the same order as a settlement does it: the cursors, then the calls.
 """
@@ -21,7 +21,7 @@ _SQL: Final = statements("parking")
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
+class CursorRow:
     """Where an order's calls stand."""
 
     order_id: int
@@ -33,11 +33,11 @@ class Cursor:
     """A call may be under way until `next_attempt_at`, also if the order was parked meanwhile."""
 
 
-async def cursors(connection: Connection, order_ids: Sequence[int], *, lock: bool) -> dict[int, Cursor]:
+async def cursors(connection: Connection, order_ids: Sequence[int], *, lock: bool) -> dict[int, CursorRow]:
     """Those that are there; with `lock` nobody else can move them until the transaction ends."""
     statement = _SQL["cursors"].replace("/* lock */", "FOR UPDATE" if lock else "")
     rows = await (await connection.execute(statement, (list(order_ids),))).fetchall()
-    return {row[0]: Cursor(*row) for row in rows}
+    return {row[0]: CursorRow(*row) for row in rows}
 
 
 async def note_lost(connection: Connection, order_ids: Sequence[int]) -> None:

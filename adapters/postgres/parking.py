@@ -7,7 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from adapters.postgres.audit_log import done_in_bulk, record_actions
-from adapters.postgres.delivery_cursors import Cursor, check_precondition, cursors, note_lost, notify_due
+from adapters.postgres.delivery_cursors import CursorRow, check_precondition, cursors, note_lost, notify_due
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.sql import statements
 from adapters.records.actions import Action, ActionRequest
@@ -79,7 +79,7 @@ class PostgresParking:
         return {each: _why_not(found.get(each)) for each in order_ids if each not in before and each not in parked}
 
 
-def _why_not(cursor: Cursor | None) -> str:
+def _why_not(cursor: CursorRow | None) -> str:
     if cursor is not None and cursor.parked_reason == DOUBTFUL:
         return "it is doubtful: settle the doubt first"
     return f"it is {cursor.state if cursor else 'without calls'}, not parked"
@@ -100,7 +100,7 @@ async def _retry(connection: Connection, heads: Mapping[int, Sequence[WaitingCal
 
 async def _standing(
     connection: Connection, order_id: int, asked: ActionRequest, *, lock: bool
-) -> tuple[Cursor, Sequence[WaitingCall]]:
+) -> tuple[CursorRow, Sequence[WaitingCall]]:
     found = await cursors(connection, [order_id], lock=lock)
     await check_precondition(connection, order_id, asked)
     if order_id in found:

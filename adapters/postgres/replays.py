@@ -12,7 +12,7 @@ from uuid import UUID
 from eventsourcing.persistence import MapperDeserialisationError
 
 from adapters.postgres.audit_log import done_in_bulk, record_actions
-from adapters.postgres.delivery_cursors import Cursor, check_precondition, cursors, note_lost, notify_due
+from adapters.postgres.delivery_cursors import CursorRow, check_precondition, cursors, note_lost, notify_due
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.queries import events_of
 from adapters.postgres.sql import statements
@@ -79,14 +79,16 @@ class PostgresReplays:
         async with self._database.snapshot() as connection:
             await check_precondition(connection, order_id, asked)
 
-    async def preview(self, order_id: int, wish: RedeliveryOptions, key_retention: timedelta) -> Redelivery | None:
+    async def preview(
+        self, order_id: int, options: RedeliveryOptions, key_retention: timedelta
+    ) -> Redelivery | None:
         """What a redelivery would do now; None if the order has no events. Raises what `redeliver` raises."""
         async with self._database.snapshot() as connection:
             cursor = (await cursors(connection, [order_id], lock=False)).get(order_id)
-            return await _checked(connection, order_id, cursor, wish, key_retention)
+            return await _checked(connection, order_id, cursor, options, key_retention)
 
     async def redeliver(
-        self, record: ReplayRecord, wish: RedeliveryOptions, key_retention: timedelta
+        self, record: ReplayRecord, options: RedeliveryOptions, key_retention: timedelta
     ) -> Redelivery | None:
         """Makes the calls due, and records the replay, in one transaction; None if the order has no events.
 
@@ -98,13 +100,13 @@ class PostgresReplays:
             if record.is_bulk and await done_in_bulk(connection, record.id, [order_id]):
                 raise DoneBefore(record.id, order_id)
             await check_precondition(connection, order_id, record.asked)
-            plan = await _checked(connection, order_id, cursor, wish, key_retention)
+            plan = await _checked(connection, order_id, cursor, options, key_retention)
             if plan is None:
                 return None
             if cursor is not None and plan.versions:
-                await _make_due(connection, cursor, plan, wish)
+                await _make_due(connection, cursor, plan, options)
             await _record(connection, record, len(plan.versions))
-            await record_actions(connection, [_action(record, cursor, plan, wish)])
+            await record_actions(connection, [_action(record, cursor, plan, options)])
             return plan
 
     async def record(self, record: ReplayRecord, items: int) -> None:
@@ -130,37 +132,43 @@ class PostgresReplays:
 
 
 async def plans(
-    connection: Connection, order_ids: Sequence[int], wish: RedeliveryOptions, key_retention: timedelta
+    connection: Connection, order_ids: Sequence[int], options: RedeliveryOptions, key_retention: timedelta
 ) -> dict[int, Redelivery]:
-    """What the wish means for each of the orders that have calls in the ledger."""
+    """What the options mean for each of the orders that have calls in the ledger."""
     cursor = connection.cursor(binary=True)
     await cursor.execute(_SQL["ledger_entries"], (list(order_ids),))
     rows = await cursor.fetchall()
     now = rows[0][-1] if rows else datetime.now(UTC)
     return {
-        order_id: redelivery([_entry(row) for row in of_order], wish, now=now, key_retention=key_retention)
+        order_id: redelivery([_entry(row) for row in of_order], options, now=now, key_retention=key_retention)
         for order_id, of_order in groupby(rows, key=itemgetter(0))
     }
 
 
 async def _checked(
-    connection: Connection, order_id: int, cursor: Cursor | None, wish: RedeliveryOptions, key_retention: timedelta
+    connection: Connection,
+    order_id: int,
+    cursor: CursorRow | None,
+    options: RedeliveryOptions,
+    key_retention: timedelta,
 ) -> Redelivery | None:
     """A call under way has its old key: which of the two the third party has heard would depend on chance."""
     found = await (await connection.execute(_SQL["with_stream"], ([stream_id(order_id)],))).fetchone()
     if found is None:
         return None
-    plan = (await plans(connection, [order_id], wish, key_retention)).get(order_id, Redelivery())
-    if wish.nonce is not None and plan.renewed:
-        used = await (await connection.execute(_SQL["was_nonce_used"], (order_id, wish.nonce))).fetchone()
+    plan = (await plans(connection, [order_id], options, key_retention)).get(order_id, Redelivery())
+    if options.nonce is not None and plan.renewed:
+        used = await (await connection.execute(_SQL["was_nonce_used"], (order_id, options.nonce))).fetchone()
         if used and used[0]:
-            raise NonceUsed(order_id, wish.nonce)
+            raise NonceUsed(order_id, options.nonce)
         if cursor is not None and cursor.is_under_way:
             raise UnderWay(order_id, cursor.next_attempt_at)
     return plan
 
 
-async def _make_due(connection: Connection, cursor: Cursor, plan: Redelivery, wish: RedeliveryOptions) -> None:
+async def _make_due(
+    connection: Connection, cursor: CursorRow, plan: Redelivery, options: RedeliveryOptions
+) -> None:
     order_id, versions = cursor.order_id, plan.versions
     if cursor.settled_version >= versions[0] or not cursor.is_under_way:
         await note_lost(connection, [order_id])
@@ -170,7 +178,7 @@ async def _make_due(connection: Connection, cursor: Cursor, plan: Redelivery, wi
             "order_id": order_id,
             "versions": list(renewed),
             "keys": list(renewed.values()),
-            "nonce": wish.nonce,
+            "nonce": options.nonce,
         }
         await connection.execute(_SQL["renew_keys"], new)
     if blind := plan.blind:
@@ -182,13 +190,13 @@ async def _make_due(connection: Connection, cursor: Cursor, plan: Redelivery, wi
     await notify_due(connection)
 
 
-def _action(record: ReplayRecord, cursor: Cursor | None, plan: Redelivery, wish: RedeliveryOptions) -> Action:
+def _action(record: ReplayRecord, cursor: CursorRow | None, plan: Redelivery, options: RedeliveryOptions) -> Action:
     before = cursor.state if cursor else "idle"
     head = plan.sent[0] if plan.sent else None
     detail = {
-        "how": wish.how,
-        "nonce": wish.nonce,
-        "include": sorted(wish.include),
+        "how": options.how,
+        "nonce": options.nonce,
+        "include": sorted(options.include),
         "versions": plan.versions,
         "suppressed": [each.entry.call.version for each in plan.suppressed],
         "amountAtRisk": plan.amount_at_risk,

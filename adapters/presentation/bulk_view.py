@@ -142,12 +142,12 @@ def bulk_view(replay: BulkReplay) -> dict[str, Any]:
 
 
 def _foretold(replay: BulkReplay) -> ForetoldView | None:
-    if replay.wish is None or replay.foretold is None:
+    if replay.options is None or replay.foretold is None:
         return None
     return {
-        "how": replay.wish.how,
-        "nonce": replay.wish.nonce,
-        "include": sorted(replay.wish.include),
+        "how": replay.options.how,
+        "nonce": replay.options.nonce,
+        "include": sorted(replay.options.include),
         "calls": replay.foretold.calls,
         "suppressed": replay.foretold.suppressed,
         "amountAtRisk": replay.foretold.amount_at_risk,

@@ -147,7 +147,7 @@ class BulkReplay:
     ended_at: datetime | None
     expected_end: datetime | None
     """By its rate, or by its speed so far if that is less."""
-    wish: RedeliveryOptions | None = None
+    options: RedeliveryOptions | None = None
     """Of redeliveries."""
     foretold: Foretold | None = None
     """Of redeliveries: when the preview was made."""
@@ -213,8 +213,8 @@ class TokenExpired(BulkRefused):
 class NotPossibleNow(BulkRefused):
     """The bulk replay's state doesn't allow it."""
 
-    def __init__(self, replay_id: UUID, state: BulkState, wish: str) -> None:
-        super().__init__(f"bulk replay {replay_id} is {state} already: it can't be {wish}")
+    def __init__(self, replay_id: UUID, state: BulkState, asked: str) -> None:
+        super().__init__(f"bulk replay {replay_id} is {state} already: it can't be {asked}")
         self.state = state
 
 
@@ -242,7 +242,7 @@ class Job:
     lease: UUID
     by: Operator
     """Who has started it."""
-    wish: RedeliveryOptions = DEFAULT_OPTIONS
+    options: RedeliveryOptions = DEFAULT_OPTIONS
 
     @property
     def asked(self) -> ActionRequest:

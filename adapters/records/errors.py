@@ -1,4 +1,4 @@
-"""Why something that a person wishes isn't done: then nothing has changed."""
+"""Why something that a person asked for isn't done: then nothing has changed."""
 
 from datetime import datetime
 from uuid import UUID
@@ -26,7 +26,7 @@ class Refused(CashbackError):
 
 
 class NotPossible(Refused):
-    """The order's calls don't stand as the wish needs it."""
+    """The order's calls don't stand as the request needs them."""
 
     def __init__(self, order_id: int, state: str, why: str) -> None:
         super().__init__(f"order {order_id} is {state}: {why}")

@@ -24,7 +24,7 @@ MAX_SHOWN_CALLS: Final = 100
 """Of those behind the first one."""
 
 
-class Cursor(Protocol):
+class DeliveryCursor(Protocol):
     """See adapters.postgres.delivery_cursors."""
 
     @property
@@ -104,7 +104,7 @@ def _call(waiting: WaitingCall) -> dict[str, Any]:
     }
 
 
-def retried(cursor: Cursor, calls: Sequence[WaitingCall], *, dry_run: bool = False) -> ParkingReport:
+def retried(cursor: DeliveryCursor, calls: Sequence[WaitingCall], *, dry_run: bool = False) -> ParkingReport:
     """Raises NotPossible, UnderWay or StillDoubtful if there is nothing to retry at this moment."""
     if cursor.parked_reason == DOUBTFUL:
         raise StillDoubtful(cursor.order_id)
@@ -122,7 +122,7 @@ def retried(cursor: Cursor, calls: Sequence[WaitingCall], *, dry_run: bool = Fal
 
 
 def skipped(
-    cursor: Cursor, calls: Sequence[WaitingCall], version: int | None = None, *, dry_run: bool = False
+    cursor: DeliveryCursor, calls: Sequence[WaitingCall], version: int | None = None, *, dry_run: bool = False
 ) -> ParkingReport:
     """With a `version` only that call is given up. Raises NotPossible, UnderWay or AnotherCall."""
     if cursor.state != "parked":

@@ -6,8 +6,8 @@ from adapters.kafka.consumer.intake import Limits
 from adapters.kafka.producer.republisher import KafkaRepublisher
 from adapters.operations.bulk.modes import redelivering, releasing, republishing, retrying, settling
 from adapters.operations.bulk.runner import BulkRunner
-from adapters.operations.interventions import Interventions
-from adapters.operations.quarantine import Quarantining
+from adapters.operations.interventions import InterventionService
+from adapters.operations.quarantine import QuarantineService
 from adapters.operations.replay import ReplayService
 from adapters.postgres.bulk_replays import PostgresBulk
 from adapters.postgres.bulk_work import PostgresBulkWork
@@ -67,11 +67,13 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(settings.message_max_bytes, settings.order_max_events, settings.intake_cache_orders)
 
 
-def interventions(settings: Settings, database: Database, store: OrderApplication) -> Interventions:
+def interventions(settings: Settings, database: Database, store: OrderApplication) -> InterventionService:
     """What the endpoints and the commands use."""
-    return Interventions(PostgresInterventions(database), store, policy=policy_of(settings))
+    return InterventionService(PostgresInterventions(database), store, policy=policy_of(settings))
 
 
-def quarantining(settings: Settings, queries: PostgresQueries, store: OrderApplication) -> Quarantining:
+def quarantining(settings: Settings, queries: PostgresQueries, store: OrderApplication) -> QuarantineService:
     """What the endpoints and the command use."""
-    return Quarantining(queries, store, policy=policy_of(settings), limits=limits_of(settings), till=settings.till)
+    return QuarantineService(
+        queries, store, policy=policy_of(settings), limits=limits_of(settings), till=settings.till
+    )

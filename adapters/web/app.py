@@ -7,12 +7,12 @@ from fastapi import FastAPI
 from adapters.operations.ports import (
     Actions,
     BulkReplays,
-    Health,
+    HealthCheck,
     Interventions,
     MetricsText,
     MoneyMayBeWrong,
     Parking,
-    Quarantining,
+    QuarantineOperations,
     Queries,
     Reconciliation,
     Replays,
@@ -53,10 +53,10 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
     money_may_be_wrong: MoneyMayBeWrong,
     parking: Parking,
     interventions: Interventions,
-    quarantining: Quarantining,
+    quarantining: QuarantineOperations,
     actions: Actions,
     requests: Requests,
-    health: Health,
+    health: HealthCheck,
     metrics_text: MetricsText,
     api_token: str | None,
     read_token: str | None = None,
@@ -97,7 +97,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
     return app
 
 
-def create_probes_app(*, health: Health, metrics_text: MetricsText) -> FastAPI:
+def create_probes_app(*, health: HealthCheck, metrics_text: MetricsText) -> FastAPI:
     """For processes without the API."""
     app = _bare_app(Tokens(None), None, openapi_url=None)
     app.include_router(probes_router(health, metrics_text))

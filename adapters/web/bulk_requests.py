@@ -133,7 +133,7 @@ class SelectionRequest(BaseModel):
 
 
 class BulkRequest(OptionsRequest):
-    """A preview that is wished for; nothing is done yet. `how`, `nonce` and `include` are for the mode
+    """A preview that is asked for; nothing is done yet. `how`, `nonce` and `include` are for the mode
     `redeliver`."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"allOf": [SAID, FOR_REDELIVERIES]})
@@ -149,7 +149,7 @@ class BulkRequest(OptionsRequest):
     def _has_a_reason(self) -> Self:
         if not self.reason.strip():
             raise ValueError("a replay needs a reason")
-        if self.mode is not BulkMode.REDELIVER and self.wish != DEFAULT_OPTIONS:
+        if self.mode is not BulkMode.REDELIVER and self.options != DEFAULT_OPTIONS:
             raise ValueError("how, nonce and include are for the mode redeliver")
         return self
 

@@ -1,4 +1,4 @@
-"""What callers may ask for. A parameter or a member that we don't know is an error, not a wish ignored."""
+"""What callers may ask for. A parameter or a member that we don't know is an error, and never ignored."""
 
 import re
 from typing import Annotated, Any, Final, Self
@@ -160,7 +160,7 @@ class OptionsRequest(BaseModel):
     ] = Field(default_factory=list)
 
     @property
-    def wish(self) -> RedeliveryOptions:
+    def options(self) -> RedeliveryOptions:
         return RedeliveryOptions(self.how, self.nonce, frozenset(self.include))
 
 
@@ -179,7 +179,7 @@ class ReplayRequest(OptionsRequest):
     def _has_a_reason(self) -> Self:
         if not self.dry_run and not (self.reason or "").strip():
             raise ValueError("a replay that isn't a dry run needs a reason")
-        if self.mode is not Mode.REDELIVER and self.wish != DEFAULT_OPTIONS:
+        if self.mode is not Mode.REDELIVER and self.options != DEFAULT_OPTIONS:
             raise ValueError("how, nonce and include are for the mode redeliver")
         return self
 

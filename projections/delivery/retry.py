@@ -17,8 +17,8 @@ class RetryPolicy:
     def wait_seconds(self, attempts: int, retry_after_seconds: float | None, rng: random.Random) -> float:
         """How long to wait after `attempts` failed ones (1 or more)."""
         longest = min(self.max_seconds, self.base_seconds * 2.0 ** min(attempts - 1, 60))
-        return max(rng.uniform(0, longest), self.wished_seconds(retry_after_seconds) or 0.0)
+        return max(rng.uniform(0, longest), self.granted_seconds(retry_after_seconds) or 0.0)
 
-    def wished_seconds(self, retry_after_seconds: float | None) -> float | None:
+    def granted_seconds(self, retry_after_seconds: float | None) -> float | None:
         """What we grant of the third party's wish, if it has one."""
         return None if retry_after_seconds is None else min(retry_after_seconds, self.retry_after_max_seconds)

@@ -232,7 +232,7 @@ class Sender:
                 return False
             case Answer(outcome=Outcome.FAILED, status=status) if status == TOO_MANY_REQUESTS:
                 breaker.answered(epoch)
-                self._rate_limiter.throttled(sent_at, self._policy.retry.wished_seconds(said.retry_after_seconds))
+                self._rate_limiter.throttled(sent_at, self._policy.retry.granted_seconds(said.retry_after_seconds))
                 return False
             case Answer(outcome=Outcome.FAILED | Outcome.IN_DOUBT, status=status) if (
                 status is None or status == REQUEST_TIMEOUT or status >= SERVER_ERRORS
@@ -241,7 +241,7 @@ class Sender:
                     epoch,
                     call.order_id,
                     f"the third party is down: {f'status {status}' if status else said.text}",
-                    least_seconds=self._policy.retry.wished_seconds(said.retry_after_seconds) or 0.0,
+                    least_seconds=self._policy.retry.granted_seconds(said.retry_after_seconds) or 0.0,
                 )
                 return blamed and not _never_reached(said)
             case _:

@@ -22,8 +22,8 @@ BACKGROUND = "getComputedStyle(document.documentElement).backgroundColor"
 @pytest.fixture(scope="module")
 def places(world: World) -> Iterator[dict[str, str]]:
     """Every kind of page by its name, with something on it."""
-    wish = {"mode": "republish", "select": {"orders": [STORY]}, "reason": "the buyer called"}
-    world.api("POST", "/api/replays", json=wish).raise_for_status()
+    options = {"mode": "republish", "select": {"orders": [STORY]}, "reason": "the buyer called"}
+    world.api("POST", "/api/replays", json=options).raise_for_status()
     [(replay,)] = world.sql("SELECT id FROM bulk_replay ORDER BY done DESC, number DESC LIMIT 1")
     world.sql(
         "INSERT INTO reconciliation (order_id, class, our_status, our_amount, their_status, their_amount)"

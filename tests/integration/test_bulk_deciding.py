@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from adapters.operations.bulk.modes import releasing, settling
 from adapters.operations.bulk.runner import Mode
-from adapters.operations.interventions import Interventions
+from adapters.operations.interventions import InterventionService
 from adapters.postgres.event_store import OrderApplication
 from adapters.postgres.interventions import PostgresInterventions
 from adapters.postgres.pool import Database
@@ -62,7 +62,7 @@ def told(database_url: str) -> str:
 
 def mode_of(make: Callable[..., Mode], database_url: str) -> Callable[[Database], Mode]:
     def mode(database: Database) -> Mode:
-        decisions = partial(Interventions, PostgresInterventions(database))
+        decisions = partial(InterventionService, PostgresInterventions(database))
         return make(partial(OrderApplication, database_url, pool_size=1), decisions)
 
     return mode

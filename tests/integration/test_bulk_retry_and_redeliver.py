@@ -155,12 +155,12 @@ def test_orders_that_come_a_second_time_are_not_done_again(parked: str) -> None:
 
 def test_calls_of_many_orders_are_sent_again_as_foretold(parked: str) -> None:
     """Under new keys, with the amounts that could be paid again; and once only, whoever takes it over."""
-    wish = RedeliveryOptions(nonce="n", include=frozenset({Include.SKIPPED}))
-    preview = previewed(parked, Selection(frozenset(SOME)), mode=BulkMode.REDELIVER, wish=wish)
+    options = RedeliveryOptions(nonce="n", include=frozenset({Include.SKIPPED}))
+    preview = previewed(parked, Selection(frozenset(SOME)), mode=BulkMode.REDELIVER, options=options)
     foretold = preview.replay.foretold
     assert foretold is not None
     assert (foretold.calls, foretold.suppressed, foretold.amount_at_risk) == (16, 0, Decimal(24))
-    assert preview.replay.wish == wish
+    assert preview.replay.options == options
     run(parked, preview, redeliver_mode)
     sql(parked, "UPDATE bulk_replay SET state = 'running', done = 0")
     with Running(parked, redeliver_mode, BulkMode.REDELIVER):
@@ -171,10 +171,10 @@ def test_calls_of_many_orders_are_sent_again_as_foretold(parked: str) -> None:
     assert all(by_order(third.calls, order) == [1, 2] for order in SOME)
     assert sql(parked, "SELECT count(*), sum(items) FROM replay WHERE id = %s", preview.replay.id) == [(8, 16)]
     again = previewed(
-        parked, Selection(frozenset(SOME)), mode=BulkMode.REDELIVER, wish=RedeliveryOptions(nonce="m")
+        parked, Selection(frozenset(SOME)), mode=BulkMode.REDELIVER, options=RedeliveryOptions(nonce="m")
     )
     run(parked, again, redeliver_mode)
-    back = previewed(parked, Selection(frozenset({1, 2})), mode=BulkMode.REDELIVER, wish=wish)
+    back = previewed(parked, Selection(frozenset({1, 2})), mode=BulkMode.REDELIVER, options=options)
     failed = run(parked, back, redeliver_mode)
     assert [order for order, why in failed.failures if "nonce" in why] == [1, 2]
 
@@ -187,7 +187,7 @@ def test_an_order_whose_call_is_under_way_is_waited_for(parked: str) -> None:
         " WHERE order_id = 3",
     )
     preview = previewed(
-        parked, Selection(frozenset({1, 3})), mode=BulkMode.REDELIVER, wish=RedeliveryOptions(nonce="n")
+        parked, Selection(frozenset({1, 3})), mode=BulkMode.REDELIVER, options=RedeliveryOptions(nonce="n")
     )
     asked(parked, lambda bulk: bulk.start(None, preview.token, by=SOMEBODY))
     with Running(parked, redeliver_mode, BulkMode.REDELIVER):

@@ -107,8 +107,8 @@ def test_the_service_does_what_was_started_and_leaves_the_rest_behind_when_it_st
         first = apps.start("serve", "--only", "api")
         first.wait_for("listening")
         url = next(line["url"] for line in first.log if line["event"] == "listening")
-        wish = {"mode": "republish", "select": {"status": "COMPLETED"}, "ratePerSecond": 4, "reason": "a test"}
-        preview = post(url, "/api/replays", wish)
+        options = {"mode": "republish", "select": {"status": "COMPLETED"}, "ratePerSecond": 4, "reason": "a test"}
+        preview = post(url, "/api/replays", options)
         assert post(url, f"/api/replays/{preview['id']}/start", {"token": preview["token"]})["state"] == "running"
         first.wait_until(lambda: sql(settings["database_url"], STATE)[0][1] > 0, "the first order")
         assert first.terminate() == 0

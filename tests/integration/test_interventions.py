@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from adapters.kafka.decoding.record import Record
-from adapters.operations.interventions import InterventionReport, Interventions
+from adapters.operations.interventions import InterventionReport, InterventionService
 from adapters.postgres.event_store import First, OrderApplication
 from adapters.postgres.interventions import PostgresInterventions
 from adapters.postgres.pool import Database
@@ -359,7 +359,7 @@ class Overtaken(OrderApplication):
 async def _settled(database_url: str, overtaking: Record) -> InterventionReport:
     async with Database(database_url) as database:
         with closing(Overtaken(database_url, overtaking)) as store:
-            interventions = Interventions(PostgresInterventions(database), store)
+            interventions = InterventionService(PostgresInterventions(database), store)
             return await interventions.settle(ORDER_ID, ActionRequest(Operator("Jane", Via.API), "looked at"))
 
 

@@ -426,7 +426,7 @@ class TestApi:
 
     def test_a_wish_that_makes_no_sense_is_refused(self, world: str) -> None:
         with running_api(world, token=TOKEN, read_token="r") as api:
-            for wish in (
+            for options in (
                 {"cursor": "nonsense"},
                 {"cursor": "orders-0000000000000001"},
                 {"cursor": "money-may-be-wrong-age-1.5-0-0000000000000001"},
@@ -435,7 +435,7 @@ class TestApi:
                 {"sort": "other"},
                 {"limit": "0"},
             ):
-                assert api.get(PATH, params=wish).status_code == 400, wish
+                assert api.get(PATH, params=options).status_code == 400, options
             longest = f"money-may-be-wrong-amount-{'9' * 400}.{'9' * 400}-5-7{'f' * 15}"
             for cursor in (longest, f"money-may-be-wrong-age-8{'9' * 18}-0-7{'f' * 15}"):
                 assert api.get(PATH, params={"cursor": cursor}).status_code == 200

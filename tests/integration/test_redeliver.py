@@ -74,13 +74,13 @@ def seen_by(sandbox: ThirdParty) -> list[dict[str, Any]]:
     return list(sandbox.show("calls", orderId=ORDER_ID)["calls"])
 
 
-def sent(database_url: str, api: Api, sandbox: ThirdParty, **wish: Any) -> dict[str, Any]:
+def sent(database_url: str, api: Api, sandbox: ThirdParty, **options: Any) -> dict[str, Any]:
     """Redelivers by the wish. The dry run did nothing and said the same as the act; exactly what it lists, in that
     order, has come to the third party."""
     before = len(seen_by(sandbox))
-    foretold = api.replay(ORDER_ID, "redeliver", dry_run=True, **wish)
+    foretold = api.replay(ORDER_ID, "redeliver", dry_run=True, **options)
     assert foretold.status_code == 200, foretold.text
-    done = api.replay(ORDER_ID, "redeliver", **wish)
+    done = api.replay(ORDER_ID, "redeliver", **options)
     assert done.status_code == 202, done.text
     preview, answer = loads(foretold.content), loads(done.content)
     assert preview | {"replayId": answer["replayId"], "dryRun": False} == answer
@@ -288,7 +288,7 @@ def test_the_database_itself_keeps_what_a_call_says_and_its_key(database_url: st
 
 
 @pytest.mark.parametrize(
-    ("wish", "pointer"),
+    ("options", "pointer"),
     [
         ({"how": "again"}, "#/how"),
         ({"nonce": ""}, "#/nonce"),
@@ -299,9 +299,9 @@ def test_the_database_itself_keeps_what_a_call_says_and_its_key(database_url: st
         ({"nonce": "n", "reason": " "}, "#"),
     ],
 )
-def test_a_wish_that_cannot_be_understood_is_refused(api: Api, wish: dict[str, Any], pointer: str) -> None:
+def test_a_wish_that_cannot_be_understood_is_refused(api: Api, options: dict[str, Any], pointer: str) -> None:
     """As a 422 that points there; and a republication has no such wishes."""
-    refused = api.replay(ORDER_ID, "redeliver", **wish)
+    refused = api.replay(ORDER_ID, "redeliver", **options)
     assert (refused.status_code, [each["pointer"] for each in refused.json()["errors"]]) == (422, [pointer])
     assert api.replay(ORDER_ID, "republish", dry_run=True, nonce="n").status_code == 422
 

@@ -98,7 +98,7 @@ def test_the_order_in_which_a_lane_is_read_leaves_the_same_times(data: st.DataOb
     in_order = told(sent.messages)
 
     def times(history: History) -> dict[str, int]:
-        return {seen.digest: seen.standing.effective_at_ns for seen in history.order.seen_messages}
+        return {seen.digest: seen.placed.effective_at_ns for seen in history.order.seen_messages}
 
     assert times(late) == times(in_order)
 
@@ -110,11 +110,11 @@ def test_along_a_lane_the_times_grow_with_the_offsets(arrived: list[Message]) ->
     waiting = {held.version for held in order.held}
     for lane in order.lane_ends:
         placed = sorted(
-            (seen.standing.place.offset, seen.standing.effective_at_ns)
+            (seen.placed.place.offset, seen.placed.effective_at_ns)
             for seen in order.seen_messages
-            if seen.standing.place is not None
-            and seen.standing.place.lane == lane
-            and seen.standing.version not in waiting
+            if seen.placed.place is not None
+            and seen.placed.place.lane == lane
+            and seen.placed.version not in waiting
         )
         offsets = [offset for offset, _ in placed]
         if len(set(offsets)) == len(offsets) and lane != "sequence":

@@ -38,9 +38,9 @@ def previewed(  # each is a part of a bulk replay
     rate_per_second: float = 1000.0,
     reason: str = "a test",
     mode: BulkMode = BulkMode.REPUBLISH,
-    wish: RedeliveryOptions = DEFAULT_OPTIONS,
+    options: RedeliveryOptions = DEFAULT_OPTIONS,
 ) -> Preview:
-    return asked(database_url, lambda bulk: bulk.preview(mode, selection, rate_per_second, reason, wish))
+    return asked(database_url, lambda bulk: bulk.preview(mode, selection, rate_per_second, reason, options))
 
 
 def started(database_url: str, *orders: int, rate_per_second: float = 1000.0) -> BulkReplay:

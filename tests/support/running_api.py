@@ -15,8 +15,8 @@ from fastapi import FastAPI
 from adapters.kafka.consumer.intake import Intake, Limits
 from adapters.kafka.decoding.record import Record
 from adapters.kafka.producer.republisher import KafkaRepublisher
-from adapters.operations.interventions import Interventions
-from adapters.operations.quarantine import Quarantining
+from adapters.operations.interventions import InterventionService
+from adapters.operations.quarantine import QuarantineService
 from adapters.operations.replay import ReplayService
 from adapters.postgres.audit_log import PostgresActions
 from adapters.postgres.bulk_replays import PostgresBulk
@@ -165,8 +165,8 @@ class Api:
     def get(self, path: str, **more: Any) -> httpx.Response:
         return self.client.get(path, **more)
 
-    def replay(self, order_id: int, mode: str, *, dry_run: bool = False, **wish: Any) -> httpx.Response:
-        body = {"mode": mode, "dryRun": dry_run} | ({} if dry_run else {"reason": "a test"}) | wish
+    def replay(self, order_id: int, mode: str, *, dry_run: bool = False, **options: Any) -> httpx.Response:
+        body = {"mode": mode, "dryRun": dry_run} | ({} if dry_run else {"reason": "a test"}) | options
         return self.client.post(f"/api/orders/{order_id}/replay", json=body)
 
 
@@ -202,8 +202,8 @@ def running_api(
             reconciliation=PostgresReconciliation(database),
             money_may_be_wrong=PostgresMoneyMayBeWrong(database),
             parking=PostgresParking(database),
-            interventions=Interventions(PostgresInterventions(database), store),
-            quarantining=Quarantining(PostgresQueries(database), store, clock_ns=lambda: NOW_NS),
+            interventions=InterventionService(PostgresInterventions(database), store),
+            quarantining=QuarantineService(PostgresQueries(database), store, clock_ns=lambda: NOW_NS),
             actions=PostgresActions(database),
             requests=PostgresRequests(database),
             health=health,

@@ -15,7 +15,7 @@ from eventsourcing.persistence import MapperDeserialisationError
 
 from adapters.kafka.producer.republisher import KafkaRepublisher, ManyOrders, Sent
 from adapters.operations.bulk.runner import Handled, Handler, Mode
-from adapters.operations.interventions import Interventions
+from adapters.operations.interventions import InterventionService
 from adapters.postgres.event_store import OrderApplication
 from adapters.postgres.parking import PostgresParking
 from adapters.postgres.replays import PostgresReplays, Streams
@@ -26,7 +26,7 @@ from adapters.records.publishing import Outgoing
 from projections import republication
 from projections.republication import republications
 
-MakeInterventions = Callable[[OrderApplication], Interventions]
+MakeInterventions = Callable[[OrderApplication], InterventionService]
 
 
 def retrying(parking: PostgresParking) -> Mode:
@@ -123,7 +123,7 @@ class _Redelivering:
                 self._job.id, order_id, republication.Mode.REDELIVER, self._job.asked, is_bulk=True
             )
             try:
-                plan = await self._replays.redeliver(record, self._job.wish, self._key_retention)
+                plan = await self._replays.redeliver(record, self._job.options, self._key_retention)
             except DoneBefore:
                 done.add(order_id)
             except NonceUsed as error:

@@ -34,7 +34,7 @@ def bulk_router(bulk: BulkReplays) -> APIRouter:
     async def preview_replay(body: BulkRequest) -> ExactJson:
         """Freezes the set of orders that are selected now, and says what would be done. Nothing is done yet."""
         preview = await bulk.preview(
-            body.mode, body.select.selection, body.rate_per_second, body.reason.strip(), body.wish
+            body.mode, body.select.selection, body.rate_per_second, body.reason.strip(), body.options
         )
         location = {"Location": f"{BULK_PATH}/{preview.replay.id}"}
         return ExactJson(preview_view(preview), 201, location)

@@ -83,8 +83,8 @@ def orders_router(queries: Queries, replays: Replays, interventions: Interventio
         order_id: Annotated[Id, Path(alias="orderId")], by: RequestedBy, seen: IfMatch, body: ReplayRequest
     ) -> ExactJson:
         """Sends an order's calls or messages again; with `dryRun` it only says which, and what that could cost."""
-        wished = action_request(by, body.reason, seen, dry_run=body.dry_run)
-        report = await replays.replay(order_id, body.mode, asked=wished, dry_run=body.dry_run, wish=body.wish)
+        asked = action_request(by, body.reason, seen, dry_run=body.dry_run)
+        report = await replays.replay(order_id, body.mode, asked=asked, dry_run=body.dry_run, options=body.options)
         return ExactJson(report.as_json(), 200 if body.dry_run else 202)
 
     @router.post(
@@ -102,8 +102,8 @@ def orders_router(queries: Queries, replays: Replays, interventions: Interventio
         order_id: Annotated[Id, Path(alias="orderId")], by: RequestedBy, seen: IfMatch, body: SettleRequest
     ) -> ExactJson:
         """Settles all that is in doubt about an order: what stands counts, and what the doubt held back goes on."""
-        wished = action_request(by, body.reason, seen, dry_run=body.dry_run)
-        report = await interventions.settle(order_id, wished, dry_run=body.dry_run)
+        asked = action_request(by, body.reason, seen, dry_run=body.dry_run)
+        report = await interventions.settle(order_id, asked, dry_run=body.dry_run)
         return ExactJson(report.as_json(), 200 if body.dry_run else 202)
 
     @router.post(
@@ -121,8 +121,8 @@ def orders_router(queries: Queries, replays: Replays, interventions: Interventio
         order_id: Annotated[Id, Path(alias="orderId")], by: RequestedBy, seen: IfMatch, body: ReleaseRequest
     ) -> ExactJson:
         """Gives up what held messages wait for: they have their turn, or, without a CREATED, are closed unpaid."""
-        wished = action_request(by, body.reason, seen, dry_run=body.dry_run)
-        report = await interventions.release(order_id, wished, numbers=body.numbers, dry_run=body.dry_run)
+        asked = action_request(by, body.reason, seen, dry_run=body.dry_run)
+        report = await interventions.release(order_id, asked, numbers=body.numbers, dry_run=body.dry_run)
         return ExactJson(report.as_json(), 200 if body.dry_run else 202)
 
     return router

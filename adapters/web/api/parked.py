@@ -51,10 +51,10 @@ def parked_router(queries: Queries, parking: Parking) -> APIRouter:
     ) -> ExactJson:
         """Makes the order's next call due at once, with all its attempts: of a parked order, and of one that waits
         for its next attempt. However often it is asked for. The body may be left out."""
-        wish = body or RetryRequest()
-        wished = action_request(by, wish.reason, seen, dry_run=wish.dry_run)
-        report = await parking.retry(order_id, wished, dry_run=wish.dry_run)
-        return ExactJson(report.as_json(), 200 if wish.dry_run else 202)
+        wanted = body or RetryRequest()
+        asked = action_request(by, wanted.reason, seen, dry_run=wanted.dry_run)
+        report = await parking.retry(order_id, asked, dry_run=wanted.dry_run)
+        return ExactJson(report.as_json(), 200 if wanted.dry_run else 202)
 
     @router.post(
         "/{orderId}/skip",
@@ -67,8 +67,8 @@ def parked_router(queries: Queries, parking: Parking) -> APIRouter:
     ) -> ExactJson:
         """Gives up the call at which a parked order stands; the order goes on with its later calls. `warnings` say
         what becomes of it."""
-        wished = action_request(by, body.reason, seen, dry_run=body.dry_run)
-        report = await parking.skip(order_id, wished, dry_run=body.dry_run, version=body.version)
+        asked = action_request(by, body.reason, seen, dry_run=body.dry_run)
+        report = await parking.skip(order_id, asked, dry_run=body.dry_run, version=body.version)
         return ExactJson(report.as_json())
 
     return router

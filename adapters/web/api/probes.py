@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, Response
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
-from adapters.operations.ports import Health, MetricsText
+from adapters.operations.ports import HealthCheck, MetricsText
 from adapters.web.responses import ExactJson
 
 
@@ -16,7 +16,7 @@ class Probe(TypedDict, total=False):
     stoppedPartitions: dict[str, dict[str, str]]
 
 
-def probes_router(health: Health, metrics_text: MetricsText) -> APIRouter:
+def probes_router(health: HealthCheck, metrics_text: MetricsText) -> APIRouter:
     router = APIRouter(tags=["probes"])
 
     @router.get("/livez", response_model=Probe, responses={503: {"model": Probe, "description": "Dead"}})

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 from starlette.concurrency import run_in_threadpool
 
-from adapters.operations.ports import Quarantining, Queries
+from adapters.operations.ports import QuarantineOperations, Queries
 from adapters.presentation.paging import cut_page, read_cursor, write_cursor
 from adapters.presentation.schemas import QuarantineView
 from adapters.presentation.views import quarantine_summary, quarantine_view
@@ -24,7 +24,7 @@ from adapters.web.parameters import Id, QuarantineQuery, json_if_any, json_only
 from adapters.web.responses import ExactJson
 
 
-def quarantine_router(queries: Queries, quarantining: Quarantining) -> APIRouter:
+def quarantine_router(queries: Queries, quarantining: QuarantineOperations) -> APIRouter:
     router = APIRouter(prefix="/api/quarantine", tags=["quarantine"], dependencies=[TOKEN])
 
     @router.get("", response_model=QuarantinePage, responses=read_problems())
@@ -58,9 +58,9 @@ def quarantine_router(queries: Queries, quarantining: Quarantining) -> APIRouter
     ) -> ExactJson:
         """Reads the message again, edited if the body says so, and decides it at the place that it had. The body
         may be left out. If it can't be read even so, it's a 422 that says why, and the message stays open."""
-        wish = body or QuarantineRetryRequest()
-        wished = action_request(by, wish.reason, dry_run=wish.dry_run)
-        report = await quarantining.retry(quarantine_id, wished, edit=wish.edit, dry_run=wish.dry_run)
+        wanted = body or QuarantineRetryRequest()
+        asked = action_request(by, wanted.reason, dry_run=wanted.dry_run)
+        report = await quarantining.retry(quarantine_id, asked, edit=wanted.edit, dry_run=wanted.dry_run)
         return ExactJson(report.as_json())
 
     @router.post(
@@ -73,8 +73,8 @@ def quarantine_router(queries: Queries, quarantining: Quarantining) -> APIRouter
         quarantine_id: Annotated[Id, Path(alias="id")], by: RequestedBy, body: DiscardRequest
     ) -> ExactJson:
         """Nobody needs the message any more. It is kept, and can't be read again."""
-        wished = action_request(by, body.reason, dry_run=body.dry_run)
-        report = await quarantining.discard(quarantine_id, wished, dry_run=body.dry_run)
+        asked = action_request(by, body.reason, dry_run=body.dry_run)
+        report = await quarantining.discard(quarantine_id, asked, dry_run=body.dry_run)
         return ExactJson(report.as_json())
 
     return router

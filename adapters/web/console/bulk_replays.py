@@ -45,12 +45,12 @@ _MINUTE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
 def bulk_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
     router = APIRouter()
 
-    def show_form(request: Request, wish: dict[str, str], fault: str | None) -> Response:
+    def show_form(request: Request, fields: dict[str, str], fault: str | None) -> Response:
         return pages.page(
             request,
             "new_replay.html",
             422 if fault else 200,
-            wish={"mode": BulkMode.REDELIVER, "rate": f"{DEFAULT_RATE_PER_SECOND:g}"} | wish,
+            fields={"mode": BulkMode.REDELIVER, "rate": f"{DEFAULT_RATE_PER_SECOND:g}"} | fields,
             fault=fault,
             modes=list(BulkMode),
             statuses=list(Status),
@@ -74,9 +74,9 @@ def bulk_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         """What would be done; nothing is, until the preview is started. Its token is on this page alone."""
         form = form_of(request)
         try:
-            wish = BulkRequest.model_validate(wish_of(form))
+            fields = BulkRequest.model_validate(fields_of(form))
             preview = await parts.bulk.preview(
-                wish.mode, wish.select.selection, wish.rate_per_second, wish.reason.strip(), wish.wish
+                fields.mode, fields.select.selection, fields.rate_per_second, fields.reason.strip(), fields.options
             )
         except ValidationError as error:
             return show_form(request, form, _faults(error))
@@ -105,7 +105,7 @@ def bulk_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
     return router
 
 
-def wish_of(form: dict[str, str]) -> dict[str, Any]:
+def fields_of(form: dict[str, str]) -> dict[str, Any]:
     """As the API takes it. Raises ValueError."""
     select: dict[str, Any] = {
         wire: _moment(form[name]) for name, wire in _MOMENTS.items() if form.get(name, "").strip()
@@ -125,16 +125,16 @@ def wish_of(form: dict[str, str]) -> dict[str, Any]:
         select["parked"] = True
     if form.get("parked_reason", "").strip():
         select["parkedReason"] = form["parked_reason"].strip()
-    wish: dict[str, Any] = {"mode": form.get("mode", ""), "select": select, "reason": form.get("reason", "")}
+    fields: dict[str, Any] = {"mode": form.get("mode", ""), "select": select, "reason": form.get("reason", "")}
     try:
-        wish["ratePerSecond"] = float(form.get("rate", ""))
+        fields["ratePerSecond"] = float(form.get("rate", ""))
     except ValueError:
         raise ValueError("Say how many orders a second, as a number") from None
     if form.get("mode") == BulkMode.REDELIVER:
-        wish["how"] = form.get("how", How.FORCE)
-        wish["nonce"] = form.get("nonce", "").strip() or None
-        wish["include"] = [each for each in Include if form.get(f"include_{each}")]
-    return wish
+        fields["how"] = form.get("how", How.FORCE)
+        fields["nonce"] = form.get("nonce", "").strip() or None
+        fields["include"] = [each for each in Include if form.get(f"include_{each}")]
+    return fields
 
 
 def _moment(text: str) -> str:

@@ -32,14 +32,14 @@ def comparing_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         return parts.comparisons
 
     async def show_form(
-        request: Request, wish: dict[str, str], fault: str | None = None, status: int = 200
+        request: Request, fields: dict[str, str], fault: str | None = None, status: int = 200
     ) -> Response:
         total = await comparisons().count()
         return pages.page(
             request,
             "compare.html",
             status,
-            wish={"rate": f"{DEFAULT_RATE_PER_SECOND:g}", "orders": "", "reason": ""} | wish,
+            fields={"rate": f"{DEFAULT_RATE_PER_SECOND:g}", "orders": "", "reason": ""} | fields,
             fault=fault,
             seen=_SEEN,
             total=total,

@@ -11,7 +11,7 @@ from adapters.operations.ports import (
     Interventions,
     MoneyMayBeWrong,
     Parking,
-    Quarantining,
+    QuarantineOperations,
     Queries,
     Reconciliation,
     Replays,
@@ -58,7 +58,7 @@ class ConsoleParts:
     money_may_be_wrong: MoneyMayBeWrong
     parking: Parking
     interventions: Interventions
-    quarantining: Quarantining
+    quarantining: QuarantineOperations
     comparisons: Comparisons | None
     """None where the third party can't be asked how an order stands."""
     actions: Actions

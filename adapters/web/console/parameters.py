@@ -102,7 +102,7 @@ class ReplayQuery(_Query):
     include: Annotated[list[Include], Field(max_length=len(Include))] = []
 
     @property
-    def wish(self) -> RedeliveryOptions:
+    def options(self) -> RedeliveryOptions:
         return (
             RedeliveryOptions(self.how, self.nonce, frozenset(self.include))
             if self.mode is Mode.REDELIVER

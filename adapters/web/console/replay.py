@@ -30,7 +30,7 @@ def redelivering_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
 
     async def planned(request: Request, order_id: int, query: ReplayQuery) -> dict[str, Any]:
         report = await parts.replays.replay(
-            order_id, query.mode, asked=action_request(request), dry_run=True, wish=query.wish
+            order_id, query.mode, asked=action_request(request), dry_run=True, options=query.options
         )
         return report.as_json()
 
@@ -62,7 +62,7 @@ def redelivering_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
             return show(request, query, plan, said)
         asked = action_request(request, said.reason)
         try:
-            await parts.replays.replay(order_id, query.mode, asked=asked, dry_run=False, wish=query.wish)
+            await parts.replays.replay(order_id, query.mode, asked=asked, dry_run=False, options=query.options)
         except Refused as error:
             return show(request, query, plan, said.refused(error))
         return RedirectResponse(f"/orders/{order_id}?done={query.mode}", 303)

@@ -31,7 +31,7 @@ CORRECTING = Policy(corrections=True)
 
 def times_of(order: Order) -> dict[str, object]:
     """Every time that the order knows, by the content of the message that has it."""
-    standings = {"sightings": [seen.standing for seen in order.seen_messages]}
+    standings = {"seen_messages": [seen.placed for seen in order.seen_messages]}
     if order.terms is not None:
         standings["terms"] = [each for each in (order.terms.created, order.terms.update) if each is not None]
     if isinstance(order.stage, Completed | Cancelled):

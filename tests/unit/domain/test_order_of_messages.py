@@ -346,21 +346,21 @@ def test_standings_of_one_instant_are_sorted_by_kind_then_place_then_content() -
     """CREATED < UPDATED < the end, so that a story told in this order is a legal one; the time comes before all. No
     place comes before any."""
 
-    def standing(kind: Kind, at_ns: int = 5, lane: str = "A", offset: int = 1, digest: str = "d") -> Placed:
+    def placed(kind: Kind, at_ns: int = 5, lane: str = "A", offset: int = 1, digest: str = "d") -> Placed:
         return Placed(kind, Place(lane, offset), at_ns, digest, 0, at_ns)
 
     in_order = [
-        standing(Kind.COMPLETED, at_ns=4),
+        placed(Kind.COMPLETED, at_ns=4),
         Placed(Kind.CREATED, None, 5, "d", 0, 5),
-        standing(Kind.CREATED),
-        standing(Kind.UPDATED),
-        standing(Kind.UPDATED, digest="e"),
-        standing(Kind.UPDATED, offset=2),
-        standing(Kind.UPDATED, lane="B", offset=0),
-        standing(Kind.CANCELLED),
-        standing(Kind.COMPLETED, digest="e"),
-        standing(Kind.CANCELLED, digest="f"),
-        standing(Kind.CREATED, at_ns=6),
+        placed(Kind.CREATED),
+        placed(Kind.UPDATED),
+        placed(Kind.UPDATED, digest="e"),
+        placed(Kind.UPDATED, offset=2),
+        placed(Kind.UPDATED, lane="B", offset=0),
+        placed(Kind.CANCELLED),
+        placed(Kind.COMPLETED, digest="e"),
+        placed(Kind.CANCELLED, digest="f"),
+        placed(Kind.CREATED, at_ns=6),
     ]
     assert sorted(set(in_order), key=order_key) == in_order
 

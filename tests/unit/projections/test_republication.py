@@ -150,8 +150,8 @@ def entry(
     return LedgerEntry(call, state, 0 if age is None else 1, first_attempt_at, maybe_done, nonce)
 
 
-def plan_of(*entries: LedgerEntry, **wish: Any) -> Redelivery:
-    return redelivery(entries, RedeliveryOptions(**wish), now=NOW, key_retention=DAY)
+def plan_of(*entries: LedgerEntry, **options: Any) -> Redelivery:
+    return redelivery(entries, RedeliveryOptions(**options), now=NOW, key_retention=DAY)
 
 
 class TestRedelivery:

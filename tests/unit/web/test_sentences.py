@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from adapters.records.bulk import BulkMode, BulkReplay, BulkState, Foretold
 from adapters.web.bulk_requests import BulkRequest
-from adapters.web.console.bulk_replays import wish_of
+from adapters.web.console.bulk_replays import fields_of
 from adapters.web.console.parameters import order_ids
 from adapters.web.console.sentences import (
     bulk_says,
@@ -173,12 +173,12 @@ class TestTheFormForManyOrders:
             "include_skipped": "1",
             "reason": "why",
         }
-        asked = BulkRequest.model_validate(wish_of(form))
+        asked = BulkRequest.model_validate(fields_of(form))
         assert asked.select.selection.orders == frozenset({7, 8})
         assert asked.select.selection.changed_to_ns is not None
         assert asked.select.selection.changed_from_ns == asked.select.selection.changed_to_ns - 30 * 10**9
         assert (asked.rate_per_second, asked.reason) == (2.5, "why")
-        assert asked.wish == RedeliveryOptions("resume", "ticket", frozenset({Include.SKIPPED}))  # type: ignore[arg-type]  # as text
+        assert asked.options == RedeliveryOptions("resume", "ticket", frozenset({Include.SKIPPED}))  # type: ignore[arg-type]  # as text
 
     @pytest.mark.parametrize(
         "wrong", [{"rate": "fast"}, {"orders": "x"}, {"orders": ""}, {"reason": " "}, {"mode": "x"}, {"rate": "0"}]
@@ -186,4 +186,4 @@ class TestTheFormForManyOrders:
     def test_is_refused_with_what_the_api_refuses(self, wrong: dict[str, str]) -> None:
         form = {"mode": "republish", "orders": "7", "rate": "1", "reason": "why"} | wrong
         with pytest.raises((ValueError, ValidationError)):
-            BulkRequest.model_validate(wish_of(form))
+            BulkRequest.model_validate(fields_of(form))
