@@ -27,6 +27,7 @@ from adapters.postgres.bulk_work import LEASE_SECONDS, PostgresBulkWork
 from adapters.postgres.pool import Database
 from adapters.presentation.bulk_view import bulk_view, preview_view
 from adapters.presentation.formatting import amount, span
+from adapters.presentation.paging import Paging
 from adapters.records.bulk import (
     MAX_ORDERS,
     BulkMode,
@@ -282,9 +283,8 @@ def replay_id_of(text: str) -> UUID:
 
 REPLAYS: Final = Listing[BulkReplay](
     "replays",
-    "replays",
+    Paging("replays", lambda replay: replay.number - 1),
     bulk_view,
-    lambda replay: replay.number - 1,
     ("id", "mode", "state", "done", "failed", "orders", "asked for", "reason"),
     lambda each: (
         *(each.id, each.mode, each.state, each.done, each.failed, each.total),

@@ -9,6 +9,7 @@ from adapters.cli.database import ask_database
 from adapters.cli.output import facts, moment, print_json, say, table
 from adapters.postgres.comparisons import PostgresComparisons
 from adapters.postgres.pool import Database
+from adapters.presentation.paging import Paging
 from adapters.presentation.views import book_entry_view
 from adapters.records.actions import ActionRequest
 from adapters.records.comparisons import Comparison, ComparisonState, Found
@@ -131,9 +132,8 @@ def _finding(found: Found) -> dict[str, Any]:
 
 _COMPARISONS: Final = lists.Listing[Comparison](
     "comparisons",
-    "comparisons",
+    Paging("comparisons", lambda comparison: comparison.number - 1),
     _view,
-    lambda comparison: comparison.number - 1,
     ("id", "state", "of", "compared", "differing", "asked for", "by", "reason"),
     lambda each: (
         *(each.id, each.state, _orders(each), each.compared, each.differing),

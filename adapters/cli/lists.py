@@ -15,8 +15,9 @@ from adapters.postgres.pool import Database
 from adapters.postgres.queries import PostgresQueries
 from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.postgres.service_status import PostgresConsole
+from adapters.presentation import paging
 from adapters.presentation.formatting import NOTHING, amount
-from adapters.presentation.paging import BadCursor, cut_page, read_cursor, write_cursor
+from adapters.presentation.paging import BadCursor, Paging
 from adapters.presentation.views import (
     action_view,
     difference_view,
@@ -42,13 +43,11 @@ Ask = Callable[[Database, int | None, int], Awaitable[list[Row]]]
 
 @dataclass(frozen=True)  # with slots a generic one can't be made
 class Listing(Generic[Row]):
-    """One kind of list. `name` is the API's for its rows, `kind` that of its cursors."""
+    """One kind of list. `name` is the API's for its rows."""
 
     name: str
-    kind: str
+    paging: Paging[Row]
     view: Callable[[Row], Mapping[str, Any]]
-    following: Callable[[Row], int]
-    """Where the page behind this row begins."""
     columns: Sequence[str]
     cells: Callable[[Row], Sequence[object]]
     right: frozenset[str]
@@ -66,14 +65,13 @@ class ListRequest:
 def run_list(url: str, listing: Listing[Row], ask: Ask[Row], request: ListRequest) -> int:
     """Prints a page. Answers the exit code. Raises BadSetting for a place that isn't one of this list."""
     try:
-        start = read_cursor(listing.kind, request.after)
+        start = listing.paging.start(request.after)
     except BadCursor:
         raise BadSetting(
             f"--after is {(request.after or '')[:50]!r}: must be the `next` of a page of this list"
         ) from None
     rows = ask_database(url, lambda database: ask(database, start, request.limit + 1))
-    page, last = cut_page(rows, request.limit)
-    following = write_cursor(listing.kind, listing.following(last)) if last is not None else None
+    page, following = listing.paging.cut(rows, request.limit)
     if request.as_json:
         output.print_json({listing.name: [listing.view(row) for row in page], "next": following})
         return 0
@@ -173,45 +171,40 @@ def _difference_cells(row: DifferenceRow) -> Sequence[object]:
 
 _ORDERS: Final = Listing[ListedOrder](
     "orders",
-    "orders",
+    Paging(paging.ORDERS.kind, lambda listed: listed.row.order_id - 1),
     lambda listed: order_summary(listed.row),
-    lambda listed: listed.row.order_id - 1,
     _ORDER_COLUMNS,
     _order_cells,
     frozenset({"order", "cashback", "held"}),
 )
 _PARKED: Final = Listing[ParkedRow](
     "parked",
-    "parked",
+    paging.PARKED,
     parked_order,
-    lambda row: row.order_id + 1,
     _PARKED_COLUMNS,
     _parked_cells,
     frozenset({"order", "attempts", "behind it", "cashback"}),
 )
 _QUARANTINE: Final = Listing[QuarantineRow](
     "quarantined",
-    "quarantine",
+    paging.QUARANTINE,
     quarantine_summary,
-    lambda row: row.id - 1,
     QUARANTINE_COLUMNS,
     quarantine_cells,
     frozenset({"id", "order"}),
 )
 ACTIONS: Final = Listing[ActionRow](
     "actions",
-    "audit",
+    paging.ACTIONS,
     action_view,
-    lambda row: row.id - 1,
     ACTION_COLUMNS,
     action_cells,
     frozenset({"version"}),
 )
 _DIFFERENCES: Final = Listing(
     "differences",
-    "reconciliation",
+    paging.DIFFERENCES,
     difference_view,
-    lambda row: row.id - 1,
     ("id", "order", "class", "ours", "theirs", "note", "first seen", "last seen", "closed"),
     _difference_cells,
     frozenset({"id", "order"}),

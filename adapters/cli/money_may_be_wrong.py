@@ -10,7 +10,7 @@ from adapters.cli.database import ask_database
 from adapters.cli.lists import ListRequest
 from adapters.postgres.money_may_be_wrong import PostgresMoneyMayBeWrong
 from adapters.presentation.formatting import age, amount
-from adapters.presentation.paging import BadCursor, cut_page, read_place, write_place
+from adapters.presentation.paging import BadCursor, cut_cases, read_place
 from adapters.presentation.views import case_view
 from adapters.records.money_may_be_wrong import Case, CaseKind, CaseLimits, CaseSort, next_step
 from adapters.settings import BadSetting
@@ -41,8 +41,7 @@ def run_money_may_be_wrong(url: str, limits: CaseLimits, choice: Choice, request
             choice.kind, sort, place, request.limit + 1
         ),
     )
-    page, last = cut_page(rows, request.limit)
-    following = write_place(last.place(sort)) if last else None
+    page, following = cut_cases(rows, request.limit, sort)
     if request.as_json:
         output.print_json({"cases": [case_view(each) for each in page], "next": following})
         return 0

@@ -1,12 +1,18 @@
 """Cursors of pages: where the next page begins. Opaque to the caller, and of no use for another list."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
-from adapters.records.money_may_be_wrong import KINDS, CasePlace, CaseSort
+from adapters.records.audit import ActionRow
+from adapters.records.calls import ParkedRow
+from adapters.records.differences import DifferenceRow
+from adapters.records.money_may_be_wrong import KINDS, Case, CasePlace, CaseSort
+from adapters.records.quarantine import QuarantineRow
 from domain.errors import CashbackError
+from projections.orders import OrderRow
 
 Row = TypeVar("Row")
 
@@ -45,6 +51,31 @@ def cut_page(rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], Row | None
     return rows[:limit], rows[limit - 1] if len(rows) > limit else None
 
 
+@dataclass(frozen=True)  # with slots a generic one can't be made
+class Paging(Generic[Row]):
+    """A list in pages, ordered by an id. `kind` begins its cursors."""
+
+    kind: str
+    following: Callable[[Row], int]
+    """The id at which the page behind a row begins."""
+
+    def start(self, cursor: str | None) -> int | None:
+        """The id at which the page begins; None for the first page. Raises BadCursor."""
+        return read_cursor(self.kind, cursor)
+
+    def cut(self, rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], str | None]:
+        """Of `limit + 1` rows the page, and the cursor of the next one if there is one."""
+        page, last = cut_page(rows, limit)
+        return page, None if last is None else write_cursor(self.kind, self.following(last))
+
+
+ORDERS: Final = Paging[OrderRow]("orders", lambda row: row.order_id - 1)
+PARKED: Final = Paging[ParkedRow]("parked", lambda row: row.order_id + 1)
+QUARANTINE: Final = Paging[QuarantineRow]("quarantine", lambda row: row.id - 1)
+ACTIONS: Final = Paging[ActionRow]("audit", lambda row: row.id - 1)
+DIFFERENCES: Final = Paging[DifferenceRow]("reconciliation", lambda row: row.id - 1)
+
+
 def read_place(cursor: str | None) -> CasePlace | None:
     """The case behind which the page begins; None for the first page. Raises BadCursor."""
     if cursor is None:
@@ -53,6 +84,12 @@ def read_place(cursor: str | None) -> CasePlace | None:
         raise BadCursor
     sort, key, rank, order_id = cursor.split("-")[-4:]
     return CasePlace(CaseSort(sort), Decimal(key), int(order_id, 16), KINDS[int(rank)])
+
+
+def cut_cases(rows: Sequence[Case], limit: int, sort: CaseSort) -> tuple[Sequence[Case], str | None]:
+    """Of `limit + 1` cases the page, and the cursor of the next one if there is one."""
+    page, last = cut_page(rows, limit)
+    return page, None if last is None else write_place(last.place(sort))
 
 
 def write_place(place: CasePlace) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from adapters.operations.ports import Actions
-from adapters.presentation.paging import cut_page, read_cursor, write_cursor
+from adapters.presentation.paging import ACTIONS
 from adapters.presentation.views import action_view
 from adapters.web.api.action_schemas import AuditPage, AuditQuery
 from adapters.web.auth import TOKEN
@@ -19,13 +19,8 @@ def audit_router(actions: Actions) -> APIRouter:
     @router.get("", response_model=AuditPage, responses=read_problems())
     async def list_actions(query: Annotated[AuditQuery, Query()]) -> ExactJson:
         """What people did, the last thing first; with `order` only what was done to that order."""
-        rows = await actions.page(query.order, read_cursor("audit", query.cursor), query.limit + 1)
-        page, last = cut_page(rows, query.limit)
-        return ExactJson(
-            {
-                "actions": [action_view(row) for row in page],
-                "next": write_cursor("audit", last.id - 1) if last else None,
-            }
-        )
+        rows = await actions.page(query.order, ACTIONS.start(query.cursor), query.limit + 1)
+        page, following = ACTIONS.cut(rows, query.limit)
+        return ExactJson({"actions": [action_view(row) for row in page], "next": following})
 
     return router

@@ -7,7 +7,7 @@ from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
 from adapters.operations.ports import MoneyMayBeWrong
-from adapters.presentation.paging import PLACE_PATTERN, cut_page, read_place, write_place
+from adapters.presentation.paging import PLACE_PATTERN, cut_cases, read_place
 from adapters.presentation.schemas import CaseView
 from adapters.presentation.views import case_view
 from adapters.records.money_may_be_wrong import CaseKind, CaseSort
@@ -43,11 +43,11 @@ def money_router(money_may_be_wrong: MoneyMayBeWrong) -> APIRouter:
         place = read_place(query.cursor)
         sort = place.sort if place else query.sort
         rows = await money_may_be_wrong.page(query.kind, sort, place, query.limit + 1)
-        page, last = cut_page(rows, query.limit)
+        page, following = cut_cases(rows, query.limit, sort)
         return ExactJson(
             {
                 "cases": [case_view(each) for each in page],
-                "next": write_place(last.place(sort)) if last else None,
+                "next": following,
             }
         )
 

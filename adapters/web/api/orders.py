@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from adapters.operations.ports import Interventions, Queries, Replays
-from adapters.presentation.paging import cut_page, read_cursor, write_cursor
+from adapters.presentation.paging import ORDERS
 from adapters.presentation.schemas import (
     OrdersPage,
     OrderView,
@@ -38,14 +38,9 @@ def orders_router(queries: Queries, replays: Replays, interventions: Interventio
     async def list_orders(query: Annotated[OrdersQuery, Query()]) -> ExactJson:
         """A page of orders, greatest order ids first."""
         wanted = OrderFilter(query.status, query.buyer, query.doubtful, query.held, query.mismatch)
-        rows = await queries.orders(wanted, read_cursor("orders", query.cursor), query.limit + 1)
-        page, last = cut_page(rows, query.limit)
-        return ExactJson(
-            {
-                "orders": [order_summary(row) for row in page],
-                "next": write_cursor("orders", last.order_id - 1) if last else None,
-            }
-        )
+        rows = await queries.orders(wanted, ORDERS.start(query.cursor), query.limit + 1)
+        page, following = ORDERS.cut(rows, query.limit)
+        return ExactJson({"orders": [order_summary(row) for row in page], "next": following})
 
     @router.get(
         "/{orderId}",

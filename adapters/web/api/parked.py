@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 
 from adapters.operations.ports import Parking, Queries
-from adapters.presentation.paging import cut_page, read_cursor, write_cursor
+from adapters.presentation.paging import PARKED
 from adapters.presentation.views import parked_order
 from adapters.web.api.action_schemas import ParkedAnswer, ParkedPage, RetryRequest, SkipRequest
 from adapters.web.api.operator_header import RequestedBy, action_request
@@ -23,14 +23,9 @@ def parked_router(queries: Queries, parking: Parking) -> APIRouter:
     @router.get("", response_model=ParkedPage, responses=read_problems())
     async def list_parked(query: Annotated[ParkedQuery, Query()]) -> ExactJson:
         """Orders whose calls stand still, smallest order ids first."""
-        rows = await queries.parked(read_cursor("parked", query.cursor), query.limit + 1)
-        page, last = cut_page(rows, query.limit)
-        return ExactJson(
-            {
-                "parked": [parked_order(row) for row in page],
-                "next": write_cursor("parked", last.order_id + 1) if last else None,
-            }
-        )
+        rows = await queries.parked(PARKED.start(query.cursor), query.limit + 1)
+        page, following = PARKED.cut(rows, query.limit)
+        return ExactJson({"parked": [parked_order(row) for row in page], "next": following})
 
     @router.post(
         "/{orderId}/retry",

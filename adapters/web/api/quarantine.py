@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from starlette.concurrency import run_in_threadpool
 
 from adapters.operations.ports import QuarantineOperations, Queries
-from adapters.presentation.paging import cut_page, read_cursor, write_cursor
+from adapters.presentation.paging import QUARANTINE
 from adapters.presentation.schemas import QuarantineView
 from adapters.presentation.views import quarantine_summary, quarantine_view
 from adapters.records.errors import UnknownQuarantined
@@ -30,14 +30,9 @@ def quarantine_router(queries: Queries, quarantining: QuarantineOperations) -> A
     @router.get("", response_model=QuarantinePage, responses=read_problems())
     async def list_quarantine(query: Annotated[QuarantineQuery, Query()]) -> ExactJson:
         """Messages that could not be read, the last ones first."""
-        rows = await queries.quarantine(query.state, read_cursor("quarantine", query.cursor), query.limit + 1)
-        page, last = cut_page(rows, query.limit)
-        return ExactJson(
-            {
-                "quarantined": [quarantine_summary(row) for row in page],
-                "next": write_cursor("quarantine", last.id - 1) if last else None,
-            }
-        )
+        rows = await queries.quarantine(query.state, QUARANTINE.start(query.cursor), query.limit + 1)
+        page, following = QUARANTINE.cut(rows, query.limit)
+        return ExactJson({"quarantined": [quarantine_summary(row) for row in page], "next": following})
 
     @router.get("/{id}", response_model=QuarantineView, responses=read_problems(404))
     async def show_quarantined(quarantine_id: Annotated[Id, Path(alias="id")]) -> ExactJson:

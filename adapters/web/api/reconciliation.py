@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from adapters.operations.ports import Reconciliation
-from adapters.presentation.paging import cut_page, read_cursor, write_cursor
+from adapters.presentation.paging import DIFFERENCES
 from adapters.presentation.schemas import DifferencesPage
 from adapters.presentation.views import difference_view
 from adapters.records.differences import DifferenceClass, DifferenceState
@@ -28,14 +28,9 @@ def reconciliation_router(reconciliation: Reconciliation) -> APIRouter:
     @router.get("", response_model=DifferencesPage, responses=read_problems())
     async def list_differences(query: Annotated[DifferencesQuery, Query()]) -> ExactJson:
         """Orders on which the third party and we didn't agree when they were last compared."""
-        start = read_cursor("reconciliation", query.cursor)
+        start = DIFFERENCES.start(query.cursor)
         rows = await reconciliation.page(query.state, query.verdict, start, query.limit + 1)
-        page, last = cut_page(rows, query.limit)
-        return ExactJson(
-            {
-                "differences": [difference_view(row) for row in page],
-                "next": write_cursor("reconciliation", last.id - 1) if last else None,
-            }
-        )
+        page, following = DIFFERENCES.cut(rows, query.limit)
+        return ExactJson({"differences": [difference_view(row) for row in page], "next": following})
 
     return router

@@ -8,7 +8,15 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from adapters.presentation.formatting import MAX_HEX_BYTES, hexdump, text_of
-from adapters.presentation.paging import cut_page, read_cursor, write_cursor
+from adapters.presentation.paging import (
+    ACTIONS,
+    DIFFERENCES,
+    PARKED,
+    QUARANTINE,
+    cut_page,
+    read_cursor,
+    write_cursor,
+)
 from adapters.presentation.views import parked_order
 from adapters.records.errors import UnknownQuarantined
 from adapters.records.quarantine import Headers, QuarantinedMessage
@@ -32,18 +40,16 @@ def lists_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
 
     @router.get("/parked")
     async def list_parked(request: Request, query: Annotated[CursorQuery, Query()]) -> Response:
-        rows = await parts.queries.parked(read_cursor("parked", query.cursor), PAGE_ROWS + 1)
-        page, last = cut_page(rows, PAGE_ROWS)
-        following = write_cursor("parked", last.order_id + 1) if last else None
+        rows = await parts.queries.parked(PARKED.start(query.cursor), PAGE_ROWS + 1)
+        page, following = PARKED.cut(rows, PAGE_ROWS)
         parked = [parked_order(row) for row in page]
         return pages.page(request, "parked.html", parked=parked, next=_next("/parked", following))
 
     @router.get("/quarantine")
     async def list_quarantine(request: Request, query: Annotated[QuarantineListQuery, Query()]) -> Response:
         state = None if query.state == "all" else query.state
-        rows = await parts.queries.quarantine(state, read_cursor("quarantine", query.cursor), PAGE_ROWS + 1)
-        page, last = cut_page(rows, PAGE_ROWS)
-        following = write_cursor("quarantine", last.id - 1) if last else None
+        rows = await parts.queries.quarantine(state, QUARANTINE.start(query.cursor), PAGE_ROWS + 1)
+        page, following = QUARANTINE.cut(rows, PAGE_ROWS)
         address = _next("/quarantine", following, state=query.state)
         return pages.page(request, "quarantine.html", messages=page, state=query.state, next=address)
 
@@ -69,10 +75,9 @@ def lists_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
 
     @router.get("/reconciliation")
     async def list_differences(request: Request, query: Annotated[DifferencesListQuery, Query()]) -> Response:
-        start = read_cursor("reconciliation", query.cursor)
+        start = DIFFERENCES.start(query.cursor)
         rows = await parts.reconciliation.page(query.state, query.verdict, start, PAGE_ROWS + 1)
-        page, last = cut_page(rows, PAGE_ROWS)
-        following = write_cursor("reconciliation", last.id - 1) if last else None
+        page, following = DIFFERENCES.cut(rows, PAGE_ROWS)
         filters = {"state": query.state} | ({"class": query.verdict} if query.verdict else {})
         address = _next("/reconciliation", following, **filters)
         runs = None if parts.comparisons is None else await parts.comparisons.page(None, SHOWN_COMPARISONS)
@@ -82,9 +87,8 @@ def lists_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
 
     @router.get("/audit")
     async def list_actions(request: Request, query: Annotated[AuditListQuery, Query()]) -> Response:
-        rows = await parts.actions.page(query.order, read_cursor("actions", query.cursor), PAGE_ROWS + 1)
-        page, last = cut_page(rows, PAGE_ROWS)
-        following = write_cursor("actions", last.id - 1) if last else None
+        rows = await parts.actions.page(query.order, ACTIONS.start(query.cursor), PAGE_ROWS + 1)
+        page, following = ACTIONS.cut(rows, PAGE_ROWS)
         filters = {"order": str(query.order)} if query.order else {}
         address = _next("/audit", following, **filters)
         return pages.page(request, "audit.html", actions=page, order_id=query.order, next=address)

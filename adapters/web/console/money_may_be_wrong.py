@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from adapters.presentation.overview import STALE_SECONDS
-from adapters.presentation.paging import cut_page, read_place, write_place
+from adapters.presentation.paging import cut_cases, read_place
 from adapters.records.money_may_be_wrong import KINDS, CaseSort, next_step, total_of
 from adapters.web.console.dependencies import ConsoleParts
 from adapters.web.console.pages import Pages
@@ -25,9 +25,9 @@ def money_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         place = read_place(query.cursor)
         sort = place.sort if place else query.sort
         rows = await parts.money_may_be_wrong.page(query.kind, sort, place, PAGE_ROWS + 1)
-        page, last = cut_page(rows, PAGE_ROWS)
+        page, following = cut_cases(rows, PAGE_ROWS, sort)
         totals = await parts.money_may_be_wrong.totals()
-        kept = {"kind": query.kind or "", "sort": sort, "cursor": write_place(last.place(sort)) if last else ""}
+        kept = {"kind": query.kind or "", "sort": sort, "cursor": following or ""}
         return pages.page(
             request,
             "money.html",
@@ -38,7 +38,7 @@ def money_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
             sorts=list(CaseSort),
             kind=query.kind,
             sort=sort,
-            next=f"{PATH}?{urlencode(kept)}" if last else None,
+            next=f"{PATH}?{urlencode(kept)}" if following else None,
         )
 
     return router
