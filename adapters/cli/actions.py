@@ -11,6 +11,12 @@ from adapters.postgres.event_store import OrderApplication
 from adapters.postgres.parking import PostgresParking
 from adapters.postgres.pool import Database
 from adapters.postgres.queries import PostgresQueries
+from adapters.presentation.action_reports import (
+    intervention_view,
+    parking_view,
+    quarantine_report_view,
+    replay_view,
+)
 from adapters.presentation.views import quarantine_view
 from adapters.records.actions import ActionRequest
 from adapters.records.errors import UnknownQuarantined
@@ -30,7 +36,7 @@ def run_retry(settings: Settings, order_id: int, *, dry_run: bool, reason: str, 
     """Answers the exit code, as they all do."""
 
     async def retry(database: Database) -> dict[str, Any]:
-        return (await PostgresParking(database).retry(order_id, _asked(reason), dry_run=dry_run)).as_json()
+        return parking_view(await PostgresParking(database).retry(order_id, _asked(reason), dry_run=dry_run))
 
     return _run(settings, retry, None if as_json else reports.show_parking)
 
@@ -43,7 +49,7 @@ def run_skip(  # noqa: PLR0913 - each is an option of the command
 
     async def skip(database: Database) -> dict[str, Any]:
         report = await PostgresParking(database).skip(order_id, _asked(reason), dry_run=dry_run, version=version)
-        return report.as_json()
+        return parking_view(report)
 
     return _run(settings, skip, None if as_json else reports.show_parking)
 
@@ -55,7 +61,7 @@ def run_settle(settings: Settings, order_id: int, *, dry_run: bool, reason: str,
     async def settle(database: Database) -> dict[str, Any]:
         with _store(settings) as store:
             service = interventions(settings, database, store)
-            return (await service.settle(order_id, _asked(reason), dry_run=dry_run)).as_json()
+            return intervention_view(await service.settle(order_id, _asked(reason), dry_run=dry_run))
 
     return _run(settings, settle, None if as_json else reports.show_intervention)
 
@@ -73,7 +79,9 @@ def run_release(  # noqa: PLR0913 - each is an option of the command
     async def release(database: Database) -> dict[str, Any]:
         with _store(settings) as store:
             service = interventions(settings, database, store)
-            return (await service.release(order_id, _asked(reason), numbers=wanted, dry_run=dry_run)).as_json()
+            return intervention_view(
+                await service.release(order_id, _asked(reason), numbers=wanted, dry_run=dry_run)
+            )
 
     return _run(settings, release, None if as_json else reports.show_intervention)
 
@@ -97,7 +105,7 @@ def run_replay(  # noqa: PLR0913 - each is an option of the command
     async def replay(database: Database) -> dict[str, Any]:
         service = replay_service(settings, database)
         report = await service.replay(order_id, mode, asked=_asked(reason), dry_run=dry_run, options=options)
-        return report.as_json()
+        return replay_view(report)
 
     return _run(settings, replay, None if as_json else reports.show_replay)
 
@@ -120,7 +128,9 @@ def run_quarantine_retry(  # noqa: PLR0913 - each is an option of the command
     async def retry(database: Database) -> dict[str, Any]:
         with _store(settings) as store:
             service = quarantining(settings, PostgresQueries(database), store)
-            return (await service.retry(quarantine_id, _asked(reason), edit=edit, dry_run=dry_run)).as_json()
+            return quarantine_report_view(
+                await service.retry(quarantine_id, _asked(reason), edit=edit, dry_run=dry_run)
+            )
 
     return _run(settings, retry, None if as_json else reports.show_quarantine_action)
 
@@ -134,7 +144,7 @@ def run_quarantine_discard(
     async def discard(database: Database) -> dict[str, Any]:
         with _store(settings) as store:
             service = quarantining(settings, PostgresQueries(database), store)
-            return (await service.discard(quarantine_id, _asked(reason), dry_run=dry_run)).as_json()
+            return quarantine_report_view(await service.discard(quarantine_id, _asked(reason), dry_run=dry_run))
 
     return _run(settings, discard, None if as_json else reports.show_quarantine_action)
 

@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,12 +17,11 @@ from adapters.postgres.interventions import PostgresInterventions, Waiting
 from adapters.records.actions import Action, ActionRequest
 from adapters.records.errors import NothingToDo, OrderChanged, UnknownOrder
 from adapters.records.operators import ActionKind
-from adapters.records.parking import WaitingCall, amount_of, call_as_json
+from adapters.records.parking import WaitingCall
 from domain import intervention
 from domain.decision import DEFAULT_POLICY, Policy
 from domain.effects import EffectKind
-from domain.events import CreateGivenUp, DoubtSettled, GapAccepted, MessageEvent, OrderEvent
-from domain.instants import format_instant
+from domain.events import CreateGivenUp, DoubtSettled, GapAccepted, OrderEvent
 from domain.intervention import (
     Author,
     NothingToRelease,
@@ -77,42 +75,6 @@ class InterventionReport:
         """Messages that are closed, unpaid."""
         gone = any(isinstance(each, CreateGivenUp) for each in self.events)
         return sum(held.is_closed for held in self.after.held) if gone else 0
-
-    def as_json(self) -> dict[str, Any]:
-        """For `domain.exact_json.dumps`."""
-        return {
-            "orderId": self.before.order_id,
-            "action": self.kind,
-            "dryRun": self.dry_run,
-            "statusBefore": self.before.status,
-            "statusAfter": self.after.status,
-            "cashbackBefore": _cashback(self.before),
-            "cashbackAfter": _cashback(self.after),
-            "doubts": [
-                {
-                    "doubt": each.doubt,
-                    "version": each.version,
-                    "since": format_instant(each.since_ns),
-                    "atStake": each.at_stake,
-                }
-                for each in self.doubts
-            ],
-            "givenUp": list(self.given_up),
-            "closed": self.closed,
-            "events": [
-                {
-                    "version": event.originator_version,
-                    "event": event.TOPIC,
-                    "type": event.message.kind if isinstance(event, MessageEvent) else None,
-                }
-                for event in self.events
-            ],
-            "calls": [
-                call_as_json(call) | {"cashbackAmount": amount_of(call)} for call in self.calls[:MAX_SHOWN_CALLS]
-            ],
-            "callCount": len(self.calls),
-            "warnings": list(self.warnings),
-        }
 
 
 class InterventionService:
@@ -250,7 +212,3 @@ def _action(report: InterventionReport, asked: ActionRequest, waiting: Waiting, 
         bulk_id=bulk_id,
         detail=detail,
     )
-
-
-def _cashback(order: Order) -> Decimal | None:
-    return order.terms.cashback if order.terms else None

@@ -38,25 +38,6 @@ class QuarantineReport:
     message: Message | None = None
     events: Sequence[MessageEvent] = ()
 
-    def as_json(self) -> dict[str, Any]:
-        """For `domain.exact_json.dumps`. A message without decisions was known already."""
-        message = self.message
-        return {
-            "id": self.quarantine_id,
-            "action": self.kind,
-            "dryRun": self.dry_run,
-            "stateBefore": "open",
-            "stateAfter": self.state_after,
-            "orderId": message.order_id if message else None,
-            "type": message.kind if message else None,
-            "transactionDate": message.transaction_date if message else None,
-            "isRepeat": message is not None and not self.events,
-            "decisions": [
-                {"version": event.originator_version, "event": event.TOPIC, "type": event.message.kind}
-                for event in self.events
-            ],
-        }
-
 
 class QuarantineService:
     """For one event loop; the store's work is done on threads."""

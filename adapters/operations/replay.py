@@ -49,21 +49,6 @@ class ReplayReport:
     amount_at_risk: Decimal
     """What the third party could pay a second time because of it."""
 
-    def as_json(self) -> dict[str, Any]:
-        """For `domain.exact_json.dumps`."""
-        return {
-            "replayId": self.replay_id,
-            "orderId": self.order_id,
-            "mode": self.mode,
-            "dryRun": self.dry_run,
-            "how": self.options.how if self.options else None,
-            "nonce": self.options.nonce if self.options else None,
-            "include": sorted(self.options.include) if self.options else [],
-            "amountAtRisk": self.amount_at_risk,
-            "items": self.items,
-            "suppressed": self.suppressed,
-        }
-
 
 class ReplayService:
     """For one event loop. `topics` are those that the service reads."""

@@ -78,31 +78,6 @@ class ParkingReport:
     calls: Sequence[WaitingCall]
     warnings: Sequence[str]
 
-    def as_json(self) -> dict[str, Any]:
-        """For `domain.exact_json.dumps`."""
-        first, *later = self.calls or (None,)
-        return {
-            "orderId": self.order_id,
-            "action": self.kind,
-            "dryRun": self.dry_run,
-            "stateBefore": self.state_before,
-            "stateAfter": self.state_after,
-            "parkedReason": self.parked_reason,
-            "call": None if first is None else _call(first),
-            "follows": [_call(each) for each in later[:MAX_SHOWN_CALLS] if each is not None],
-            "followCount": len(later),
-            "warnings": list(self.warnings),
-        }
-
-
-def _call(waiting: WaitingCall) -> dict[str, Any]:
-    return call_as_json(waiting.call) | {
-        "state": waiting.state,
-        "attempts": waiting.attempts,
-        "firstSentAt": waiting.first_sent_at,
-        "cashbackAmount": waiting.amount,
-    }
-
 
 def retried(cursor: DeliveryCursor, calls: Sequence[WaitingCall], *, dry_run: bool = False) -> ParkingReport:
     """Raises NotPossible, UnderWay or StillDoubtful if there is nothing to retry at this moment."""

@@ -7,6 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from adapters.operations.ports import Interventions, Queries, Replays
+from adapters.presentation.action_reports import intervention_view, replay_view
 from adapters.presentation.paging import ORDERS
 from adapters.presentation.schemas import (
     OrdersPage,
@@ -80,7 +81,7 @@ def orders_router(queries: Queries, replays: Replays, interventions: Interventio
         """Sends an order's calls or messages again; with `dryRun` it only says which, and what that could cost."""
         asked = action_request(by, body.reason, seen, dry_run=body.dry_run)
         report = await replays.replay(order_id, body.mode, asked=asked, dry_run=body.dry_run, options=body.options)
-        return ExactJson(report.as_json(), 200 if body.dry_run else 202)
+        return ExactJson(replay_view(report), 200 if body.dry_run else 202)
 
     @router.post(
         "/{orderId}/settle",
@@ -99,7 +100,7 @@ def orders_router(queries: Queries, replays: Replays, interventions: Interventio
         """Settles all that is in doubt about an order: what stands counts, and what the doubt held back goes on."""
         asked = action_request(by, body.reason, seen, dry_run=body.dry_run)
         report = await interventions.settle(order_id, asked, dry_run=body.dry_run)
-        return ExactJson(report.as_json(), 200 if body.dry_run else 202)
+        return ExactJson(intervention_view(report), 200 if body.dry_run else 202)
 
     @router.post(
         "/{orderId}/release",
@@ -118,6 +119,6 @@ def orders_router(queries: Queries, replays: Replays, interventions: Interventio
         """Gives up what held messages wait for: they have their turn, or, without a CREATED, are closed unpaid."""
         asked = action_request(by, body.reason, seen, dry_run=body.dry_run)
         report = await interventions.release(order_id, asked, numbers=body.numbers, dry_run=body.dry_run)
-        return ExactJson(report.as_json(), 200 if body.dry_run else 202)
+        return ExactJson(intervention_view(report), 200 if body.dry_run else 202)
 
     return router

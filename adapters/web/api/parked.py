@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 
 from adapters.operations.ports import Parking, Queries
+from adapters.presentation.action_reports import parking_view
 from adapters.presentation.paging import PARKED
 from adapters.presentation.views import parked_order
 from adapters.web.api.action_schemas import ParkedAnswer, ParkedPage, RetryRequest, SkipRequest
@@ -49,7 +50,7 @@ def parked_router(queries: Queries, parking: Parking) -> APIRouter:
         wanted = body or RetryRequest()
         asked = action_request(by, wanted.reason, seen, dry_run=wanted.dry_run)
         report = await parking.retry(order_id, asked, dry_run=wanted.dry_run)
-        return ExactJson(report.as_json(), 200 if wanted.dry_run else 202)
+        return ExactJson(parking_view(report), 200 if wanted.dry_run else 202)
 
     @router.post(
         "/{orderId}/skip",
@@ -64,6 +65,6 @@ def parked_router(queries: Queries, parking: Parking) -> APIRouter:
         what becomes of it."""
         asked = action_request(by, body.reason, seen, dry_run=body.dry_run)
         report = await parking.skip(order_id, asked, dry_run=body.dry_run, version=body.version)
-        return ExactJson(report.as_json())
+        return ExactJson(parking_view(report))
 
     return router

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from starlette.concurrency import run_in_threadpool
 
 from adapters.operations.ports import QuarantineOperations, Queries
+from adapters.presentation.action_reports import quarantine_report_view
 from adapters.presentation.paging import QUARANTINE
 from adapters.presentation.schemas import QuarantineView
 from adapters.presentation.views import quarantine_summary, quarantine_view
@@ -56,7 +57,7 @@ def quarantine_router(queries: Queries, quarantining: QuarantineOperations) -> A
         wanted = body or QuarantineRetryRequest()
         asked = action_request(by, wanted.reason, dry_run=wanted.dry_run)
         report = await quarantining.retry(quarantine_id, asked, edit=wanted.edit, dry_run=wanted.dry_run)
-        return ExactJson(report.as_json())
+        return ExactJson(quarantine_report_view(report))
 
     @router.post(
         "/{id}/discard",
@@ -70,6 +71,6 @@ def quarantine_router(queries: Queries, quarantining: QuarantineOperations) -> A
         """Nobody needs the message any more. It is kept, and can't be read again."""
         asked = action_request(by, body.reason, dry_run=body.dry_run)
         report = await quarantining.discard(quarantine_id, asked, dry_run=body.dry_run)
-        return ExactJson(report.as_json())
+        return ExactJson(quarantine_report_view(report))
 
     return router

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from adapters.presentation.action_reports import intervention_view
 from adapters.records.actions import ActionRequest
 from adapters.records.errors import OrderChanged, Refused
 from adapters.records.operators import ActionKind
@@ -46,12 +47,12 @@ def deciding_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
     @router.get("/orders/{order_id}/settle")
     async def plan_settle(request: Request, order_id: OrderId) -> Response:
         report = await parts.interventions.settle(order_id, action_request(request), dry_run=True)
-        return show(request, report.as_json())
+        return show(request, intervention_view(report))
 
     @router.post("/orders/{order_id}/settle")
     async def settle(request: Request, order_id: OrderId) -> Response:
         """The doubts that were shown, and no others."""
-        plan = (await parts.interventions.settle(order_id, action_request(request), dry_run=True)).as_json()
+        plan = intervention_view(await parts.interventions.settle(order_id, action_request(request), dry_run=True))
         said = form_input(form_of(request), _seen(plan))
         if said.fault is not None:
             return show(request, plan, said)
@@ -68,13 +69,13 @@ def deciding_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         report = await parts.interventions.release(
             order_id, action_request(request), numbers=query.wanted, dry_run=True
         )
-        return show(request, report.as_json(), numbers=query.numbers or "")
+        return show(request, intervention_view(report), numbers=query.numbers or "")
 
     @router.post("/orders/{order_id}/release")
     async def release(request: Request, order_id: OrderId, query: Annotated[ReleaseQuery, Query()]) -> Response:
         numbers, shown = query.wanted, query.numbers or ""
         report = await parts.interventions.release(order_id, action_request(request), numbers=numbers, dry_run=True)
-        plan = report.as_json()
+        plan = intervention_view(report)
         said = form_input(form_of(request), _seen(plan))
         if said.fault is not None:
             return show(request, plan, said, shown)

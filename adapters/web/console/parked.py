@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from starlette.responses import RedirectResponse, Response
 
+from adapters.presentation.action_reports import parking_view
 from adapters.presentation.views import parked_order
 from adapters.records.errors import Refused
 from adapters.web.console.confirmation import (
@@ -37,11 +38,11 @@ def parked_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
     @router.get("/parked/{order_id}/retry")
     async def plan_retry(request: Request, order_id: OrderId) -> Response:
         report = await parts.parking.retry(order_id, action_request(request), dry_run=True)
-        return await show(request, report.as_json())
+        return await show(request, parking_view(report))
 
     @router.post("/parked/{order_id}/retry")
     async def retry(request: Request, order_id: OrderId) -> Response:
-        plan = (await parts.parking.retry(order_id, action_request(request), dry_run=True)).as_json()
+        plan = parking_view(await parts.parking.retry(order_id, action_request(request), dry_run=True))
         said = form_input(form_of(request), _seen(plan))
         if said.fault is not None:
             return await show(request, plan, said)
@@ -51,12 +52,12 @@ def parked_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
     @router.get("/parked/{order_id}/skip")
     async def plan_skip(request: Request, order_id: OrderId) -> Response:
         report = await parts.parking.skip(order_id, action_request(request), dry_run=True)
-        return await show(request, report.as_json())
+        return await show(request, parking_view(report))
 
     @router.post("/parked/{order_id}/skip")
     async def skip(request: Request, order_id: OrderId) -> Response:
         """The call that was shown, and no other."""
-        plan = (await parts.parking.skip(order_id, action_request(request), dry_run=True)).as_json()
+        plan = parking_view(await parts.parking.skip(order_id, action_request(request), dry_run=True))
         said = form_input(form_of(request), _seen(plan))
         if said.fault is not None:
             return await show(request, plan, said)

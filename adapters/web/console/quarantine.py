@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from starlette.responses import RedirectResponse, Response
 
+from adapters.presentation.action_reports import quarantine_report_view
 from adapters.records.errors import NotOpen, Refused, StillUnreadable, UnknownQuarantined
 from adapters.records.quarantine import NO_EDIT, Edit, QuarantinedMessage
 from adapters.web.console.confirmation import (
@@ -41,7 +42,7 @@ def quarantine_router(parts: ConsoleParts, pages: Pages) -> APIRouter:  # noqa: 
             report = await parts.quarantining.retry(quarantine_id, action_request(request), edit=edit, dry_run=True)
         except StillUnreadable as error:
             return str(error)
-        return report.as_json()
+        return quarantine_report_view(report)
 
     async def read_again(
         request: Request, message: QuarantinedMessage, edit: Edit, template: str, **shown: Any

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from adapters.presentation.action_reports import replay_view
 from adapters.records.errors import Refused
 from adapters.web.console.confirmation import (
     NO_INPUT,
@@ -32,7 +33,7 @@ def redelivering_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         report = await parts.replays.replay(
             order_id, query.mode, asked=action_request(request), dry_run=True, options=query.options
         )
-        return report.as_json()
+        return replay_view(report)
 
     def show(request: Request, query: ReplayQuery, plan: dict[str, Any], said: FormInput = NO_INPUT) -> Response:
         amounts = {each["version"]: amount_said(each) for each in plan["items"] if "body" in each}

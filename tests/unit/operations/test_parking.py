@@ -6,6 +6,7 @@ from typing import Literal
 
 import pytest
 
+from adapters.presentation.action_reports import parking_view
 from adapters.records.errors import AnotherCall, NotPossible, UnderWay
 from adapters.records.parking import MAX_SHOWN_CALLS, WaitingCall, retried, skip_warnings, skipped
 from domain.effects import EffectKind
@@ -38,7 +39,7 @@ class TestRetry:
         """Parked or not, and however often it is asked for."""
         report = retried(Cursor(state), waiting(CREATE, UPDATE))
         assert (report.state_before, report.state_after) == (state, "due")
-        assert [each["version"] for each in report.as_json()["follows"]] == [2]
+        assert [each["version"] for each in parking_view(report)["follows"]] == [2]
 
     def test_an_order_that_has_nothing_to_send_is_refused(self) -> None:
         """By its state."""
@@ -117,5 +118,5 @@ class TestSkip:
 
 def test_a_long_queue_is_shown_in_part() -> None:
     """With its length."""
-    shown = retried(Cursor(), waiting(CREATE, *[UPDATE] * 150)).as_json()
+    shown = parking_view(retried(Cursor(), waiting(CREATE, *[UPDATE] * 150)))
     assert (len(shown["follows"]), shown["followCount"]) == (MAX_SHOWN_CALLS, 150)
