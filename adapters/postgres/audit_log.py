@@ -9,7 +9,7 @@ from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
 from adapters.postgres.pool import Connection, Database
-from adapters.postgres.sql import statements
+from adapters.postgres.sql import completed, statements
 from adapters.records.actions import Action
 from adapters.records.audit import ActionRow
 from adapters.records.errors import AnswerLost
@@ -40,7 +40,7 @@ async def actions_of(
 ) -> list[ActionRow]:
     """About one order, or about any."""
     condition = "" if order_id is None else "AND order_id = %(order_id)s"
-    statement = _SQL["page"].replace("/* conditions */", condition)
+    statement = completed(_SQL["page"], conditions=condition)
     wanted = {"order_id": order_id, "start": MAX_ORDER_ID if start is None else start, "limit": limit}
     rows = await (await connection.execute(statement, wanted)).fetchall()
     return [_row(row) for row in rows]

@@ -1,8 +1,9 @@
 """What waits and what stands still in the whole service, at a cost that doesn't grow with it."""
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+from psycopg.rows import namedtuple_row
 
 from adapters.postgres.money_may_be_wrong import totals
 from adapters.postgres.pool import Database
@@ -34,23 +35,24 @@ class PostgresBacklog:
     async def backlog(self) -> Backlog:
         """Raises domain.ports.StoreUnavailable."""
         async with self._database.connection() as connection:
-            row = await (await connection.execute(_SQL["backlog"], {"limit": MAX_COUNTED + 1})).fetchone()
+            cursor = connection.cursor(row_factory=namedtuple_row)
+            row: Any = await (await cursor.execute(_SQL["backlog"], {"limit": MAX_COUNTED + 1})).fetchone()
             assert row is not None, "it has no condition"
             projections = await (await connection.execute(_SQL["projections"])).fetchall()
             cases = await totals(connection, self._limits)
         return Backlog(
-            waiting=_standing(*row[:2]),
-            parked=_standing(*row[2:4]),
-            held=_standing(*row[4:6]),
-            quarantined=_standing(*row[6:8]),
-            doubtful=row[8],
-            different=row[9],
+            waiting=_count_and_age(row.waiting, row.waiting_age),
+            parked=_count_and_age(row.parked, row.parked_age),
+            held=_count_and_age(row.held, row.held_age),
+            quarantined=_count_and_age(row.quarantined, row.quarantined_age),
+            doubtful=row.doubtful,
+            different=row.different,
             projections={name: _lag(events, record, now) for name, events, record, now in projections},
             money_may_be_wrong=cases,
         )
 
 
-def _standing(number: int, age_seconds: float | None) -> CountAndAge:
+def _count_and_age(number: int, age_seconds: float | None) -> CountAndAge:
     return CountAndAge(number, max(0.0, age_seconds or 0.0))
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from adapters.postgres.ledger import CALLS_PER_CLAIM
 from adapters.postgres.pool import Connection
 from adapters.postgres.queries import order_record
-from adapters.postgres.sql import statements
+from adapters.postgres.sql import completed, statements
 from adapters.records.actions import ActionRequest
 from adapters.records.calls import DeliveryState
 from adapters.records.errors import OrderChanged, UnknownOrder
@@ -35,7 +35,7 @@ class CursorRow:
 
 async def cursors(connection: Connection, order_ids: Sequence[int], *, lock: bool) -> dict[int, CursorRow]:
     """Those that are there; with `lock` nobody else can move them until the transaction ends."""
-    statement = _SQL["cursors"].replace("/* lock */", "FOR UPDATE" if lock else "")
+    statement = completed(_SQL["cursors"], lock="FOR UPDATE" if lock else "")
     rows = await (await connection.execute(statement, (list(order_ids),))).fetchall()
     return {row[0]: CursorRow(*row) for row in rows}
 

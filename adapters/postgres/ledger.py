@@ -11,7 +11,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from adapters.postgres.connections import CONNECT_TIMEOUT_SECONDS, conninfo
-from adapters.postgres.sql import statements
+from adapters.postgres.sql import completed, statements
 from domain.effects import EffectKind
 from domain.ports import StoreUnavailable
 from projections.delivery.doubt import maybe_done_after
@@ -26,7 +26,7 @@ ANSWER_TIMEOUT_SECONDS: Final = 45.0
 RELISTEN_SECONDS: Final = 1.0
 
 _SQL = statements("delivery")
-_CLAIM_BY_CHANCE: Final = _SQL["claim"].replace("/* offset */", _SQL["by_chance"])
+_CLAIM_BY_CHANCE: Final = completed(_SQL["claim"], offset=_SQL["by_chance"])
 
 
 class PostgresLedger:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from adapters.postgres.pool import Connection, Database
-from adapters.postgres.sql import statements
+from adapters.postgres.sql import completed, statements
 from adapters.records.money_may_be_wrong import (
     DEFAULT_LIMITS,
     KINDS,
@@ -58,7 +58,7 @@ class PostgresMoneyMayBeWrong:
 async def totals(connection: Connection, limits: CaseLimits) -> Totals:
     cases = _union(f"{_ranked(kind)} LIMIT %(limit)s" for kind in KINDS)
     parameters = _parameters(limits) | {"limit": MAX_COUNTED + 1}
-    cursor = await connection.execute(_SQL["totals"].replace("/* cases */", cases), parameters)
+    cursor = await connection.execute(completed(_SQL["totals"], cases=cases), parameters)
     found = {KINDS[rank]: CaseTotal(number, amount) async for rank, number, amount in cursor}
     return {kind: found.get(kind, CaseTotal()) for kind in KINDS}
 
@@ -71,7 +71,7 @@ def page_statement(
     cases = _union(
         f"{_ranked(each)} {_behind(each, sort, after)} ORDER BY {_ORDER[sort]} LIMIT %(limit)s" for each in kinds
     )
-    statement = _SQL["page"].replace("/* cases */", cases).replace("/* order */", _ORDER[sort])
+    statement = completed(_SQL["page"], cases=cases, order=_ORDER[sort])
     parameters = _parameters(limits) | {"limit": limit}
     if after is not None:
         parameters |= {"key": after.key if sort is CaseSort.AMOUNT else int(after.key), "order_id": after.order_id}
@@ -79,7 +79,7 @@ def page_statement(
 
 
 def _ranked(kind: CaseKind) -> str:
-    return _SQL["ranked"].replace("/* rank */", str(KINDS.index(kind))).replace("/* kind */", _SQL[kind])
+    return completed(_SQL["ranked"], rank=str(KINDS.index(kind)), kind=_SQL[kind])
 
 
 def _behind(kind: CaseKind, sort: CaseSort, after: CasePlace | None) -> str:

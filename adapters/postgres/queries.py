@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from eventsourcing.persistence import StoredEvent
+from psycopg.rows import namedtuple_row
 
 from adapters.postgres.audit_log import actions_of
 from adapters.postgres.codec import EventMapper
 from adapters.postgres.pool import Connection, Database
-from adapters.postgres.sql import statements
+from adapters.postgres.sql import completed, statements
 from adapters.records.calls import AttemptRow, CallRow, DeliveryRow, ParkedRow
 from adapters.records.orders import OrderFilter, OrderRecord, ReplayRow
 from adapters.records.quarantine import Edit, Headers, QuarantinedMessage, QuarantineRow, QuarantineState
@@ -71,25 +72,26 @@ class PostgresQueries:
 
     async def quarantined(self, quarantine_id: int) -> QuarantinedMessage | None:
         async with self._database.connection() as connection:
-            row = await (await connection.execute(_SQL["quarantined"], (quarantine_id,))).fetchone()
+            cursor = connection.cursor(row_factory=namedtuple_row)
+            row: Any = await (await cursor.execute(_SQL["quarantined"], (quarantine_id,))).fetchone()
         if row is None:
             return None
-        topic_id, timestamp_ms, key, value, headers, closed_at, edited_key, edited_value, edited_headers = row[-9:]
+        edited_headers = None if row.edited_headers is None else _headers(row.edited_headers)
         return QuarantinedMessage(
-            row=QuarantineRow(*row[:-9]),
-            topic_id=topic_id,
-            timestamp_ms=timestamp_ms,
-            key=key,
-            value=value,
-            headers=_headers(headers),
-            closed_at=closed_at,
-            edit=Edit(edited_key, edited_value, None if edited_headers is None else _headers(edited_headers)),
+            row=QuarantineRow(*row[: len(QuarantineRow._fields)]),
+            topic_id=row.topic_id,
+            timestamp_ms=row.timestamp_ms,
+            key=row.message_key,
+            value=row.message_value,
+            headers=_headers(row.headers),
+            closed_at=row.closed_at,
+            edit=Edit(row.edited_key, row.edited_value, edited_headers),
         )
 
     async def _page(
         self, name: str, wanted: dict[str, Any], start: int | None, limit: int
     ) -> list[tuple[Any, ...]]:
-        statement = narrowed(_SQL[name], wanted).replace("/* place */", "<=")
+        statement = completed(narrowed(_SQL[name], wanted), place="<=")
         parameters = {**wanted, "start": MAX_ORDER_ID if start is None else start, "limit": limit}
         async with self._database.connection() as connection:
             return await (await connection.execute(statement, parameters)).fetchall()
@@ -101,7 +103,7 @@ def narrowed(statement: str, wanted: Mapping[str, Any]) -> str:
     given = {name: value for name, value in wanted.items() if value is not None}
     conditions = "".join(f" AND {_CONDITIONS[name, value is not False]}" for name, value in given.items())
     mismatched = _SQL["mismatched"] if "mismatch" in given else ""
-    return statement.replace("/* mismatched */", mismatched).replace("/* conditions */", conditions)
+    return completed(statement, mismatched=mismatched, conditions=conditions)
 
 
 async def order_record(connection: Connection, order_id: int) -> OrderRecord | None:
@@ -114,13 +116,13 @@ async def order_record(connection: Connection, order_id: int) -> OrderRecord | N
     await cursor.execute(_SQL["delivery"], (order_id,))
     delivery = await cursor.fetchone()
     await cursor.execute(_SQL["calls"], (order_id,))
-    calls = [CallRow(row[0], CallState(row[1]), *row[2:]) async for row in cursor]
+    calls = [_call(CallRow(*row)) async for row in cursor]
     await cursor.execute(_SQL["attempts"], (order_id, MAX_SHOWN_ATTEMPTS))
     attempts = [AttemptRow(*row) async for row in cursor]
     await cursor.execute(_SQL["quarantined_of_order"], (order_id, MAX_SHOWN_QUARANTINED))
     quarantined = [QuarantineRow(*row) async for row in cursor]
     await cursor.execute(_SQL["replays_of_order"], (order_id, MAX_SHOWN_REPLAYS))
-    replays = [ReplayRow(row[0], Mode(row[1]), *row[2:]) async for row in cursor]
+    replays = [_replay(ReplayRow(*row)) async for row in cursor]
     actions = await actions_of(connection, order_id, None, MAX_SHOWN_ACTIONS)
     events = await asyncio.to_thread(events_of, stream)  # a long stream would hold up the event loop
     return OrderRecord(
@@ -175,3 +177,11 @@ def _parked(row: tuple[Any, ...]) -> ParkedRow:
         waiting_calls=waiting or 0,
         last_attempt=AttemptRow(version, *last) if last[0] else None,
     )
+
+
+def _call(row: CallRow) -> CallRow:
+    return row._replace(state=CallState(row.state))
+
+
+def _replay(row: ReplayRow) -> ReplayRow:
+    return row._replace(mode=Mode(row.mode))

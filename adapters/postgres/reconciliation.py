@@ -11,7 +11,7 @@ from eventsourcing.persistence import StoredEvent
 from adapters.postgres.codec import EventMapper
 from adapters.postgres.connections import conninfo
 from adapters.postgres.pool import Connection, Database
-from adapters.postgres.sql import statements
+from adapters.postgres.sql import completed, statements
 from adapters.records.differences import DifferenceClass, DifferenceRow, DifferenceState
 from domain.effects import EffectKind, effect_of
 from domain.events import Accepted, type_of_topic
@@ -105,7 +105,7 @@ class PostgresReconciliation:
             conditions += " AND class = %(class)s"
         asked = {"start": MAX_ORDER_ID if start is None else start, "limit": limit, "class": verdict}
         async with self._database.connection() as connection:
-            cursor = await connection.execute(_SQL["page"].replace("/* conditions */", conditions), asked)
+            cursor = await connection.execute(completed(_SQL["page"], conditions=conditions), asked)
             return [_row(row) async for row in cursor]
 
     async def place(self) -> int:

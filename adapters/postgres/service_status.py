@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 from adapters.postgres.money_may_be_wrong import totals
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.queries import narrowed, order_row
-from adapters.postgres.sql import statements
+from adapters.postgres.sql import completed, statements
 from adapters.records.money_may_be_wrong import DEFAULT_LIMITS, CaseLimits
 from adapters.records.orders import OrderFilter
 from adapters.records.status import (
@@ -53,11 +53,11 @@ class PostgresConsole:
         self, wanted: OrderFilter, *, parked: bool, start: int | None, upwards: bool, limit: int
     ) -> list[ListedOrder]:
         """From the order id `start`, included, greatest first; `upwards` those from `start` on, smallest first."""
-        statement = (
-            narrowed(_SQL["orders_page"], wanted._asdict())
-            .replace("/* parked */", _PARKED if parked else "")
-            .replace("/* place */", ">=" if upwards else "<=")
-            .replace("/* direction */", "ASC" if upwards else "DESC")
+        statement = completed(
+            narrowed(_SQL["orders_page"], wanted._asdict()),
+            parked=_PARKED if parked else "",
+            place=">=" if upwards else "<=",
+            direction="ASC" if upwards else "DESC",
         )
         edge = 0 if upwards else MAX_ORDER_ID
         parameters = wanted._asdict() | {"start": edge if start is None else start, "limit": limit}

@@ -1,8 +1,9 @@
 -- name: backlog
 -- What waits and what stands still; counts stop at a limit, and ages are in seconds. A call that a person has set going
 -- again is as old as that.
-SELECT waiting.number, waiting.age, parked.number, parked.age, held.number, held.age, quarantined.number, quarantined.age,
-       doubtful.number, different.number
+SELECT waiting.number AS waiting, waiting.age AS waiting_age, parked.number AS parked, parked.age AS parked_age,
+       held.number AS held, held.age AS held_age, quarantined.number AS quarantined, quarantined.age AS quarantined_age,
+       doubtful.number AS doubtful, different.number AS different
 FROM (
     SELECT count(*) AS number, extract(epoch FROM now() - min(since))::float8 AS age
     FROM (
