@@ -91,3 +91,9 @@ def test_importing_a_module_opens_nothing(package: str) -> None:
         [sys.executable, "-c", WATCH, *names], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("package", ["domain", "projections", "adapters", "sandbox", "bench"])
+def test_nothing_imports_the_program(package: str) -> None:
+    """The linter of imports takes packages only, and `app` is a module. The scripts that describe it may."""
+    assert [str(path) for path in modules_of(package) if "app" in set(imported_by(path))] == []
