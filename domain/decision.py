@@ -346,7 +346,7 @@ class Decision:
 
     def _may_be_after(self, update: Placed, end: Placed) -> bool:
         """True if an update that came before the end is dated after it by more than clocks differ."""
-        if _same_lane(update, end):
+        if _steps(update, end) is not None:
             return not self._is_certain(update, end)
         return update.effective_at_ns - end.effective_at_ns > self._policy.clock_tolerance_ns
 
@@ -430,8 +430,9 @@ class Decision:
     def _is_certain(self, one: Placed, other: Placed) -> bool:
         """True if the order of the two is beyond doubt."""
         tolerance_ns = self._policy.clock_tolerance_ns
-        if one.place is not None and other.place is not None and one.place.lane == other.place.lane:
-            earlier, later = (other, one) if one.place.offset > other.place.offset else (one, other)
+        steps = _steps(one, other)
+        if steps is not None and one.place is not None:
+            earlier, later = (other, one) if steps > 0 else (one, other)
             return one.place.lane == SEQUENCE_LANE or earlier.happened_at_ns - later.happened_at_ns <= tolerance_ns
         distance_ns = abs(one.effective_at_ns - other.effective_at_ns)
         return distance_ns > tolerance_ns and self._is_trusted(one) and self._is_trusted(other)
@@ -449,9 +450,8 @@ class Decision:
         return self._is_certain(later, earlier) and comes_after(later, earlier)
 
     def _may_be_before(self, update: Placed, end: Placed) -> bool:
-        if _same_lane(update, end):
-            return comes_after(end, update)
-        return not self._is_surely_after(update, end)
+        """Of an update whose time is after the end's: on one lane, that is its place as well."""
+        return _steps(update, end) is None and not self._is_surely_after(update, end)
 
     def _next_released(self) -> Held | None:
         """The held message whose turn it is now, if there is one."""
@@ -480,15 +480,17 @@ def _is_other(buyer_id: str | None, agreed: str | None) -> bool:
     return buyer_id is not None and agreed is not None and buyer_id != agreed
 
 
-def _same_lane(one: Placed, other: Placed) -> bool:
-    return one.place is not None and other.place is not None and one.place.lane == other.place.lane
+def _steps(one: Placed, other: Placed) -> int | None:
+    """How many offsets the first lies behind the other on the lane of both; None if they have no lane in common."""
+    if one.place is None or other.place is None or one.place.lane != other.place.lane:
+        return None
+    return one.place.offset - other.place.offset
 
 
 def comes_after(one: Placed, other: Placed) -> bool:
     """Whether a message happened after another one, as far as can be told."""
-    if one.place is not None and other.place is not None and one.place.lane == other.place.lane:
-        return one.place.offset > other.place.offset
-    return order_key(one) > order_key(other)
+    steps = _steps(one, other)
+    return order_key(one) > order_key(other) if steps is None else steps > 0
 
 
 _RULES: Final[dict[Step, Callable[[Decision, Message, Placed, Held | None], None]]] = {
