@@ -41,6 +41,12 @@ def done(*statuses: int, **more: Any) -> Responses:
     return {status: {"headers": _HIT, **more} for status in statuses}
 
 
+def dry_run_or_done(model: type, *problems: int) -> Responses:
+    """What an endpoint says that acts on one order, or, on a dry run, only says what it would do."""
+    dry_run = done(200, model=model, description="Dry run")
+    return {**dry_run, **done(202), **write_problems(404, 412, 415, *problems)}
+
+
 def _problems(*statuses: int) -> Responses:
     """With a default, or else FastAPI describes a 422 in a form of its own."""
     named = {status: {"headers": _HEADERS[status]} if status in _HEADERS else {} for status in sorted(statuses)}

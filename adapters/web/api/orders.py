@@ -22,7 +22,7 @@ from adapters.web.api.operator_header import RequestedBy, action_request
 from adapters.web.api.preconditions import ETAG, IfMatch, IsKnown, tagged_order
 from adapters.web.auth import TOKEN
 from adapters.web.idempotency import IDEMPOTENT
-from adapters.web.openapi import done, read_problems, write_problems
+from adapters.web.openapi import dry_run_or_done, read_problems
 from adapters.web.parameters import (
     Id,
     OrdersQuery,
@@ -68,11 +68,7 @@ def orders_router(queries: Queries, replays: Replays, interventions: Interventio
         "/{orderId}/replay",
         status_code=202,
         response_model=ReplayAnswer,
-        responses={
-            **done(200, model=ReplayAnswer, description="Dry run"),
-            **done(202),
-            **write_problems(404, 412, 415, 502),
-        },
+        responses=dry_run_or_done(ReplayAnswer, 502),
         dependencies=[Depends(json_only), IDEMPOTENT],
     )
     async def replay_order(
@@ -87,11 +83,7 @@ def orders_router(queries: Queries, replays: Replays, interventions: Interventio
         "/{orderId}/settle",
         status_code=202,
         response_model=InterventionAnswer,
-        responses={
-            **done(200, model=InterventionAnswer, description="Dry run"),
-            **done(202),
-            **write_problems(404, 412, 415),
-        },
+        responses=dry_run_or_done(InterventionAnswer),
         dependencies=[Depends(json_only), IDEMPOTENT],
     )
     async def settle_order(
@@ -106,11 +98,7 @@ def orders_router(queries: Queries, replays: Replays, interventions: Interventio
         "/{orderId}/release",
         status_code=202,
         response_model=InterventionAnswer,
-        responses={
-            **done(200, model=InterventionAnswer, description="Dry run"),
-            **done(202),
-            **write_problems(404, 412, 415),
-        },
+        responses=dry_run_or_done(InterventionAnswer),
         dependencies=[Depends(json_only), IDEMPOTENT],
     )
     async def release_order(

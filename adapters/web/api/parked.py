@@ -13,7 +13,7 @@ from adapters.web.api.operator_header import RequestedBy, action_request
 from adapters.web.api.preconditions import IfMatch
 from adapters.web.auth import TOKEN
 from adapters.web.idempotency import IDEMPOTENT
-from adapters.web.openapi import done, read_problems, write_problems
+from adapters.web.openapi import done, dry_run_or_done, read_problems, write_problems
 from adapters.web.parameters import Id, ParkedQuery, json_if_any, json_only
 from adapters.web.responses import ExactJson
 
@@ -32,11 +32,7 @@ def parked_router(queries: Queries, parking: Parking) -> APIRouter:
         "/{orderId}/retry",
         status_code=202,
         response_model=ParkedAnswer,
-        responses={
-            **done(200, model=ParkedAnswer, description="Dry run"),
-            **done(202),
-            **write_problems(404, 412, 415),
-        },
+        responses=dry_run_or_done(ParkedAnswer),
         dependencies=[Depends(json_if_any), IDEMPOTENT],
     )
     async def retry_order(
