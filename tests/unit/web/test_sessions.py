@@ -3,7 +3,9 @@
 import base64
 import json
 
+import msgspec
 import pytest
+from itsdangerous.encoding import base64_encode
 from pydantic import SecretStr
 
 from adapters.runtime.service import ProcessRole, Service
@@ -62,8 +64,17 @@ def test_a_cookie_that_was_tampered_with_is_nobodys() -> None:
     claims[0] = "act"
     forged = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
     longest = "x" * (MAX_COOKIE_LENGTH + 1)
-    for wrong in (f"{forged}.{mac}", said, f"{said}.", f".{mac}", cookie[:-3], "é.é", "a.b", "", longest, None):
+    nonsense = ("é.é", "\ud800.b", "a.b", "", longest, None)
+    for wrong in (f"{forged}.{mac}", said, f"{said}.", f".{mac}", cookie[:-3], *nonsense):
         assert sessions.read(wrong) is None, wrong
+
+
+def test_who_knows_the_reading_token_cannot_sign_for_more_than_reading() -> None:
+    """Its key signs sessions that read, whatever else stands in them."""
+    sessions = Sessions(TOKENS)
+    acting = msgspec.json.encode(sessions.begin(Access.ACT, "Rita"))
+    by_the_reading_key = sessions._cookies[Access.READ].sign(base64_encode(acting)).decode()
+    assert sessions.read(by_the_reading_key) is None
 
 
 def test_a_form_counts_for_its_own_session_only() -> None:
