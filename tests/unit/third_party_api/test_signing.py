@@ -2,11 +2,13 @@
 
 import base64
 import re
+import time
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from pydantic import SecretStr
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from adapters.settings import signing_keys
 from adapters.third_party_api.signing import Signer
@@ -37,6 +39,34 @@ def test_while_a_secret_is_changed_there_is_a_signature_for_each() -> None:
     said = signer(other, SECRET).headers(MESSAGE_ID, TIMESTAMP, BODY)["webhook-signature"]
     alone = signer(other).headers(MESSAGE_ID, TIMESTAMP, BODY)["webhook-signature"]
     assert said == f"{alone} {SIGNATURE}"
+
+
+def test_the_standards_own_library_takes_what_we_sign() -> None:
+    """With either secret while one is being changed, and a body that is more than ASCII."""
+    other, body = f"whsec_{base64.b64encode(bytes(range(64))).decode()}", '{"storeNo": "Çeşme"}'.encode()
+    headers = signer(other, SECRET).headers(MESSAGE_ID, int(time.time()), body)
+    for secret in (SECRET, other):
+        assert Webhook(secret).verify(body, headers) == {"storeNo": "Çeşme"}
+
+
+@pytest.mark.parametrize("tampered", ["body", "webhook-id", "webhook-timestamp", "webhook-signature", "secret"])
+def test_the_standards_own_library_refuses_what_was_tampered_with(tampered: str) -> None:
+    """Each part in turn; fresh all the same, so that it's the signature that is refused."""
+    now = int(time.time())
+    headers, body, secret = signer(SECRET).headers(MESSAGE_ID, now, BODY), BODY, SECRET
+    match tampered:
+        case "body":
+            body += b" "
+        case "secret":
+            secret = f"whsec_{base64.b64encode(24 * b'x').decode()}"
+        case "webhook-timestamp":
+            headers[tampered] = str(now - 1)
+        case "webhook-signature":
+            headers |= {tampered: SIGNATURE}
+        case _:
+            headers |= {tampered: "another"}
+    with pytest.raises(WebhookVerificationError, match=r"^No matching signature found$"):
+        Webhook(secret).verify(body, headers)
 
 
 def test_a_signer_does_not_show_its_secrets() -> None:
