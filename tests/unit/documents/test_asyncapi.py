@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from copy import deepcopy
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator  # type: ignore[import-untyped]  # has no types
+from pydantic import ValidationError
 
 from adapters.kafka.decoding.decoder import decode
 from adapters.kafka.decoding.schema import AMOUNTS, ITEMS, KEY_PATTERN, PRODUCT, SEQUENCE_PATTERN
@@ -105,6 +107,41 @@ def test_the_examples_are_valid_and_the_first_is_the_articles() -> None:
         assert read(record(json.dumps(example).encode())).kind is kind
     assert examples()[Kind.CREATED] == json.loads(SEED)
     assert read(record(json.dumps(examples()[Kind.CREATED]).encode())).cashback == Decimal(6)
+
+
+@pytest.fixture(scope="module")
+def validate() -> Any:
+    """A validator of AsyncAPI documents: it raises ValidationError."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Field name", UserWarning)  # of two models that we don't use
+        from asyncapi3 import AsyncAPI3  # type: ignore[import-untyped]  # has no types
+    return AsyncAPI3.model_validate
+
+
+def test_the_document_is_valid_asyncapi(validate: Any) -> None:
+    """By the judgement of somebody else; what it doesn't look at, references and schemas, other tests here do."""
+    validate(json.loads((DOCS / "asyncapi.json").read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("asyncapi",), "2.6.0"),
+        (("info", "version"), ...),
+        (("publish",), {}),
+        (("channels", "orderCashbackPromotion", "address"), 7),
+        (("channels", "orderCashbackPromotion", "bindings", "kafka", "partitions"), 0),
+        (("operations", "receive", "action"), "listen"),
+        (("operations", "receive", "channel"), ...),
+        (("components", "messages", "created", "headers"), 5),
+    ],
+)
+def test_the_validator_sees_what_is_wrong(validate: Any, path: tuple[str, ...], value: Any) -> None:
+    """So that it is worth something that ours passes."""
+    wrong = deepcopy(document())
+    _put(wrong, path, value)
+    with pytest.raises(ValidationError):
+        validate(wrong)
 
 
 def test_every_reference_in_the_document_leads_somewhere() -> None:
