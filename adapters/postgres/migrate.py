@@ -1,5 +1,10 @@
-"""Creates or upgrades the schema: numbered files, forward only, each run once, one process at a time."""
+"""Creates or upgrades the schema: numbered files, forward only, each run once, one process at a time.
 
+What was applied is kept as a checksum: two databases of one version are then of one schema, and an edited file is
+noticed where it would make a difference that nobody sees.
+"""
+
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -19,6 +24,12 @@ class Migration(NamedTuple):
     name: str
     sql: str
 
+    @property
+    def checksum(self) -> str:
+        """SHA-256, in hex, of the whole text, comments and all. How its lines end doesn't count: a checkout may
+        have its own way, and reading makes `\n` of each."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
 
 class DatabaseUnreachable(Unavailable):
     """PostgreSQL can't be reached, doesn't let us in, or refuses what we ask for."""
@@ -30,6 +41,10 @@ class SchemaTooNew(Unavailable):
 
 class SchemaTooOld(Unavailable):
     """The database lacks migrations: run `python app.py migrate`."""
+
+
+class MigrationChanged(Unavailable):
+    """A migration that was applied to this database isn't the one that this version has."""
 
 
 def migrations() -> list[Migration]:
@@ -47,30 +62,57 @@ def _read() -> Iterator[Migration]:
 def migrate(database_url: str) -> list[Migration]:
     """Brings the schema up to date and answers what was done; nothing if nothing was to do.
 
-    Safe to run from two places at once: the second waits (up to five minutes) and finds the work done.
-    Raises DatabaseUnreachable or SchemaTooNew.
+    Safe to run from two places at once: the second waits (up to five minutes) and finds the work done. Versions
+    before 0.2 kept no checksums: what they applied is taken for what this version has.
+    Raises DatabaseUnreachable, SchemaTooNew or MigrationChanged.
     """
     with _connect(database_url) as connection:
         connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_SECONDS}s'")
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS schema_migration"
-            " (number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+            "CREATE TABLE IF NOT EXISTS schema_migration (number integer PRIMARY KEY, name text NOT NULL,"
+            " applied_at timestamptz NOT NULL DEFAULT now(), checksum text)"
         )
-        done = _applied(connection)
+        checksums = _checksums(connection)
         known = migrations()
-        if done and max(done) > known[-1].number:
-            raise SchemaTooNew(
-                f"the database has migration {max(done)}, and this version knows {known[-1].number}:"
-                " run a newer version"
-            )
-        missing = [migration for migration in known if migration.number not in done]
+        _check_known(known, checksums)
+        missing = [migration for migration in known if migration.number not in checksums]
         for migration in missing:
             connection.execute(migration.sql)
             connection.execute(
                 "INSERT INTO schema_migration (number, name) VALUES (%s, %s)", (migration.number, migration.name)
             )
+        _keep_checksums(connection, [each for each in known if checksums.get(each.number) is None])
         return missing
+
+
+def _check_known(known: list[Migration], checksums: dict[int, str | None]) -> None:
+    if checksums and max(checksums) > known[-1].number:
+        raise SchemaTooNew(
+            f"the database has migration {max(checksums)}, and this version knows {known[-1].number}:"
+            " run a newer version"
+        )
+    for migration in known:
+        if checksums.get(migration.number) not in {None, migration.checksum}:
+            raise MigrationChanged(
+                f"migration {migration.number:04d}_{migration.name} was changed after it was applied to this"
+                " database: run a version that has it as it was"
+            )
+
+
+def _checksums(connection: psycopg.Connection) -> dict[int, str | None]:
+    """Of what was applied, by number; the column may not be there yet."""
+    return dict(connection.execute("SELECT number, to_jsonb(applied) ->> 'checksum' FROM schema_migration applied"))
+
+
+def _keep_checksums(connection: psycopg.Connection, applied: list[Migration]) -> None:
+    """At the very end: the new column locks out all who check the schema until the transaction is over."""
+    if applied:
+        connection.execute("ALTER TABLE schema_migration ADD COLUMN IF NOT EXISTS checksum text")
+        connection.cursor().executemany(
+            "UPDATE schema_migration SET checksum = %s WHERE number = %s",
+            [(migration.checksum, migration.number) for migration in applied],
+        )
 
 
 def check_database(database_url: str) -> None:

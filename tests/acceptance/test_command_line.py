@@ -225,6 +225,14 @@ def test_a_database_of_a_newer_version_is_left_alone(
     assert "the database has migration 9999, and this version knows" in said
 
 
+def test_a_migration_that_was_edited_since_is_told_in_one_line(tmp_path: Path, database_url: str) -> None:
+    """By the command that migrates."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE schema_migration SET checksum = 'another' WHERE number = 5")
+    said = refusal(tmp_path, "migrate", exit_code=3, database_url=database_url)
+    assert said.startswith("error: migration 0005_bulk_replays was changed after it was applied to this database: ")
+
+
 def test_brokers_that_cannot_be_reached_are_told_in_bounded_time(tmp_path: Path, database_url: str) -> None:
     """Both by the service and by the simulator; the time is that of one request."""
     settings = {"database_url": database_url, "kafka_bootstrap": f"{LOOPBACK}:1"}

@@ -1,17 +1,22 @@
 """The schema: made once, whoever makes it and however often, and the same after every path."""
 
 import secrets
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from adapters.postgres import migrate as migrate_module
 from adapters.postgres.migrate import (
     DatabaseUnreachable,
+    MigrationChanged,
     SchemaTooNew,
     SchemaTooOld,
     check_database,
@@ -40,7 +45,7 @@ def schema(url: str) -> list[tuple[Any, ...]]:
         "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint ORDER BY 1, 2",
         "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1, 2",
         "SELECT relname, reloptions FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1",
-        "SELECT number, name FROM schema_migration ORDER BY 1",
+        "SELECT number, name, checksum FROM schema_migration ORDER BY 1",
         "SELECT name, notification_id FROM projection_position ORDER BY 1",
     ]
     with psycopg.connect(url) as connection:
@@ -62,7 +67,7 @@ def test_a_second_migration_finds_nothing_to_do(empty: str) -> None:
 
 
 def make_version(url: str, number: int) -> None:
-    """As the database was when there were only so many migrations."""
+    """As the database was when there were only so many migrations, and no checksums of them."""
     with psycopg.connect(url) as connection:
         connection.execute(
             "CREATE TABLE schema_migration (number integer PRIMARY KEY, name text NOT NULL,"
@@ -83,6 +88,99 @@ def test_an_older_database_is_brought_up_to_date(empty: str, database_url: str, 
 
     assert migrate(empty) == migrations()[number:]
     assert schema(empty) == schema(database_url)
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the migrations that this version has: a copy, to be edited."""
+    folder = tmp_path / "migrations"
+    shutil.copytree(REPOSITORY / "adapters" / "postgres" / "migrations", folder)
+    monkeypatch.setattr(migrate_module, "files", lambda _: tmp_path)
+    return folder
+
+
+def checksums(url: str) -> list[str | None]:
+    with psycopg.connect(url) as connection:
+        return [text for (text,) in connection.execute("SELECT checksum FROM schema_migration ORDER BY number")]
+
+
+def test_what_was_applied_is_kept_as_a_checksum(empty: str) -> None:
+    """One for each migration."""
+    migrate(empty)
+    assert checksums(empty) == [migration.checksum for migration in migrations()]
+    assert len(set(checksums(empty))) == len(migrations())
+
+
+def test_a_migration_that_was_edited_after_it_was_applied_is_refused(empty: str, files: Path) -> None:
+    """In one line that names it; what is missing isn't applied either. The service runs on what is there."""
+    migrate(empty)
+    before = schema(empty)
+    edited = files / "0005_bulk_replays.sql"
+    edited.write_text(edited.read_text("utf-8") + "-- a word more\n", "utf-8")
+    check_database(empty)
+    (files / f"{len(migrations()) + 1:04d}_next.sql").write_text("CREATE TABLE next ();", "utf-8")
+    with pytest.raises(MigrationChanged) as refused:
+        migrate(empty)
+    assert str(refused.value) == (
+        "migration 0005_bulk_replays was changed after it was applied to this database:"
+        " run a version that has it as it was"
+    )
+    assert schema(empty) == before
+
+
+def test_how_its_lines_end_is_no_change_of_a_migration(empty: str, files: Path) -> None:
+    """A checkout on another system has its own way."""
+    migrate(empty)
+    for file in files.iterdir():
+        file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    assert migrate(empty) == []
+
+
+def test_a_database_of_before_the_checksums_gets_them_from_the_next_migration(empty: str, files: Path) -> None:
+    """Though nothing else is to be done; from then on edits are noticed."""
+    make_version(empty, len(migrations()))
+    check_database(empty)
+    assert migrate(empty) == []
+    assert checksums(empty) == [migration.checksum for migration in migrations()]
+    edited = files / "0001_event_store.sql"
+    edited.write_text(edited.read_text("utf-8").replace("CREATE", "create"), "utf-8")
+    with pytest.raises(MigrationChanged, match="migration 0001_event_store was changed"):
+        migrate(empty)
+
+
+def test_what_an_older_version_applied_meanwhile_gets_its_checksum_too(empty: str) -> None:
+    """It writes its row without one."""
+    migrate(empty)
+    with psycopg.connect(empty) as connection:
+        connection.execute("UPDATE schema_migration SET checksum = NULL WHERE number = 7")
+    assert migrate(empty) == []
+    assert checksums(empty) == [migration.checksum for migration in migrations()]
+
+
+def test_checksums_are_filled_by_several_at_once(empty: str, database_url: str) -> None:
+    """As the migrations themselves are applied."""
+    make_version(empty, len(migrations()) - 1)
+    with ThreadPoolExecutor(4) as threads:
+        done = list(threads.map(migrate, [empty] * 4))
+    assert sorted(done) == [[], [], [], migrations()[-1:]]
+    assert schema(empty) == schema(database_url)
+
+
+def test_who_checks_the_schema_does_not_wait_for_a_migration_that_runs(empty: str) -> None:
+    """Nor for the column of the checksums, which comes last of all."""
+    make_version(empty, 13)
+    answers: list[Any] = []
+    with psycopg.connect(empty) as connection:
+        connection.execute("SELECT FROM effect")
+        running = threading.Thread(target=lambda: answers.append(migrate(empty)))
+        running.start()
+        blocked = "SELECT count(*) FROM pg_locks WHERE relation = 'effect'::regclass AND NOT granted"
+        while connection.execute(blocked).fetchone() == (0,):
+            assert running.is_alive()
+        with pytest.raises(SchemaTooOld, match="at migration 13"):
+            check_database(f"{empty}?options=-c%20lock_timeout%3D5s")
+    running.join(60)
+    assert answers == [migrations()[13:]]
 
 
 def test_a_ledger_of_an_older_version_takes_corrections(empty: str) -> None:
