@@ -49,7 +49,8 @@ class NotRun(NamedTuple):
 NOT_RUN: Final = (
     NotRun("docs/command-line.md", "", "each command has tests of its own; the commands of how-tos are run"),
     NotRun("README.md", "make test", "this is one of its tests"),
-    NotRun("README.md", "make demo", "tests/acceptance/test_demo.py runs these, with fewer orders"),
+    NotRun("README.md", "make demo", "tests/acceptance/test_demo.py runs it, with fewer orders"),
+    NotRun("docs/operating.md", "make demo", "tests/acceptance/test_demo.py runs these, with fewer orders"),
     NotRun("docs/deploying.md", "docker ", "no containers where the tests run"),
     NotRun("docs/deploying.md", "export POSTGRES_PASSWORD", "for docker"),
     NotRun("docs/deploying.md", "kubectl ", "no cluster where the tests run"),

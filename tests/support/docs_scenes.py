@@ -97,7 +97,7 @@ def only_the_api(stage: Stage) -> None:
 
 
 SCENES: Final[Mapping[str, Scene]] = {
-    "README.md": nothing,
+    "docs/operating.md": nothing,
     "docs/index.md": only_the_api,
     TUTORIAL: nothing,
     BACKUP: a_backed_up_service,
