@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -308,11 +309,18 @@ def test_the_image_is_made_of_what_is_there_in_two_stages() -> None:
 
 def test_the_image_has_the_version_that_this_is() -> None:
     """Wherever a tag is written."""
-    tags = re.findall(
-        rf"{IMAGE}:([\w.]+)", "\n".join(path.read_text("utf-8") for path in DEPLOY.rglob("*") if path.is_file())
-    )
+    written = [path for path in DEPLOY.rglob("*") if path.is_file()] + [ROOT / "docs" / "deploying.md"]
+    tags = [re.findall(rf"{IMAGE}:([\w.]+)", path.read_text("utf-8")) for path in written]
     kustomized = [image["newTag"] for each in of_kind("Kustomization") for image in each.get("images", ())]
-    assert {*tags, *kustomized} == {VERSION}
+    assert tags[-1]
+    assert {*chain(*tags), *kustomized} == {VERSION}
+
+
+def test_the_changelog_tells_what_is_new_in_the_version_that_this_is() -> None:
+    """And when it was cut; above it stands what isn't released yet."""
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    assert re.fullmatch(rf"{re.escape(VERSION)} - \d{{4}}-\d\d-\d\d", headings[1])
 
 
 def test_the_image_s_packages_are_what_the_lock_says() -> None:
