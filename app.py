@@ -51,7 +51,7 @@ ChaosText = Annotated[
 ]
 
 
-class Broker(StrEnum):
+class BrokerKind(StrEnum):
     """Which broker the demo starts."""
 
     APACHE = "apache"
@@ -163,7 +163,7 @@ def demo(  # noqa: PLR0913 - each is an option of the command
         typer.Option(min=0.001, help="Orders per second; unless given as fast as it goes with --exit, else 10."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed makes the same orders.")] = None,
-    kafka: Annotated[Broker, typer.Option(help="The broker to start.")] = Broker.EMBEDDED,
+    kafka: Annotated[BrokerKind, typer.Option(help="The broker to start.")] = BrokerKind.EMBEDDED,
     *,
     exit_: Annotated[bool, typer.Option("--exit", help="Handle the orders, reconcile and leave.")] = False,
     reset: Annotated[bool, typer.Option("--reset", help="Begin anew: forget what earlier runs left.")] = False,

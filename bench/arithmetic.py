@@ -45,7 +45,7 @@ class Summary:
     high: float
 
 
-class Verdict(StrEnum):
+class Judgement(StrEnum):
     """How a figure's median stands to what it must reach."""
 
     AIM = "reaches the aim"
@@ -75,12 +75,12 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ranked[max(0, -int(-len(ranked) * percent // 100) - 1)]
 
 
-def verdict(figure: Figure, ratio: float) -> Verdict:
+def judge(figure: Figure, ratio: float) -> Judgement:
     if figure.aim is not None and _reaches(figure, ratio, figure.aim):
-        return Verdict.AIM
+        return Judgement.AIM
     if figure.must is None:
-        return Verdict.OPEN
-    return Verdict.MUST if _reaches(figure, ratio, figure.must) else Verdict.BELOW
+        return Judgement.OPEN
+    return Judgement.MUST if _reaches(figure, ratio, figure.must) else Judgement.BELOW
 
 
 def has_got_worse(figure: Figure, ratio: float, recorded: Mapping[str, float]) -> bool:

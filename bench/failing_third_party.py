@@ -11,8 +11,8 @@ from typing import Any
 
 from sandbox.servers.free_port import LOOPBACK
 from sandbox.third_party_server.app import serve
-from sandbox.third_party_server.books import Answer, Books, refusal
-from sandbox.third_party_server.call_log import Call
+from sandbox.third_party_server.books import Books, Reply, refusal
+from sandbox.third_party_server.call_log import ReceivedCall
 from sandbox.third_party_server.requests import CashbackRequest
 
 
@@ -28,7 +28,7 @@ def _gets_500(order_id: int) -> bool:
 class FailingBooks(Books):
     """Books that refuse the orders that are to fail."""
 
-    def judge(self, call: Call, request: CashbackRequest, **options: Any) -> Answer:
+    def judge(self, call: ReceivedCall, request: CashbackRequest, **options: Any) -> Reply:
         if not always_fails(request.order_id):
             return super().judge(call, request, **options)
         if _gets_500(request.order_id):

@@ -108,7 +108,7 @@ class App:
         self.child.stop(STOP_SECONDS)
 
 
-class ThirdParty:
+class RunningThirdParty:
     """The sandbox, asked over HTTP."""
 
     def __init__(self, app: App) -> None:
@@ -137,8 +137,8 @@ class ThirdParty:
 
 
 @contextmanager
-def third_party(folder: Path, *, failing: bool = False) -> Iterator[ThirdParty]:
+def third_party(folder: Path, *, failing: bool = False) -> Iterator[RunningThirdParty]:
     """For as long as the context lasts. `failing`: with orders that always get 500 (bench.failing_third_party)."""
     started = App.module(folder, "bench.failing_third_party") if failing else None
     with started or App.of(folder, "third-party", "--port", "0") as app:
-        yield ThirdParty(app)
+        yield RunningThirdParty(app)

@@ -10,7 +10,7 @@ import msgspec
 import psycopg
 
 from bench.laboratory import CONCURRENCY, Laboratory
-from bench.processes import App, ThirdParty, third_party, wait_until
+from bench.processes import App, RunningThirdParty, third_party, wait_until
 from bench.stores import append, queues_of
 from domain.events import OrderEvent
 from projections.delivery.ports import Call
@@ -38,7 +38,7 @@ def orders_for(seconds: float, latency_ms: float, concurrency: int) -> int:
 class Pushing:
     """A database, `serve --only push` in some processes over it, and the third party that they call."""
 
-    def __init__(self, lab: Laboratory, database_url: str, party: ThirdParty, apps: Sequence[App]) -> None:
+    def __init__(self, lab: Laboratory, database_url: str, party: RunningThirdParty, apps: Sequence[App]) -> None:
         self.party = party
         self.database_url = database_url
         self._lab = lab
@@ -109,7 +109,7 @@ def pushing(
 
 
 def call_bare(
-    folder: Path, party: ThirdParty, queues: Sequence[Sequence[Call]], *, processes: int, concurrency: int
+    folder: Path, party: RunningThirdParty, queues: Sequence[Sequence[Call]], *, processes: int, concurrency: int
 ) -> float:
     """Calls a second, from the first begun to the last ended."""
     name = folder / f"calls-{uuid4().hex}"

@@ -26,7 +26,7 @@ class FullTopic(msgspec.Struct, frozen=True):
     partitions: int
 
 
-class Work(msgspec.Struct, frozen=True):
+class ReadTask(msgspec.Struct, frozen=True):
     """What such a process is to do. It writes `rate`, in messages a second, of the last topic."""
 
     database_url: str
@@ -45,17 +45,17 @@ def read_once(
     cached_orders: int = Limits().max_cached_orders,
 ) -> float:
     """Intake reads topic after topic; messages a second of the last, from its first batch on."""
-    return _measured(folder, "bench.reading_process", Work(database_url, topics, cached_orders=cached_orders))
+    return _measured(folder, "bench.reading_process", ReadTask(database_url, topics, cached_orders=cached_orders))
 
 
 def copy_once(folder: Path, database_url: str, topic: FullTopic, beside: bytes) -> float:
     """The ceiling (bench/references/copying.py)."""
-    return _measured(folder, "bench.references.copying", Work(database_url, [topic], beside))
+    return _measured(folder, "bench.references.copying", ReadTask(database_url, [topic], beside))
 
 
-def _measured(folder: Path, module: str, work: Work) -> float:
+def _measured(folder: Path, module: str, task: ReadTask) -> float:
     """Raises TimeUp or PartError."""
-    file = folder / f"work-{uuid4().hex}"
-    file.write_bytes(msgspec.json.encode(work))
+    file = folder / f"task-{uuid4().hex}"
+    file.write_bytes(msgspec.json.encode(task))
     with App.module(folder, module, str(file)) as app:
         return float(app.result(DEADLINE_SECONDS)["rate"])

@@ -19,7 +19,7 @@ from adapters.postgres.event_store import OrderApplication
 from adapters.runtime.tuning import collect_rarely, take_turns_quickly
 from bench.laboratory import BATCH_SIZE
 from bench.processes import TimeUp
-from bench.reading import DEADLINE_SECONDS, FullTopic, Work
+from bench.reading import DEADLINE_SECONDS, FullTopic, ReadTask
 from domain.losses import StoppedPartition
 from domain.ports import Partition
 
@@ -28,10 +28,10 @@ def main(file: Path) -> None:
     configure_logs("error")
     collect_rarely()  # as the service does, and the next
     take_turns_quickly()
-    work = msgspec.json.decode(file.read_bytes(), type=Work)
-    reader = Reader(work.database_url, work.cached_orders)
+    task = msgspec.json.decode(file.read_bytes(), type=ReadTask)
+    reader = Reader(task.database_url, task.cached_orders)
     try:
-        rates = [reader.read(topic) for topic in work.topics]
+        rates = [reader.read(topic) for topic in task.topics]
     finally:
         reader.close()
     print(json.dumps({"event": "done", "rate": rates[-1]}), flush=True)

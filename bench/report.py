@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from bench.arithmetic import Figure, Summary, Verdict, ratios, summary, verdict
+from bench.arithmetic import Figure, Judgement, Summary, judge, ratios, summary
 from bench.laboratory import Suite
 from bench.plots import svg
 from bench.results import Chapter, Chapters, Measured, Plot, Run, Table
@@ -88,7 +88,7 @@ def _row(measured: Measured) -> list[str]:
         _absolute(reference),
         _limit(figure, figure.must),
         _limit(figure, figure.aim),
-        str(verdict(figure, found.median) or Verdict.OPEN),
+        str(judge(figure, found.median) or Judgement.OPEN),
     ]
 
 

@@ -9,7 +9,7 @@ from adapters.kafka.consumer.intake import Intake
 from adapters.kafka.decoding.record import Record
 from adapters.postgres.codec import EventMapper
 from adapters.postgres.event_store import OrderApplication
-from bench.messages import Sent
+from bench.messages import TopicMessage
 from domain.events import OrderEvent
 from domain.order import Order, fold
 from domain.ports import Batch, Loss, Partition, Position
@@ -49,7 +49,7 @@ class _Collector:
     def stop(self, partition: Partition, position: int, loss: Loss) -> None: ...
 
 
-def events_of(messages: Sequence[Sent]) -> list[OrderEvent]:
+def events_of(messages: Sequence[TopicMessage]) -> list[OrderEvent]:
     """What is decided about them; of each order all from the first one on."""
     store = _Collector()
     intake = Intake(store)
@@ -60,7 +60,7 @@ def events_of(messages: Sequence[Sent]) -> list[OrderEvent]:
     return store.events
 
 
-def stored_beside(message: Sent) -> bytes:
+def stored_beside(message: TopicMessage) -> bytes:
     """What is stored of a message, beside the bytes received."""
     [event] = events_of([message])
     stored = EventMapper().to_stored_event(event)

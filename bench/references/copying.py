@@ -17,7 +17,7 @@ from adapters.kafka.consumer.config import consumer_config
 from adapters.runtime.tuning import collect_rarely
 from bench.laboratory import BATCH_SIZE
 from bench.processes import TimeUp
-from bench.reading import DEADLINE_SECONDS, FullTopic, Work
+from bench.reading import DEADLINE_SECONDS, FullTopic, ReadTask
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -25,8 +25,8 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 def main(file: Path) -> None:
     """`python -m bench.references.copying FILE`"""
     collect_rarely()  # as ours does
-    work = msgspec.json.decode(file.read_bytes(), type=Work)
-    rate = copy_all(work.database_url, work.topics[-1], work.beside)
+    task = msgspec.json.decode(file.read_bytes(), type=ReadTask)
+    rate = copy_all(task.database_url, task.topics[-1], task.beside)
     print(json.dumps({"event": "done", "rate": rate}), flush=True)
 
 

@@ -30,7 +30,7 @@ class Payload(BaseModel):
     transactionId: str  # noqa: N815
 
 
-class Message(BaseModel):
+class Envelope(BaseModel):
     """The whole message."""
 
     model_config = ConfigDict(extra="allow")
@@ -61,7 +61,7 @@ async def _handle(database_url: str, topic: FullTopic, messages: int) -> float:
             session_timeout_ms=1500,  # the embedded broker lets a group wait for half of it
             heartbeat_interval_ms=300,
         )
-        async def handle(message: Message) -> None:
+        async def handle(message: Envelope) -> None:
             nonlocal seen, started
             started = started or time.perf_counter()
             if seen >= messages:

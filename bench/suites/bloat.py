@@ -49,7 +49,7 @@ _COST: Final = (
 Connection = psycopg.Connection[Any]
 
 
-class Part(NamedTuple):
+class CallCosts(NamedTuple):
     """What some of the calls cost, all of them together."""
 
     calls: int
@@ -120,12 +120,12 @@ def _deliveries(lab: Laboratory, wanted: int) -> None:
     lab.chapter.notes.append(f"Write-ahead log of a call, from decided to settled: {wal_bytes:,.0f} bytes.")
 
 
-def _part(lab: Laboratory, connection: Connection, deliveries: Deliveries, until: int) -> Part:
+def _part(lab: Laboratory, connection: Connection, deliveries: Deliveries, until: int) -> CallCosts:
     connection.execute("SELECT /* bench */ pg_stat_statements_reset()")
     before = deliveries.delivered
     deliveries.reach(until)
     blocks, wal_bytes = connection.execute(_COST, {"own": "%/* bench */%"}).fetchone() or (0, 0)
-    part = Part(deliveries.delivered - before, int(blocks), int(wal_bytes))
+    part = CallCosts(deliveries.delivered - before, int(blocks), int(wal_bytes))
     lab.say(
         f"{deliveries.delivered:,} calls: {part.blocks / part.calls:,.1f} blocks each, of the last {part.calls:,}"
     )

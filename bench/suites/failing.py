@@ -47,11 +47,11 @@ def _push(lab: Laboratory, healthy: int, percent: int) -> float:
         return parts.ours(events_of(mixed(healthy, percent)), healthy=lambda order_id: not always_fails(order_id))
 
 
-def mixed(healthy: int, percent: int) -> list[messages.Sent]:
+def mixed(healthy: int, percent: int) -> list[messages.TopicMessage]:
     """The messages of so many healthy orders, and of failing ones among them, which are so many per cent of all."""
     failing = round(healthy * percent / (100 - percent))
     spacing = max(1, round(10 / percent)) if percent else 1
-    found: list[messages.Sent] = []
+    found: list[messages.TopicMessage] = []
     while healthy > 0:
         for lifecycle in messages.by_order(messages.lifecycles_of(messages.TEMPLATE_ORDERS)):
             order_id = lifecycle[0].order_id

@@ -64,7 +64,7 @@ def run(lab: Laboratory) -> None:
 
 def _fill(url: str, events: int) -> int:
     """With small events: short lifecycles of few goods, without headers."""
-    short: list[messages.Sent] = []
+    short: list[messages.TopicMessage] = []
     while len(short) < min(events, TEMPLATE_EVENTS):
         for lifecycle in messages.by_order(messages.lifecycles_of(messages.TEMPLATE_ORDERS)):
             if len(lifecycle) == SHORT_LIFECYCLE and len(lifecycle[0].value) < SMALL_BYTES:

@@ -50,7 +50,7 @@ def run(lab: Laboratory) -> None:
     lab.compare(WARM, partial(_warm, lab, created, following), partial(ceiling, following))
 
 
-def _topic(lab: Laboratory, sent: list[messages.Sent]) -> FullTopic:
+def _topic(lab: Laboratory, sent: list[messages.TopicMessage]) -> FullTopic:
     name = lab.topic(PARTITIONS)
     messages.publish(lab.bootstrap, name, sent)
     return FullTopic(lab.bootstrap, lab.kafka_config, name, len(sent), PARTITIONS)

@@ -60,7 +60,7 @@ def _measure(lab: Laboratory, kafka: ApacheKafka) -> None:
     )
 
 
-def _topic(lab: Laboratory, kafka: ApacheKafka, sent: list[messages.Sent], partitions: int) -> FullTopic:
+def _topic(lab: Laboratory, kafka: ApacheKafka, sent: list[messages.TopicMessage], partitions: int) -> FullTopic:
     name = f"bench-{partitions}-partitions"
     create_topic(kafka.bootstrap, name, partitions)
     messages.publish(kafka.bootstrap, name, sent)

@@ -12,7 +12,7 @@ from adapters.records.publishing import Outgoing
 from bench import messages
 from bench.arithmetic import Figure, Pair, percentile
 from bench.laboratory import Laboratory
-from bench.processes import App, ThirdParty, third_party, wait_until
+from bench.processes import App, RunningThirdParty, third_party, wait_until
 from bench.results import Plot, Series
 from domain.instants import NANOSECONDS_PER_SECOND, parse_instant
 
@@ -59,7 +59,7 @@ def run(lab: Laboratory) -> None:
         party.check()
 
 
-def _measure(lab: Laboratory, party: ThirdParty, ours: str, theirs: str) -> None:
+def _measure(lab: Laboratory, party: RunningThirdParty, ours: str, theirs: str) -> None:
     stream = messages.whole_lifecycles()
     created = (message for message in stream if message.sequence == 1)
     count = round(RATE_PER_SECOND * lab.scale.trickle_seconds)
@@ -90,7 +90,9 @@ def _measure(lab: Laboratory, party: ThirdParty, ours: str, theirs: str) -> None
     lab.chapter.plots.append(Plot("latency", title, "percent of the calls within", "ms", series))
 
 
-def _trickle(publisher: Publisher, party: ThirdParty, topic: str, sent: list[messages.Sent]) -> list[float]:
+def _trickle(
+    publisher: Publisher, party: RunningThirdParty, topic: str, sent: list[messages.TopicMessage]
+) -> list[float]:
     """Milliseconds until the call of each message arrives."""
     after = party.calls
     published: dict[int, int] = {}

@@ -47,7 +47,7 @@ class Standing(NamedTuple):
 Standings = Mapping[int, Standing]
 
 
-class Difference(NamedTuple):
+class BooksDifference(NamedTuple):
     """An order that the three views don't agree on; None where a view lacks it."""
 
     order_id: int
@@ -78,21 +78,21 @@ class Side:
 
 
 @dataclass(slots=True)
-class Comparison:
+class BooksComparison:
     """The sums of both sides, the first differences, and how many there are in all."""
 
     stored: Side = field(default_factory=Side)
     booked: Side = field(default_factory=Side)
     as_expected: int = 0
     """Orders of this run that ended where they must, on both sides."""
-    differences: list[Difference] = field(default_factory=list)
+    differences: list[BooksDifference] = field(default_factory=list)
     difference_count: int = 0
 
 
-def compare(stored: Standings, booked: Standings, expected: Standings) -> Comparison:
+def compare(stored: Standings, booked: Standings, expected: Standings) -> BooksComparison:
     """Every order that any of the three knows. Amounts are equal as numbers: 1.5 and 1.50 are the same money; those
     of the third party as finely as it keeps them."""
-    comparison = Comparison()
+    comparison = BooksComparison()
     for standing in stored.values():
         comparison.stored.add(standing)
     for standing in booked.values():
@@ -104,7 +104,7 @@ def compare(stored: Standings, booked: Standings, expected: Standings) -> Compar
             continue
         comparison.difference_count += 1
         if len(comparison.differences) < MAX_KEPT_DIFFERENCES:
-            comparison.differences.append(Difference(order_id, ours, theirs, wanted, wanted is not None))
+            comparison.differences.append(BooksDifference(order_id, ours, theirs, wanted, wanted is not None))
     return comparison
 
 

@@ -11,7 +11,7 @@ from adapters.postgres.connections import conninfo
 from projections.delivery.ports import Outcome
 from sandbox.demo.reconciliation import (
     STATUSES,
-    Comparison,
+    BooksComparison,
     Side,
     Standing,
     compare,
@@ -49,7 +49,7 @@ SELECT outcome, count(*) FROM attempt WHERE order_id BETWEEN %s AND %s GROUP BY 
 class Report:
     """`troubles` says in words, by kind, what must not be there besides differences."""
 
-    comparison: Comparison
+    comparison: BooksComparison
     expected: int
     """Orders of this run."""
     attempts: dict[str, int]

@@ -11,7 +11,7 @@ from adapters.settings import PREFIX, Settings
 from domain.exact_json import dumps
 from sandbox.order_service.chaos import Chaos, Disorder, Stage
 from sandbox.order_service.lifecycles import OrderMessage, Status, lifecycles, outcome
-from sandbox.order_service.simulator import pace_of
+from sandbox.order_service.simulator import schedule_of
 
 DRAIN_SECONDS: Final = 3.0
 # What a killed run had under way is due again when its leases end: the next run should not wait a minute for it.
@@ -58,19 +58,19 @@ class Wishes:
         """How many records of the run nobody can read."""
         if Disorder.POISON not in self.chaos.kinds:
             return 0
-        stage = Stage(self.chaos, self.seed, pace_of(self.rate), self.first_order_id)
+        stage = Stage(self.chaos, self.seed, schedule_of(self.rate), self.first_order_id)
         for _ in stage.disturb(self._lifecycles()):
             pass
         return stage.counts[Disorder.POISON]
 
     def _lifecycles(self) -> Iterator[OrderMessage]:
-        first, pace = self.first_order_id, pace_of(self.rate)
+        first, schedule = self.first_order_id, schedule_of(self.rate)
         return lifecycles(
             self.seed,
             self.orders,
             first_order_id=first,
             started_at_ns=0,
-            pace=pace,
+            schedule=schedule,
             returns=Disorder.RETURNS in self.chaos.kinds,
         )
 

@@ -17,7 +17,7 @@ from adapters.kafka.decoding.record import Headers
 from domain import exact_json
 from domain.errors import CashbackError
 from domain.instants import format_instant
-from sandbox.order_service.lifecycles import OrderMessage, Pace
+from sandbox.order_service.lifecycles import OrderMessage, Schedule
 from sandbox.order_service.poison import poison
 
 ALL: Final = "all"
@@ -118,7 +118,7 @@ class Stage:
         self,
         chaos: Chaos,
         seed: int,
-        pace: Pace,
+        schedule: Schedule,
         first_order_id: int,
         *,
         max_held_records: int = MAX_HELD_RECORDS,
@@ -127,7 +127,7 @@ class Stage:
         self._kinds = chaos.kinds
         self._seed = seed
         self._max_held_records = max_held_records
-        self._lifecycle_ns = pace.lifecycle_ns
+        self._lifecycle_ns = schedule.lifecycle_ns
         self._run = str(first_order_id)
         self._chances = {kind: Random(f"{seed}/{kind}") for kind in Disorder}
         clocks = Random(f"{seed}/clocks")

@@ -62,7 +62,7 @@ class OrderMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Schedule:
     """An order starts every `spacing_ns`, and no lifecycle takes longer than `lifecycle_ns`, and none with returns
     longer than twice that.
 
@@ -83,7 +83,7 @@ class Pace:
         return cls(spacing_ns, min(round(lifecycle_seconds * _NS_PER_SECOND), spacing_ns * MAX_OPEN_ORDERS))
 
 
-COMPRESSED = Pace(spacing_ns=20_000, lifecycle_ns=1_000_000)
+COMPRESSED = Schedule(spacing_ns=20_000, lifecycle_ns=1_000_000)
 """Fifty orders open at once; slow enough that dates stay behind the clock of whoever publishes them."""
 
 
@@ -93,7 +93,7 @@ def lifecycles(  # noqa: PLR0913  # each is a choice of the caller's, and all bu
     *,
     first_order_id: int,
     started_at_ns: int,
-    pace: Pace = COMPRESSED,
+    schedule: Schedule = COMPRESSED,
     stamped: bool = True,
     open_share: float = 0.0,
     returns: bool = False,
@@ -112,8 +112,8 @@ def lifecycles(  # noqa: PLR0913  # each is a choice of the caller's, and all bu
         raise ValueError(f"no {orders} order ids from {first_order_id} on within 1 ... 2^63-1")
     returning = None
     if returns:
-        returning = _Writer(Random(f"{seed}/returns"), pace, stamped=stamped, reasons=_RETURN_REASONS)
-    writer = _Writer(Random(seed), pace, stamped=stamped, open_share=open_share, returning=returning)
+        returning = _Writer(Random(f"{seed}/returns"), schedule, stamped=stamped, reasons=_RETURN_REASONS)
+    writer = _Writer(Random(seed), schedule, stamped=stamped, open_share=open_share, returning=returning)
     return _interleave(writer, orders, first_order_id, started_at_ns)
 
 
@@ -196,7 +196,7 @@ _CATALOGUE = tuple(
 def _interleave(writer: "_Writer", orders: int, first_order_id: int, started_at_ns: int) -> Iterator[OrderMessage]:
     waiting: list[tuple[int, int, int, OrderMessage]] = []
     for number in range(orders):
-        starts_ns = started_at_ns + number * writer.pace.spacing_ns
+        starts_ns = started_at_ns + number * writer.schedule.spacing_ns
         while waiting and waiting[0][0] < starts_ns:
             yield heapq.heappop(waiting)[-1]
         for message in writer.order(first_order_id + number, starts_ns):
@@ -211,14 +211,14 @@ class _Writer:
     def __init__(  # noqa: PLR0913 - what it is told of the run
         self,
         rng: Random,
-        pace: Pace,
+        schedule: Schedule,
         *,
         stamped: bool,
         open_share: float = 0.0,
         returning: "_Writer | None" = None,
         reasons: Sequence[str] = _REASONS,
     ) -> None:
-        self.pace = pace
+        self.schedule = schedule
         self._rng = rng
         self._stamped = stamped
         self._open_share = open_share
@@ -248,7 +248,7 @@ class _Writer:
         """What is said of a completed order afterwards: of most of them nothing."""
         rng = self._rng
         steps = self._return_steps(lines)
-        dates_ns = sorted(ended_ns + rng.randrange(self.pace.lifecycle_ns + 1) for _ in steps)
+        dates_ns = sorted(ended_ns + rng.randrange(self.schedule.lifecycle_ns + 1) for _ in steps)
         for number, ((kind, left), at_ns) in enumerate(zip(steps, dates_ns, strict=True), start=1):
             message = self._message(order_id, kind, last_sequence + number, at_ns + number, parties, left)
             yield replace(message, is_return=True)
@@ -298,8 +298,8 @@ class _Writer:
 
     def _dates_ns(self, steps: int, starts_ns: int) -> list[int]:
         rng = self._rng
-        begins_ns = starts_ns + rng.randrange(self.pace.spacing_ns)
-        span_ns = self.pace.lifecycle_ns * rng.uniform(_SHORTEST_SHARE_OF_LONGEST, 1.0)
+        begins_ns = starts_ns + rng.randrange(self.schedule.spacing_ns)
+        span_ns = self.schedule.lifecycle_ns * rng.uniform(_SHORTEST_SHARE_OF_LONGEST, 1.0)
         fractions = [0.0, *sorted(rng.random() for _ in range(steps - 2)), 1.0][:steps]
         dates_ns = [begins_ns + round(span_ns * fraction) for fraction in fractions]
         for later in range(1, steps):

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from adapters.kafka.producer.publisher import OnDelivery, PublishError
+from adapters.kafka.producer.order_publisher import Publishing
+from adapters.kafka.producer.publisher import PublishError
 from adapters.records.publishing import Delivered, Outgoing
 from sandbox.order_service.chaos import Chaos, Departure, Disorder, Stage
-from sandbox.order_service.lifecycles import COMPRESSED, Pace, lifecycles
+from sandbox.order_service.lifecycles import COMPRESSED, Schedule, lifecycles
 
 LIFECYCLE_SECONDS = 5.0
 PROGRESS_INTERVAL_SECONDS = 0.25
@@ -39,10 +40,9 @@ class Progress:
     """By partition: all that was confirmed lies before."""
 
 
-class Publishing(Protocol):
-    """What the order service needs of `adapters.kafka.producer.publisher.Publisher`, and with its meaning."""
+class BatchPublishing(Publishing, Protocol):
+    """What the order service needs of it, and with its meaning."""
 
-    def publish(self, message: Outgoing, on_delivery: OnDelivery | None = None) -> None: ...
     def poll(self) -> None: ...
     def flush(self, timeout_seconds: float) -> None: ...
 
@@ -74,7 +74,7 @@ NO_CHAOS = Chaos()
 
 
 def simulate(  # noqa: PLR0913  # each is an option of the command, and all but two are named at the call
-    publisher: Publishing,
+    publisher: BatchPublishing,
     topic: str,
     *,
     orders: int | None,
@@ -98,30 +98,30 @@ def simulate(  # noqa: PLR0913  # each is an option of the command, and all but 
     if rate is not None and not 0 < rate < float("inf"):
         raise ValueError(f"a rate is a number of orders a second above zero, not {rate}")
     started_at_ns = clock.time_ns()
-    pace = pace_of(rate)
+    schedule = schedule_of(rate)
     messages = lifecycles(
         seed,
         orders,
         first_order_id=first_order_id,
         started_at_ns=started_at_ns,
-        pace=pace,
+        schedule=schedule,
         stamped=stamped,
         returns=Disorder.RETURNS in chaos.kinds,
     )
-    stage = Stage(chaos, seed, pace, first_order_id)
+    stage = Stage(chaos, seed, schedule, first_order_id)
     run = _Run(publisher, topic, stop, progress, clock, stage)
     return run.publish(stage.disturb(messages), paced_from_ns=started_at_ns if rate else None)
 
 
-def pace_of(rate: float | None) -> Pace:
+def schedule_of(rate: float | None) -> Schedule:
     """The pace of a run at so many orders a second, or of one as fast as the broker takes them."""
-    return Pace.of(rate, LIFECYCLE_SECONDS) if rate else COMPRESSED
+    return Schedule.of(rate, LIFECYCLE_SECONDS) if rate else COMPRESSED
 
 
 class _Run:
     def __init__(  # noqa: PLR0913, PLR0917 - what `simulate` was given
         self,
-        publisher: Publishing,
+        publisher: BatchPublishing,
         topic: str,
         stop: threading.Event,
         progress: Callable[[Progress], None] | None,

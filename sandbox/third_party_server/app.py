@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from domain.exact_json import dumps
-from sandbox.third_party_server.books import Answer, Books, refusal
+from sandbox.third_party_server.books import Books, Reply, refusal
 from sandbox.third_party_server.calls import MAX_BODY_BYTES, CallEndpoint
 from sandbox.third_party_server.connection import KnownConnection
 from sandbox.third_party_server.faults import FaultSwitch, InvalidFaults
@@ -191,7 +191,7 @@ def _json(value: object) -> Response:
     return Response(dumps(value), media_type="application/json")
 
 
-def _problem(answer: Answer) -> Response:
+def _problem(answer: Reply) -> Response:
     return Response(answer.body, answer.status, media_type="application/problem+json")
 
 

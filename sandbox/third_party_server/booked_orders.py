@@ -16,7 +16,7 @@ _exact = Context(prec=400, traps=[Inexact, InvalidOperation])
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class BookedOrder:
     """A cancelled order keeps the amount that it had. `credits` counts applied completions; `bookings` are what was
     booked for it: its credit, and with each correction the difference. Their sum is what the buyer has."""
 
@@ -40,7 +40,7 @@ class Order:
         }
 
 
-def order_after(order: Order | None, request: CashbackRequest) -> Order:
+def order_after(order: BookedOrder | None, request: CashbackRequest) -> BookedOrder:
     """The order once a legal request is applied; only a create may find no order."""
     date, instant_ns = request.transaction_date, request.instant_ns
     match request.operation:
@@ -48,7 +48,7 @@ def order_after(order: Order | None, request: CashbackRequest) -> Order:
             assert request.amount is not None
             assert request.buyer_id is not None
             assert request.store_no is not None
-            return Order(
+            return BookedOrder(
                 request.order_id, "PENDING", request.amount, request.buyer_id, request.store_no, date, instant_ns
             )
         case Operation.CANCEL:
@@ -78,14 +78,14 @@ def order_after(order: Order | None, request: CashbackRequest) -> Order:
             assert_never(request.operation)
 
 
-def order_from(answer: dict[str, Any], buyer_id: str, store_no: str, before: Order | None) -> Order:
-    """The inverse of `Order.answer`; `before` is the order as it was before that answer."""
+def order_from(answer: dict[str, Any], buyer_id: str, store_no: str, before: BookedOrder | None) -> BookedOrder:
+    """The inverse of `BookedOrder.answer`; `before` is the order as it was before that answer."""
     date, amount = answer["lastTransactionDate"], Decimal(answer["cashbackAmount"])
     bookings: tuple[Decimal, ...] = ()
     if answer["status"] == "COMPLETED":
         booked = before.bookings if before is not None else ()
         bookings = (*booked, _exact.subtract(amount, _sum(booked)))
-    return Order(
+    return BookedOrder(
         order_id=answer["orderId"],
         status=answer["status"],
         amount=amount,
@@ -102,9 +102,9 @@ def _sum(amounts: Iterable[Decimal]) -> Decimal:
     return reduce(_exact.add, amounts, Decimal(0))
 
 
-class Ledger:
+class BookedOrders:
     def __init__(self) -> None:
-        self._orders: dict[int, Order] = {}
+        self._orders: dict[int, BookedOrder] = {}
         self._ids_in_order: list[int] = []
         self.counts: dict[Status, int] = dict.fromkeys(STATUSES, 0)
         self.amounts: dict[Status, Decimal] = dict.fromkeys(STATUSES, Decimal(0))
@@ -112,10 +112,10 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._orders)
 
-    def get(self, order_id: int) -> Order | None:
+    def get(self, order_id: int) -> BookedOrder | None:
         return self._orders.get(order_id)
 
-    def put(self, order: Order) -> None:
+    def put(self, order: BookedOrder) -> None:
         before = self._orders.get(order.order_id)
         if before is not None:
             self.counts[before.status] -= 1
@@ -130,5 +130,5 @@ class Ledger:
             self._ids_in_order = sorted(self._orders)
         return self._ids_in_order
 
-    def many(self, order_ids: Iterable[int]) -> list[Order]:
+    def many(self, order_ids: Iterable[int]) -> list[BookedOrder]:
         return [self._orders[order_id] for order_id in order_ids]

@@ -24,10 +24,10 @@ from time import time_ns
 from typing import Any, Literal
 
 from domain.exact_json import dumps
-from sandbox.third_party_server.call_log import Call, CallLog, Outcome
+from sandbox.third_party_server.booked_orders import BookedOrder, BookedOrders, order_after, order_from
+from sandbox.third_party_server.call_log import CallLog, Outcome, ReceivedCall
 from sandbox.third_party_server.calls_in_progress import CallsInProgress
 from sandbox.third_party_server.journal import Journal, JournalError
-from sandbox.third_party_server.ledger import Ledger, Order, order_after, order_from
 from sandbox.third_party_server.requests import CashbackRequest, Operation, digest
 
 MAX_ORDERS = 1_000_000
@@ -38,7 +38,7 @@ ViolationKind = Literal["second_credit", "missing_key", "overlap", "wrong_order"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """`body` is JSON. `hit`: it was given before, and nothing was done this time."""
 
     status: int
@@ -63,14 +63,14 @@ class _KeyUse:
     """`answer` is None while the key has only met refusals."""
 
     digest: bytes
-    answer: Answer | None
+    answer: Reply | None
     first_ns: int
 
 
-def refusal(status: int, code: str, detail: str) -> Answer:
+def refusal(status: int, code: str, detail: str) -> Reply:
     """A problem (RFC 9457) with a `code` for programs."""
     problem = {"type": "about:blank", "title": code.replace("_", " "), "status": status, "code": code}
-    return Answer(status, dumps({**problem, "detail": detail}))
+    return Reply(status, dumps({**problem, "detail": detail}))
 
 
 class Books:
@@ -93,7 +93,7 @@ class Books:
                 raise
 
     def _start_afresh(self) -> None:
-        self.ledger = Ledger()
+        self.orders = BookedOrders()
         self.log = CallLog()
         self.violations: deque[Violation] = deque(maxlen=MAX_KEPT_VIOLATIONS)
         self.violation_count = 0
@@ -116,14 +116,14 @@ class Books:
     # A call's way through
 
     def arrive(self) -> int:
-        """A call's headers are there: it is in progress from now on. Gives the tick for `Call.arrived_tick`."""
+        """A call's headers are there: it is in progress from now on. Gives its `arrived_tick`."""
         return self._in_progress.arrive()
 
     def vanish(self, arrived_tick: int) -> None:
         """The caller left before the body was there: it never became a call."""
         self._in_progress.arrived(arrived_tick)
 
-    def enter(self, call: Call) -> None:
+    def enter(self, call: ReceivedCall) -> None:
         """Writes the call down, and what is wrong with it whatever its outcome: no key, an overlap."""
         call.started_ns = self._clock_ns()
         self.log.append(call)
@@ -135,7 +135,7 @@ class Books:
                 self._violated("overlap", call, overlap)
         self._in_progress.arrived(call.arrived_tick)
 
-    def claim_key(self, call: Call) -> Answer | None:
+    def claim_key(self, call: ReceivedCall) -> Reply | None:
         """Refuses a second call with a key whose first is still in progress."""
         holder = self._in_progress.claim_key(call)
         if holder is None:
@@ -143,8 +143,13 @@ class Books:
         return refusal(409, "in_flight", f"call {holder.number} with this key is still in progress")
 
     def judge(
-        self, call: Call, request: CashbackRequest, *, reject: bool = False, key_retention_ns: int | None = None
-    ) -> Answer:
+        self,
+        call: ReceivedCall,
+        request: CashbackRequest,
+        *,
+        reject: bool = False,
+        key_retention_ns: int | None = None,
+    ) -> Reply:
         """Applies the call or refuses it; `reject` refuses it unless it has been applied before. A key that first
         came so long ago is forgotten; without `key_retention_ns` none is.
 
@@ -163,10 +168,10 @@ class Books:
         self._remember(call.key, _KeyUse(said, None, known.first_ns if known else self._clock_ns()))
         if reject:
             return refusal(422, "rejected", f"order {request.order_id} is to be rejected")
-        order = self.ledger.get(request.order_id)
+        order = self.orders.get(request.order_id)
         return self._refuse(call, request, order) or self._apply(call, request, order, said)
 
-    def leave(self, call: Call, outcome: Outcome, status: int | None = None) -> None:
+    def leave(self, call: ReceivedCall, outcome: Outcome, status: int | None = None) -> None:
         """The answer has been sent, or the connection is gone."""
         call.ended_ns, call.outcome, call.status = self._clock_ns(), outcome, status
         call.forget_client()
@@ -174,13 +179,13 @@ class Books:
         if call.mutating and not call.abandoned:
             self._count(call.order_id)
 
-    def lookup(self, order_id: int) -> Answer:
-        order = self.ledger.get(order_id)
+    def lookup(self, order_id: int) -> Reply:
+        order = self.orders.get(order_id)
         return refusal(404, "unknown_order", f"no order {order_id}") if order is None else _said(200, order)
 
     # The rules
 
-    def _refuse(self, call: Call, request: CashbackRequest, order: Order | None) -> Answer | None:
+    def _refuse(self, call: ReceivedCall, request: CashbackRequest, order: BookedOrder | None) -> Reply | None:
         operation = request.operation
         if order is None and operation is Operation.CREATE:
             return None
@@ -206,7 +211,7 @@ class Books:
             return refusal(409, "amount_mismatch", amounts)
         return None
 
-    def _apply(self, call: Call, request: CashbackRequest, order: Order | None, said: bytes) -> Answer:
+    def _apply(self, call: ReceivedCall, request: CashbackRequest, order: BookedOrder | None, said: bytes) -> Reply:
         assert call.key is not None
         changed = order_after(order, request)
         answer = _said(201 if order is None else 200, changed)
@@ -214,18 +219,18 @@ class Books:
             record = {"key": call.key, "digest": said.hex(), "status": answer.status, "answer": changed.answer()}
             self._journal.append({**record, "buyerId": changed.buyer_id, "storeNo": changed.store_no})
         self._keys[call.key] = _KeyUse(said, answer, self._keys[call.key].first_ns)
-        self.ledger.put(changed)
+        self.orders.put(changed)
         call.applied = True
         return answer
 
     def _is_full(self, operation: Operation) -> bool:
         if self._journal is not None and self._journal.is_full:
             return True
-        return operation is Operation.CREATE and len(self.ledger) >= MAX_ORDERS
+        return operation is Operation.CREATE and len(self.orders) >= MAX_ORDERS
 
     def _count(self, order_id: int | None) -> None:
         self.mutating_calls += 1
-        if order_id is not None and self.ledger.get(order_id) is not None:
+        if order_id is not None and self.orders.get(order_id) is not None:
             self.calls_by_order[order_id] = self.calls_by_order.get(order_id, 0) + 1
 
     def _known(self, key: str, key_retention_ns: int | None) -> _KeyUse | None:
@@ -241,7 +246,7 @@ class Books:
             for oldest in list(islice(self._keys, MAX_KEYS // 10)):
                 del self._keys[oldest]
 
-    def _violated(self, kind: ViolationKind, call: Call, detail: str) -> None:
+    def _violated(self, kind: ViolationKind, call: ReceivedCall, detail: str) -> None:
         violation = Violation(kind, call.order_id, detail, self._clock_ns(), call.number)
         self._note(violation)
         if self._journal is not None:
@@ -265,13 +270,13 @@ class Books:
             self._note(Violation(kind, record["orderId"], detail, record["timeNs"], call_number))
             return
         answer = record["answer"]
-        before = self.ledger.get(answer["orderId"])
+        before = self.orders.get(answer["orderId"])
         order = order_from(answer, record["buyerId"], record["storeNo"], before)
-        self.ledger.put(order)
+        self.orders.put(order)
         self._count(order.order_id)
         use = _KeyUse(bytes.fromhex(record["digest"]), _said(record["status"], order), self._clock_ns())
         self._remember(record["key"], use)
 
 
-def _said(status: int, order: Order) -> Answer:
-    return Answer(status, dumps(order.answer()))
+def _said(status: int, order: BookedOrder) -> Reply:
+    return Reply(status, dumps(order.answer()))

@@ -21,7 +21,7 @@ def _nothing_to_close() -> None:
 
 
 @dataclass(slots=True, eq=False)
-class Call:
+class ReceivedCall:
     """One call. `order_id` is None where neither path nor body named one; `number` counts from 1 in order of
     arrival; `arrived_tick` is the books' tick at which its headers came.
 
@@ -61,8 +61,8 @@ class CallLog:
     def __init__(self, *, max_calls: int = MAX_LOGGED_CALLS, max_body_bytes: int = MAX_LOGGED_BODY_BYTES) -> None:
         self._max_calls = max_calls
         self._max_body_bytes = max_body_bytes
-        self._calls: deque[Call] = deque()
-        self._by_order: dict[int, list[Call]] = {}
+        self._calls: deque[ReceivedCall] = deque()
+        self._by_order: dict[int, list[ReceivedCall]] = {}
         self._body_bytes = 0
         self.last_number = 0
 
@@ -70,7 +70,7 @@ class CallLog:
     def dropped(self) -> int:
         return self.last_number - len(self._calls)
 
-    def append(self, call: Call) -> None:
+    def append(self, call: ReceivedCall) -> None:
         """Numbers the call and keeps it."""
         self.last_number += 1
         call.number = self.last_number
@@ -81,7 +81,7 @@ class CallLog:
         while len(self._calls) > self._max_calls or self._body_bytes > self._max_body_bytes:
             self._drop_oldest()
 
-    def after(self, number: int, order_id: int | None = None) -> Iterator[Call]:
+    def after(self, number: int, order_id: int | None = None) -> Iterator[ReceivedCall]:
         """The kept calls with a higher number, in order of arrival; of one order if it's named."""
         if order_id is not None:
             return (call for call in self._by_order.get(order_id, ()) if call.number > number)

@@ -11,8 +11,8 @@ from hmac import compare_digest
 
 from starlette.types import Receive, Scope, Send
 
-from sandbox.third_party_server.books import Answer, Books, refusal
-from sandbox.third_party_server.call_log import Call
+from sandbox.third_party_server.books import Books, Reply, refusal
+from sandbox.third_party_server.call_log import ReceivedCall
 from sandbox.third_party_server.connection import cut, hang_up, has_hung_up
 from sandbox.third_party_server.faults import Faults, FaultSwitch
 from sandbox.third_party_server.requests import CashbackRequest, InvalidRequest, Operation, parse, parse_order_id
@@ -57,7 +57,7 @@ class CallEndpoint:
         headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
         order_id, request = self._read(scope, body)
         call = self._write_down(scope, headers, body, order_id, request, tick)
-        answer: Answer | None = None
+        answer: Reply | None = None
         try:
             answer = await self._answer(call, request, headers, receive)
             if answer is not None:
@@ -94,8 +94,8 @@ class CallEndpoint:
         order_id: int | None,
         request: CashbackRequest | InvalidRequest | None,
         tick: int,
-    ) -> Call:
-        call = Call(
+    ) -> ReceivedCall:
+        call = ReceivedCall(
             method=scope["method"],
             path=scope["path"][:MAX_LOGGED_CHARACTERS],
             key=_shown(headers.get(b"idempotency-key", b"")) or None,
@@ -113,11 +113,11 @@ class CallEndpoint:
 
     async def _answer(
         self,
-        call: Call,
+        call: ReceivedCall,
         request: CashbackRequest | InvalidRequest | None,
         headers: dict[bytes, bytes],
         receive: Receive,
-    ) -> Answer | None:
+    ) -> Reply | None:
         """None: the caller gets none, the connection is to be cut."""
         refused = self._refuse_at_the_door(call, headers)
         if refused is not None:
@@ -136,7 +136,7 @@ class CallEndpoint:
         answer = self._judge(call, request, faults)
         return None if roll.lost_answer else answer
 
-    def _refuse_at_the_door(self, call: Call, headers: dict[bytes, bytes]) -> Answer | None:
+    def _refuse_at_the_door(self, call: ReceivedCall, headers: dict[bytes, bytes]) -> Reply | None:
         if self.switch.faults.down:
             return refusal(503, "down", "the third party is down")
         if self.token is not None:
@@ -151,7 +151,7 @@ class CallEndpoint:
             return refusal(400, "invalid_key", f"an Idempotency-Key has at most {MAX_KEY_CHARACTERS} characters")
         return self.books.claim_key(call)
 
-    def _judge(self, call: Call, request: CashbackRequest | InvalidRequest | None, faults: Faults) -> Answer:
+    def _judge(self, call: ReceivedCall, request: CashbackRequest | InvalidRequest | None, faults: Faults) -> Reply:
         if isinstance(request, _TooLargeError):
             return refusal(413, "too_large", str(request))
         if isinstance(request, InvalidRequest):
@@ -204,7 +204,7 @@ async def _left_within(seconds: float, receive: Receive) -> bool:
     return True
 
 
-async def _send(send: Send, answer: Answer) -> None:
+async def _send(send: Send, answer: Reply) -> None:
     kind = b"application/json" if answer.status < 400 else b"application/problem+json"  # noqa: PLR2004  # RFC 9110
     headers = [(b"content-type", kind), (b"content-length", b"%d" % len(answer.body))]
     if answer.hit:

@@ -1,6 +1,6 @@
 """Which calls of the sandbox third party are in progress, and which of them overlap in time."""
 
-from sandbox.third_party_server.call_log import Call
+from sandbox.third_party_server.call_log import ReceivedCall
 
 
 class CallsInProgress:
@@ -12,12 +12,12 @@ class CallsInProgress:
     def __init__(self) -> None:
         self._tick = 0
         self._arriving: set[int] = set()
-        self._active: dict[int, list[Call]] = {}
+        self._active: dict[int, list[ReceivedCall]] = {}
         self._left_while_arriving: dict[int, int] = {}
-        self._keys: dict[str, Call] = {}
+        self._keys: dict[str, ReceivedCall] = {}
 
     def arrive(self) -> int:
-        """A call's headers are there. Gives the tick for `Call.arrived_tick`."""
+        """A call's headers are there. Gives the tick for `ReceivedCall.arrived_tick`."""
         self._tick += 1
         self._arriving.add(self._tick)
         return self._tick
@@ -28,7 +28,7 @@ class CallsInProgress:
         if not self._arriving:
             self._left_while_arriving.clear()
 
-    def enter(self, call: Call) -> str | None:
+    def enter(self, call: ReceivedCall) -> str | None:
         """Says what the call overlaps with, if anything. The call must name an order.
 
         A call whose client hung up before it was applied isn't held against the next one; it is abandoned.
@@ -45,7 +45,7 @@ class CallsInProgress:
             return "another call was in progress when this one's headers arrived"
         return None
 
-    def claim_key(self, call: Call) -> Call | None:
+    def claim_key(self, call: ReceivedCall) -> ReceivedCall | None:
         """The other call in progress that holds this call's key; None: this one holds it now."""
         assert call.key is not None
         holder = self._keys.get(call.key)
@@ -54,7 +54,7 @@ class CallsInProgress:
         self._keys[call.key] = call
         return None
 
-    def leave(self, call: Call) -> None:
+    def leave(self, call: ReceivedCall) -> None:
         """Needs the call's outcome: one whose client hung up may have been over before we noticed."""
         if call.key is not None and self._keys.get(call.key) is call:
             del self._keys[call.key]

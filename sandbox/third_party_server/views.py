@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from domain.instants import format_instant
+from sandbox.third_party_server.booked_orders import STATUSES, BookedOrder
 from sandbox.third_party_server.books import Books
-from sandbox.third_party_server.call_log import Call
-from sandbox.third_party_server.ledger import STATUSES, Order
+from sandbox.third_party_server.call_log import ReceivedCall
 
 MAX_PAGE_ROWS = 100_000
 MAX_PAGE_BODY_BYTES = 64 * 1024**2
@@ -18,12 +18,12 @@ MAX_PAGE_BODY_BYTES = 64 * 1024**2
 def totals(books: Books) -> dict[str, Any]:
     """Kept up to date with every call, so that asking costs nothing. `calls` counts finished calls that change
     something, lookups not among them."""
-    ledger = books.ledger
+    orders = books.orders
     return {
-        "byStatus": {status: ledger.counts[status] for status in STATUSES},
-        "creditedAmount": ledger.amounts["COMPLETED"],
-        "pendingAmount": ledger.amounts["PENDING"],
-        "orders": len(ledger),
+        "byStatus": {status: orders.counts[status] for status in STATUSES},
+        "creditedAmount": orders.amounts["COMPLETED"],
+        "pendingAmount": orders.amounts["PENDING"],
+        "orders": len(orders),
         "calls": books.mutating_calls,
         "violations": books.violation_count,
     }
@@ -31,12 +31,12 @@ def totals(books: Books) -> dict[str, Any]:
 
 def orders_page(books: Books, after: int, limit: int) -> dict[str, Any]:
     """Orders with a higher id, ascending; `next` is the `after` of the next page, or null."""
-    order_ids = books.ledger.in_order()
+    order_ids = books.orders.in_order()
     start = bisect_right(order_ids, after)
     page = order_ids[start : start + limit]
     more = start + limit < len(order_ids)
     return {
-        "orders": [_order_row(books, order) for order in books.ledger.many(page)],
+        "orders": [_order_row(books, order) for order in books.orders.many(page)],
         "next": page[-1] if more and page else None,
         "totals": totals(books),
     }
@@ -73,7 +73,7 @@ def violations_list(books: Books) -> dict[str, Any]:
     return {"violations": rows, "count": books.violation_count}
 
 
-def _order_row(books: Books, order: Order) -> dict[str, Any]:
+def _order_row(books: Books, order: BookedOrder) -> dict[str, Any]:
     """A corrected order is shown with what was booked for it, the credit first."""
     return {
         **order.answer(),
@@ -85,7 +85,7 @@ def _order_row(books: Books, order: Order) -> dict[str, Any]:
     }
 
 
-def _call_row(call: Call) -> dict[str, Any]:
+def _call_row(call: ReceivedCall) -> dict[str, Any]:
     return {
         "number": call.number,
         "time": format_instant(call.started_ns),

@@ -94,13 +94,13 @@ def differences(database_url: str, **query: str) -> list[dict[str, Any]]:
 
 
 def falsify(books: Books, order_id: int, **changes: Any) -> None:
-    order = books.ledger.get(order_id)
+    order = books.orders.get(order_id)
     assert order is not None
-    books.ledger.put(replace(order, **changes))
+    books.orders.put(replace(order, **changes))
 
 
 def lose(books: Books, order_id: int) -> None:
-    books.ledger._orders.pop(order_id)
+    books.orders._orders.pop(order_id)
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def test_corrected_orders_agree_once_their_corrections_are_delivered(
 
     deliver(database_url, third_party)
     assert [path for _, path in third_party.applied][2:] == ["/v1/cashbacks/1/correct"] * 3
-    [order] = third_party.books.ledger.many([1])
+    [order] = third_party.books.orders.many([1])
     assert (order.amount, order.credits) == (Decimal(0), 1)
     assert [int(booked) for booked in order.bookings] == [6, -6, 6, -6]
     found = compare(database_url, third_party, 1)

@@ -98,7 +98,7 @@ async def while_running(database: Database, third_party: ThirdParty, work: Await
 
 
 def lose(third_party: FakeThirdParty, order_id: int) -> None:
-    third_party.books.ledger._orders.pop(order_id)
+    third_party.books.orders._orders.pop(order_id)
 
 
 def test_all_orders_are_compared_and_what_differs_is_told(told: str, third_party: FakeThirdParty) -> None:

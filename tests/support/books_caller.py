@@ -8,8 +8,8 @@ from typing import Any, Self
 from uuid import uuid4
 
 from domain.exact_json import dumps, loads
-from sandbox.third_party_server.books import Answer, Books
-from sandbox.third_party_server.call_log import Call
+from sandbox.third_party_server.books import Books, Reply
+from sandbox.third_party_server.call_log import ReceivedCall
 from sandbox.third_party_server.requests import Operation, parse
 
 CREATE, UPDATE, CANCEL, COMPLETE, CORRECT = Operation
@@ -32,7 +32,7 @@ class Caller:
 
     def say(
         self, operation: Operation, date: str = DATE, *, order_id: int = ORDER, key: str | None = None, **other: Any
-    ) -> Answer:
+    ) -> Reply:
         call, begin = self.begin(operation, date, order_id=order_id, key=key, **other)
         answer = begin()
         self.books.leave(call, "answered", answer.status)
@@ -48,10 +48,10 @@ class Caller:
         amount: str = "6",
         reject: bool = False,
         client_gone: Callable[[], bool] = lambda: False,
-    ) -> tuple[Call, Callable[[], Answer]]:
+    ) -> tuple[ReceivedCall, Callable[[], Reply]]:
         """The call, entered but not left, and what judges it."""
         method, path, body = _wire(operation, order_id, date, amount)
-        call = Call(
+        call = ReceivedCall(
             method,
             path,
             key or str(uuid4()),
@@ -86,5 +86,5 @@ def _wire(operation: Operation, order_id: int, date: str, amount: str) -> tuple[
             return "POST", f"{path}/{operation}", dumps(body)
 
 
-def code(answer: Answer) -> str:
+def code(answer: Reply) -> str:
     return str(loads(answer.body)["code"])

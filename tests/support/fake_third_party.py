@@ -10,8 +10,7 @@ from adapters.third_party_api.client import classify, read_lookup
 from projections.delivery.ports import Answer, Call, Lookup, Outcome
 from projections.intended_calls import path_of
 from sandbox.third_party_server import call_log
-from sandbox.third_party_server.books import Answer as Said
-from sandbox.third_party_server.books import Books, refusal
+from sandbox.third_party_server.books import Books, Reply, refusal
 from sandbox.third_party_server.requests import Operation, parse
 
 TIMEOUT_SECONDS: Final = 10.0
@@ -111,15 +110,15 @@ class FakeThirdParty:
             return Answer(Outcome.IN_DOUBT, None, "the connection broke")
         return classify(said.status, said.body, fault.retry_after, datetime.now(UTC))
 
-    async def _serve(self, call: Call, fault: Fault, gone: asyncio.Event) -> Said | None:
+    async def _serve(self, call: Call, fault: Fault, gone: asyncio.Event) -> Reply | None:
         """What the server does. It drops a call whose caller has left before it's applied."""
         method, path = path_of(call.kind, call.order_id)
         tick = self.books.arrive()
-        entry = call_log.Call(
+        entry = call_log.ReceivedCall(
             method, path, str(call.key), call.order_id, call.body, arrived_tick=tick, client_gone=gone.is_set
         )
         self.books.enter(entry)
-        said: Said | None = None
+        said: Reply | None = None
         try:
             said = self.books.claim_key(entry)
             if said is not None:
@@ -134,7 +133,7 @@ class FakeThirdParty:
             outcome: call_log.Outcome = "client_gone" if gone.is_set() else "cut" if said is None else "answered"
             self.books.leave(entry, outcome, said.status if said else None)
 
-    def _judge(self, call: Call, entry: call_log.Call, fault: Fault) -> Said:
+    def _judge(self, call: Call, entry: call_log.ReceivedCall, fault: Fault) -> Reply:
         if fault.status is not None:
             return refusal(fault.status, "injected_error", "as the test wants it")
         request = parse(Operation(call.kind.value), call.order_id, call.body)

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from bench import messages
 from bench.arithmetic import (
     Figure,
+    Judgement,
     Pair,
     Summary,
-    Verdict,
     has_got_worse,
+    judge,
     percentile,
     ratios,
     summary,
-    verdict,
 )
 from bench.failing_third_party import always_fails
 from bench.laboratory import Laboratory
@@ -58,21 +58,21 @@ def test_nothing_measured_is_an_error_and_not_a_zero() -> None:
 @pytest.mark.parametrize(
     ("figure", "ratio", "expected"),
     [
-        (FASTER, 0.5, Verdict.AIM),
-        (FASTER, 0.49, Verdict.MUST),
-        (FASTER, 0.35, Verdict.MUST),
-        (FASTER, 0.34, Verdict.BELOW),
-        (SLOWER, 2.0, Verdict.AIM),
-        (SLOWER, 3.0, Verdict.MUST),
-        (SLOWER, 3.01, Verdict.BELOW),
-        (Figure("free", "", "", ""), 0.01, Verdict.OPEN),
+        (FASTER, 0.5, Judgement.AIM),
+        (FASTER, 0.49, Judgement.MUST),
+        (FASTER, 0.35, Judgement.MUST),
+        (FASTER, 0.34, Judgement.BELOW),
+        (SLOWER, 2.0, Judgement.AIM),
+        (SLOWER, 3.0, Judgement.MUST),
+        (SLOWER, 3.01, Judgement.BELOW),
+        (Figure("free", "", "", ""), 0.01, Judgement.OPEN),
     ],
 )
 def test_a_figure_reaches_its_aim_or_what_it_must_or_neither(
-    figure: Figure, ratio: float, expected: Verdict
+    figure: Figure, ratio: float, expected: Judgement
 ) -> None:
     """Above for rates, below for times; a figure without targets reaches none and misses none."""
-    assert verdict(figure, ratio) is expected
+    assert judge(figure, ratio) is expected
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from adapters.records.publishing import Delivered, Outgoing
 from adapters.settings import Settings
 from domain.exact_json import loads
 from sandbox.demo.program import readable
-from sandbox.demo.reconciliation import MAX_KEPT_DIFFERENCES, Comparison, Standing, compare
+from sandbox.demo.reconciliation import MAX_KEPT_DIFFERENCES, BooksComparison, Standing, compare
 from sandbox.demo.report import MAX_SHOWN, Report, books_table, sentences
 from sandbox.demo.settings import (
     MAX_ATTEMPTS,
@@ -36,7 +36,9 @@ books = st.dictionaries(st.integers(1, 50), standings, max_size=20)
 PAID = Standing("COMPLETED", Decimal("12.50"))
 
 
-def report(comparison: Comparison, expected: int = 0, troubles: Mapping[str, list[str]] | None = None) -> Report:
+def report(
+    comparison: BooksComparison, expected: int = 0, troubles: Mapping[str, list[str]] | None = None
+) -> Report:
     return Report(comparison, expected, {"delivered": 3, "in_doubt": 1}, dict(troubles or {"violation": []}))
 
 

@@ -5,8 +5,8 @@ from decimal import Decimal
 import pytest
 
 from domain.exact_json import loads
-from sandbox.third_party_server.books import Answer
-from sandbox.third_party_server.call_log import Call
+from sandbox.third_party_server.books import Reply
+from sandbox.third_party_server.call_log import ReceivedCall
 from sandbox.third_party_server.requests import Operation
 from sandbox.third_party_server.views import calls_page, orders_page, totals, violations_list
 from tests.support.books_caller import (
@@ -205,7 +205,7 @@ def test_a_repeated_correction_books_nothing_more(caller: Caller) -> None:
     caller.say(COMPLETE)
     first = caller.say(CORRECT, amount="2", key="one")
     caller.say(CORRECT, amount="5", key="two")
-    assert caller.say(CORRECT, amount="2", key="one") == Answer(first.status, first.body, hit=True)
+    assert caller.say(CORRECT, amount="2", key="one") == Reply(first.status, first.body, hit=True)
     assert code(caller.say(CORRECT, amount="3", key="one")) == "key_reused"
     assert totals(caller.books)["creditedAmount"] == 5
     assert caller.violations() == []
@@ -221,7 +221,7 @@ def test_a_repeat_gets_the_first_answer_and_does_nothing(caller: Caller) -> None
         ("three", COMPLETE, LATE, "7", completed),
     ):
         repeated = caller.say(operation, date, amount=amount, key=key)
-        assert repeated == Answer(answer.status, answer.body, hit=True)
+        assert repeated == Reply(answer.status, answer.body, hit=True)
     assert caller.violations() == []
     assert totals(caller.books)["creditedAmount"] == 7
     assert [(row["applied"], row["hit"]) for row in calls_page(caller.books, ORDER, 0, 10)["calls"]] == [
@@ -236,7 +236,7 @@ def test_a_key_belongs_to_one_call(caller: Caller) -> None:
     for operation, amount, order_id in ((CREATE, "7", ORDER), (CREATE, "6", 2), (UPDATE, "6", ORDER)):
         answer = caller.say(operation, amount=amount, order_id=order_id, key="one")
         assert (answer.status, code(answer)) == (422, "key_reused")
-    assert len(caller.books.ledger) == 1
+    assert len(caller.books.orders) == 1
     assert caller.violations() == []
 
 
@@ -261,7 +261,9 @@ def test_a_rejected_order_can_be_mended(caller: Caller) -> None:
 def test_a_call_without_a_key_is_a_violation(caller: Caller) -> None:
     """Whatever becomes of it; a lookup needs none."""
     for mutating in (True, False):
-        call = Call("GET", "/v1/cashbacks/1", None, 1, b"", mutating=mutating, arrived_tick=caller.books.arrive())
+        call = ReceivedCall(
+            "GET", "/v1/cashbacks/1", None, 1, b"", mutating=mutating, arrived_tick=caller.books.arrive()
+        )
         caller.books.enter(call)
         caller.books.leave(call, "answered", 400)
     assert caller.violations() == ["missing_key"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sandbox.third_party_server.call_log import Call
+from sandbox.third_party_server.call_log import ReceivedCall
 from sandbox.third_party_server.views import calls_page, totals
 from tests.support.books_caller import CREATE, ORDER, UPDATE, Caller, code
 
@@ -29,7 +29,7 @@ def test_a_call_is_in_progress_from_its_headers_on(caller: Caller) -> None:
     """Another call that came and went before this one's body was there overlaps with it."""
     tick = caller.books.arrive()
     caller.say(CREATE)
-    late = Call("PUT", f"/v1/cashbacks/{ORDER}", "two", ORDER, b"{}", arrived_tick=tick)
+    late = ReceivedCall("PUT", f"/v1/cashbacks/{ORDER}", "two", ORDER, b"{}", arrived_tick=tick)
     caller.books.enter(late)
     caller.books.leave(late, "answered", 400)
     assert caller.violations() == ["overlap"]
@@ -42,7 +42,7 @@ def test_a_call_whose_client_hung_up_is_not_held_against_headers_that_came_since
     hung_up, _ = caller.begin(CREATE)
     tick = caller.books.arrive()
     caller.books.leave(hung_up, "client_gone")
-    retry = Call("POST", "/v1/cashbacks", "two", ORDER, b"{}", arrived_tick=tick)
+    retry = ReceivedCall("POST", "/v1/cashbacks", "two", ORDER, b"{}", arrived_tick=tick)
     caller.books.enter(retry)
     assert caller.violations() == []
 

@@ -40,7 +40,7 @@ def test_a_journal_keeps_the_books_across_restarts(tmp_path: Path) -> None:
     after.books.close()
 
     once_more = Books(journal=journal)
-    assert once_more.ledger.counts["COMPLETED"] == 2
+    assert once_more.orders.counts["COMPLETED"] == 2
     once_more.reset()
     once_more.close()
     assert journal.read_bytes() == b""

@@ -32,7 +32,7 @@ from sandbox.order_service.chaos import (
     UnknownDisorder,
 )
 from sandbox.order_service.growing_topic import growth_points
-from sandbox.order_service.lifecycles import COMPRESSED, OrderMessage, Pace, lifecycles, outcome
+from sandbox.order_service.lifecycles import COMPRESSED, OrderMessage, Schedule, lifecycles, outcome
 from sandbox.order_service.poison import POISON_HEADER, POISONS
 from sandbox.order_service.simulator import LIFECYCLE_SECONDS, NO_CHAOS, simulate
 from tests.support.chaos import End, as_published, completed_after_cancellation
@@ -44,7 +44,7 @@ ORDERS = 20
 PARTITIONS = 3
 
 seeds = st.integers(0, 2**32)
-paces = st.sampled_from([COMPRESSED, Pace.of(10, 5.0), Pace.of(0.5, 5.0)])
+schedules = st.sampled_from([COMPRESSED, Schedule.of(10, 5.0), Schedule.of(0.5, 5.0)])
 choices = st.sets(st.sampled_from(Disorder)).map(lambda kinds: Chaos(frozenset(kinds)))
 few = settings(max_examples=30)  # each builds whole streams of messages
 CORRECTING = Policy(corrections=True)
@@ -59,7 +59,7 @@ def messages_of(
     seed: int,
     orders: int | None = ORDERS,
     *,
-    pace: Pace = COMPRESSED,
+    schedule: Schedule = COMPRESSED,
     stamped: bool = True,
     chaos: Chaos = NO_CHAOS,
 ) -> Iterator[OrderMessage]:
@@ -69,15 +69,15 @@ def messages_of(
         orders,
         first_order_id=FIRST_ORDER_ID,
         started_at_ns=NOON_NS,
-        pace=pace,
+        schedule=schedule,
         stamped=stamped,
         returns=Disorder.RETURNS in chaos.kinds,
     )
 
 
-def disturbed(chaos: Chaos, seed: int, *, pace: Pace = COMPRESSED, stamped: bool = True) -> list[Departure]:
-    stage = Stage(chaos, seed, pace, FIRST_ORDER_ID)
-    return list(stage.disturb(messages_of(seed, pace=pace, stamped=stamped, chaos=chaos)))
+def disturbed(chaos: Chaos, seed: int, *, schedule: Schedule = COMPRESSED, stamped: bool = True) -> list[Departure]:
+    stage = Stage(chaos, seed, schedule, FIRST_ORDER_ID)
+    return list(stage.disturb(messages_of(seed, schedule=schedule, stamped=stamped, chaos=chaos)))
 
 
 def originals(departures: Iterable[Departure]) -> list[OrderMessage]:
@@ -112,10 +112,10 @@ def test_a_choice_reads_as_it_is_written() -> None:
 
 
 @few
-@given(seed=seeds, pace=paces, chaos=choices)
-def test_the_same_seed_makes_the_same_disorder(seed: int, pace: Pace, chaos: Chaos) -> None:
+@given(seed=seeds, schedule=schedules, chaos=choices)
+def test_the_same_seed_makes_the_same_disorder(seed: int, schedule: Schedule, chaos: Chaos) -> None:
     """Record by record, whenever it begins; and the counts are the same."""
-    assert disturbed(chaos, seed, pace=pace) == disturbed(chaos, seed, pace=pace)
+    assert disturbed(chaos, seed, schedule=schedule) == disturbed(chaos, seed, schedule=schedule)
 
 
 def test_another_seed_makes_another_disorder() -> None:
@@ -129,11 +129,11 @@ def test_another_seed_makes_another_disorder() -> None:
 
 
 @few
-@given(seed=seeds, pace=paces, chaos=choices)
-def test_every_message_leaves_once_and_in_time(seed: int, pace: Pace, chaos: Chaos) -> None:
+@given(seed=seeds, schedule=schedules, chaos=choices)
+def test_every_message_leaves_once_and_in_time(seed: int, schedule: Schedule, chaos: Chaos) -> None:
     """Not before its date, nor later than the limit after it; copies somewhat later; in the order of leaving."""
-    dates = {identity(each): each.at_ns for each in messages_of(seed, pace=pace, chaos=chaos)}
-    departures = disturbed(chaos, seed, pace=pace)
+    dates = {identity(each): each.at_ns for each in messages_of(seed, schedule=schedule, chaos=chaos)}
+    departures = disturbed(chaos, seed, schedule=schedule)
     assert sorted(map(identity, originals(departures))) == sorted(dates)
     leaving = [each.leaves_at_ns for each in departures]
     assert leaving == sorted(leaving)
@@ -141,16 +141,16 @@ def test_every_message_leaves_once_and_in_time(seed: int, pace: Pace, chaos: Cha
         if each.said is not None:
             late_ns = each.leaves_at_ns - dates[identity(each.said)]
             longest = MAX_HOLD_LIFECYCLES + LATER_COPY_LIFECYCLES * each.is_copy
-            assert 0 <= late_ns <= longest * pace.lifecycle_ns + 1
+            assert 0 <= late_ns <= longest * schedule.lifecycle_ns + 1
             assert (each.key, each.value, each.headers) == (each.said.key, each.said.value, each.said.headers)
 
 
 @few
-@given(seed=seeds, pace=paces)
-def test_without_disorder_the_stream_is_as_it_was(seed: int, pace: Pace) -> None:
+@given(seed=seeds, schedule=schedules)
+def test_without_disorder_the_stream_is_as_it_was(seed: int, schedule: Schedule) -> None:
     """Nothing is held, added or changed."""
-    assert originals(disturbed(Chaos(), seed, pace=pace)) == list(messages_of(seed, pace=pace))
-    assert len(disturbed(Chaos(), seed, pace=pace)) == len(list(messages_of(seed, pace=pace)))
+    assert originals(disturbed(Chaos(), seed, schedule=schedule)) == list(messages_of(seed, schedule=schedule))
+    assert len(disturbed(Chaos(), seed, schedule=schedule)) == len(list(messages_of(seed, schedule=schedule)))
 
 
 @few
@@ -320,24 +320,24 @@ def ends_of(orders: dict[int, Order]) -> dict[int, End]:
 
 
 @few
-@given(seed=seeds, pace=paces, chaos=choices)
-def test_stamped_orders_end_as_if_nothing_had_happened(seed: int, pace: Pace, chaos: Chaos) -> None:
+@given(seed=seeds, schedule=schedules, chaos=choices)
+def test_stamped_orders_end_as_if_nothing_had_happened(seed: int, schedule: Schedule, chaos: Chaos) -> None:
     """Any choice of disorder: the undisturbed lifecycles' ends and amounts, without a doubt, and with corrections
     what is right after all returns."""
-    departures = disturbed(chaos, seed, pace=pace)
+    departures = disturbed(chaos, seed, schedule=schedule)
     orders = decided(departures, grows=Disorder.GROWING in chaos.kinds, policy=CORRECTING)
-    assert ends_of(orders) == outcome(messages_of(seed, pace=pace, chaos=chaos), corrections=True)
+    assert ends_of(orders) == outcome(messages_of(seed, schedule=schedule, chaos=chaos), corrections=True)
     assert not any(order.doubts or order.held for order in orders.values())
 
 
 @few
-@given(seed=seeds, pace=paces, chaos=choices)
+@given(seed=seeds, schedule=schedules, chaos=choices)
 def test_without_corrections_the_end_is_final_and_what_comes_after_it_leaves_a_doubt(
-    seed: int, pace: Pace, chaos: Chaos
+    seed: int, schedule: Schedule, chaos: Chaos
 ) -> None:
     """The stamped orders end as they first did; a person sees those that would be owed something else by now."""
-    orders = decided(disturbed(chaos, seed, pace=pace), grows=Disorder.GROWING in chaos.kinds)
-    messages = list(messages_of(seed, pace=pace, chaos=chaos))
+    orders = decided(disturbed(chaos, seed, schedule=schedule), grows=Disorder.GROWING in chaos.kinds)
+    messages = list(messages_of(seed, schedule=schedule, chaos=chaos))
     final = outcome(messages)
     assert ends_of(orders) == final
     changed = {number for number, end in outcome(messages, corrections=True).items() if end != final[number]}
@@ -346,12 +346,12 @@ def test_without_corrections_the_end_is_final_and_what_comes_after_it_leaves_a_d
 
 
 @few
-@given(seed=seeds, pace=paces, chaos=choices)
-def test_unstamped_orders_follow_the_order_of_publishing(seed: int, pace: Pace, chaos: Chaos) -> None:
+@given(seed=seeds, schedule=schedules, chaos=choices)
+def test_unstamped_orders_follow_the_order_of_publishing(seed: int, schedule: Schedule, chaos: Chaos) -> None:
     """Each on one partition, any disorder: what was published first came first, and nobody can tell otherwise.
     Where the order of publishing isn't disturbed, that is the undisturbed end. Without a doubt either way, but for
     what was completed after it had been cancelled, and is worth something."""
-    departures = disturbed(chaos, seed, pace=pace, stamped=False)
+    departures = disturbed(chaos, seed, schedule=schedule, stamped=False)
     orders = decided(departures, grows=False, policy=CORRECTING)
     said = [each.said for each in departures if each.said is not None]
     expected = as_published(said, corrections=True)
@@ -359,18 +359,18 @@ def test_unstamped_orders_follow_the_order_of_publishing(seed: int, pace: Pace, 
     assert {number for number, order in orders.items() if order.doubts} == completed_after_cancellation(said)
     assert not any(order.held for order in orders.values())
     if not chaos.kinds & REORDERING:
-        assert expected == outcome(messages_of(seed, pace=pace, chaos=chaos), corrections=True)
+        assert expected == outcome(messages_of(seed, schedule=schedule, chaos=chaos), corrections=True)
 
 
 @few
-@given(seed=seeds, pace=paces, chaos=choices.filter(lambda chaos: not chaos.kinds & REORDERING))
+@given(seed=seeds, schedule=schedules, chaos=choices.filter(lambda chaos: not chaos.kinds & REORDERING))
 def test_unstamped_orders_on_a_growing_topic_end_as_they_should_or_are_flagged(
-    seed: int, pace: Pace, chaos: Chaos
+    seed: int, schedule: Schedule, chaos: Chaos
 ) -> None:
     """Published in order, on two or three partitions, by clocks that are wrong."""
-    orders = decided(disturbed(chaos, seed, pace=pace, stamped=False), grows=True, policy=CORRECTING)
+    orders = decided(disturbed(chaos, seed, schedule=schedule, stamped=False), grows=True, policy=CORRECTING)
     found = ends_of(orders)
-    for order_id, end in outcome(messages_of(seed, pace=pace, chaos=chaos), corrections=True).items():
+    for order_id, end in outcome(messages_of(seed, schedule=schedule, chaos=chaos), corrections=True).items():
         assert found[order_id] == end or orders[order_id].doubts
 
 
@@ -398,9 +398,11 @@ def test_the_simulator_sends_each_record_when_its_time_comes_and_counts_it() -> 
         clock=clock,
         chaos=wishes.chaos,
     )
-    pace = Pace.of(10, 5.0)
-    stream = lifecycles(5, ORDERS, first_order_id=FIRST_ORDER_ID, started_at_ns=begun_ns, pace=pace, returns=True)
-    expected = list(Stage(wishes.chaos, 5, pace, FIRST_ORDER_ID).disturb(stream))
+    schedule = Schedule.of(10, 5.0)
+    stream = lifecycles(
+        5, ORDERS, first_order_id=FIRST_ORDER_ID, started_at_ns=begun_ns, schedule=schedule, returns=True
+    )
+    expected = list(Stage(wishes.chaos, 5, schedule, FIRST_ORDER_ID).disturb(stream))
     assert [out.value for _, out in publisher.sent] == [each.value for each in expected]
     for (at_ns, _), each in zip(publisher.sent, expected, strict=True):
         assert abs(at_ns - each.leaves_at_ns) < 1_000

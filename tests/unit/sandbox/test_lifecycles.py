@@ -25,7 +25,7 @@ from sandbox.order_service.lifecycles import (
     MAX_ORDER_ID,
     Kind,
     OrderMessage,
-    Pace,
+    Schedule,
     Status,
     first_order_id_at,
     lifecycles,
@@ -42,8 +42,8 @@ CENT = Fraction(1, 100)
 
 seeds = st.integers(0, 2**32)
 first_ids = st.integers(1, MAX_ORDER_ID - 100)
-paces = st.builds(
-    lambda spacing_ns, overlap: Pace(spacing_ns, spacing_ns * overlap),
+schedules = st.builds(
+    lambda spacing_ns, overlap: Schedule(spacing_ns, spacing_ns * overlap),
     st.integers(1, 10**10),
     st.integers(0, 50),
 )
@@ -128,19 +128,21 @@ def check_what_the_discount_says(item: dict[str, Any]) -> None:
         assert cashback_of(item) == 0
 
 
-@given(seed=seeds, first_order_id=first_ids, pace=paces, stamped=st.booleans(), returns=st.booleans())
+@given(seed=seeds, first_order_id=first_ids, schedule=schedules, stamped=st.booleans(), returns=st.booleans())
 def test_every_message_keeps_to_the_contract(
-    seed: int, first_order_id: int, pace: Pace, *, stamped: bool, returns: bool
+    seed: int, first_order_id: int, schedule: Schedule, *, stamped: bool, returns: bool
 ) -> None:
     """Whatever the seed, ids and pace: names, types, limits and exact cashback of each message are right."""
-    for message in some(seed, 20, first_order_id=first_order_id, pace=pace, stamped=stamped, returns=returns):
+    for message in some(
+        seed, 20, first_order_id=first_order_id, schedule=schedule, stamped=stamped, returns=returns
+    ):
         check_against_the_contract(message)
 
 
-@given(seed=seeds, pace=paces, open_share=st.floats(0, 1))
-def test_every_order_goes_through_a_legal_lifecycle(seed: int, pace: Pace, open_share: float) -> None:
+@given(seed=seeds, schedule=schedules, open_share=st.floats(0, 1))
+def test_every_order_goes_through_a_legal_lifecycle(seed: int, schedule: Schedule, open_share: float) -> None:
     """CREATED, up to three UPDATED, one end or none; sequence 1, 2, 3 …; dates that only grow."""
-    orders = by_order(some(seed, 20, pace=pace, open_share=open_share))
+    orders = by_order(some(seed, 20, schedule=schedule, open_share=open_share))
     assert sorted(orders) == list(range(24_323_523, 24_323_543))
     for messages in orders.values():
         assert LEGAL.fullmatch(" ".join(message.kind for message in messages))
@@ -150,13 +152,15 @@ def test_every_order_goes_through_a_legal_lifecycle(seed: int, pace: Pace, open_
         assert all(earlier.at_ns < later.at_ns for earlier, later in pairwise(messages))
 
 
-@given(seed=seeds, pace=paces, stamped=st.booleans())
-def test_returns_come_after_completion_and_change_nothing_else(seed: int, pace: Pace, *, stamped: bool) -> None:
+@given(seed=seeds, schedule=schedules, stamped=st.booleans())
+def test_returns_come_after_completion_and_change_nothing_else(
+    seed: int, schedule: Schedule, *, stamped: bool
+) -> None:
     """Fewer items, or a cancellation, which may be taken back; later than all that was said of the order before,
     with numbers that go on. All other messages are there as they were."""
-    messages = some(seed, 30, pace=pace, stamped=stamped, returns=True)
+    messages = some(seed, 30, schedule=schedule, stamped=stamped, returns=True)
     plain = [message for message in messages if not message.is_return]
-    assert plain == some(seed, 30, pace=pace, stamped=stamped)
+    assert plain == some(seed, 30, schedule=schedule, stamped=stamped)
     for history in by_order(messages).values():
         kinds = [message.kind for message in history]
         returns = [message for message in history if message.is_return]
@@ -165,7 +169,7 @@ def test_returns_come_after_completion_and_change_nothing_else(seed: int, pace: 
         assert not returns or RETURNED.fullmatch("".join(f" {kind}" for kind in kinds[before - 1 :]))
         assert [message.sequence for message in history] == list(range(1, len(history) + 1))
         assert all(earlier.at_ns < later.at_ns for earlier, later in pairwise(history))
-        assert history[-1].at_ns <= history[before - 1].at_ns + pace.lifecycle_ns + len(returns)
+        assert history[-1].at_ns <= history[before - 1].at_ns + schedule.lifecycle_ns + len(returns)
         lists = [items_of(read(each)["payload"]) for each in history if each.kind in {"CREATED", "UPDATED"}]
         for earlier, later in pairwise(lists[len(lists) - kinds[before:].count("UPDATED") - 1 :]):
             assert len(later) < len(earlier)
@@ -185,26 +189,27 @@ def test_now_and_then_goods_come_back() -> None:
     )
 
 
-@given(seed=seeds, pace=paces)
-def test_lifecycles_are_whole_unless_told_otherwise(seed: int, pace: Pace) -> None:
+@given(seed=seeds, schedule=schedules)
+def test_lifecycles_are_whole_unless_told_otherwise(seed: int, schedule: Schedule) -> None:
     """Without an open share every order ends."""
     assert all(
-        messages[-1].kind in {"COMPLETED", "CANCELLED"} for messages in by_order(some(seed, 20, pace=pace)).values()
+        messages[-1].kind in {"COMPLETED", "CANCELLED"}
+        for messages in by_order(some(seed, 20, schedule=schedule)).values()
     )
 
 
-@given(seed=seeds, pace=paces)
-def test_the_stream_is_in_the_order_of_its_dates(seed: int, pace: Pace) -> None:
+@given(seed=seeds, schedule=schedules)
+def test_the_stream_is_in_the_order_of_its_dates(seed: int, schedule: Schedule) -> None:
     """Orders overlap, and the messages come as a broker would get them: oldest first."""
-    dates_ns = [message.at_ns for message in some(seed, 20, pace=pace)]
+    dates_ns = [message.at_ns for message in some(seed, 20, schedule=schedule)]
     assert dates_ns == sorted(dates_ns)
     assert dates_ns[0] >= STARTED_AT_NS
 
 
-@given(seed=seeds, pace=paces, stamped=st.booleans())
-def test_the_same_seed_gives_the_same_bytes(seed: int, pace: Pace, *, stamped: bool) -> None:
+@given(seed=seeds, schedule=schedules, stamped=st.booleans())
+def test_the_same_seed_gives_the_same_bytes(seed: int, schedule: Schedule, *, stamped: bool) -> None:
     """A run can be had again from its seed."""
-    assert some(seed, 10, pace=pace, stamped=stamped) == some(seed, 10, pace=pace, stamped=stamped)
+    assert some(seed, 10, schedule=schedule, stamped=stamped) == some(seed, 10, schedule=schedule, stamped=stamped)
 
 
 def test_another_seed_gives_other_messages() -> None:
@@ -218,10 +223,12 @@ def test_more_orders_leave_the_first_ones_as_they_were() -> None:
     assert all(longer[order_id] == messages for order_id, messages in by_order(some(7, 30)).items())
 
 
-@given(seed=seeds, pace=paces)
-def test_without_stamps_only_the_stamps_are_missing(seed: int, pace: Pace) -> None:
+@given(seed=seeds, schedule=schedules)
+def test_without_stamps_only_the_stamps_are_missing(seed: int, schedule: Schedule) -> None:
     """`sequence` and what makes a CloudEvent of it go; every body and every other header stays."""
-    for bare, stamped in zip(some(seed, 10, pace=pace, stamped=False), some(seed, 10, pace=pace), strict=True):
+    for bare, stamped in zip(
+        some(seed, 10, schedule=schedule, stamped=False), some(seed, 10, schedule=schedule), strict=True
+    ):
         assert bare.value == stamped.value
         assert bare.headers == tuple(h for h in stamped.headers if h[0] == "traceparent")
         headers = dict(stamped.headers)
@@ -276,8 +283,8 @@ def test_a_share_of_orders_can_be_left_open() -> None:
 
 def test_an_endless_stream_holds_only_its_open_orders() -> None:
     """After any number of messages no more orders are open than the pace allows."""
-    pace = Pace(spacing_ns=1_000, lifecycle_ns=20_000)
-    stream = lifecycles(3, None, first_order_id=1, started_at_ns=STARTED_AT_NS, pace=pace)
+    schedule = Schedule(spacing_ns=1_000, lifecycle_ns=20_000)
+    stream = lifecycles(3, None, first_order_id=1, started_at_ns=STARTED_AT_NS, schedule=schedule)
     open_orders: set[int] = set()
     most_open = 0
     for message in islice(stream, 20_000):
@@ -291,16 +298,16 @@ def test_an_endless_stream_holds_only_its_open_orders() -> None:
 @pytest.mark.parametrize("rate", [0.1, 1, 20, 5_000, 10**10])
 def test_any_rate_keeps_the_number_of_open_orders_bounded(rate: float) -> None:
     """At a high rate lifecycles get shorter instead of piling up."""
-    pace = Pace.of(rate, lifecycle_seconds=5.0)
-    assert pace.lifecycle_ns <= 5 * 10**9
-    assert pace.lifecycle_ns <= MAX_OPEN_ORDERS * pace.spacing_ns
+    schedule = Schedule.of(rate, lifecycle_seconds=5.0)
+    assert schedule.lifecycle_ns <= 5 * 10**9
+    assert schedule.lifecycle_ns <= MAX_OPEN_ORDERS * schedule.spacing_ns
 
 
 def test_a_pace_that_piles_orders_up_is_refused() -> None:
     """One nanosecond more than the limit is a ValueError."""
-    assert Pace(1, MAX_OPEN_ORDERS)
+    assert Schedule(1, MAX_OPEN_ORDERS)
     with pytest.raises(ValueError, match="open at once"):
-        Pace(1, MAX_OPEN_ORDERS + 1)
+        Schedule(1, MAX_OPEN_ORDERS + 1)
 
 
 @pytest.mark.parametrize(
@@ -454,7 +461,7 @@ def test_the_simulator_publishes_whole_lifecycles_keyed_by_order() -> None:
     """What goes out is the generator's stream, and the count at the end says so."""
     clock = FakeClock()
     publisher = FakePublisher(clock)
-    expected = some(11, 50, first_order_id=1, pace=COMPRESSED)
+    expected = some(11, 50, first_order_id=1, schedule=COMPRESSED)
     assert run(publisher, clock) == Progress(50, 50, len(expected), 0)
     assert [out for _, out in publisher.sent] == [
         Outgoing("orders", message.key, message.value, message.headers) for message in expected
@@ -469,7 +476,7 @@ def test_a_rate_spreads_the_orders_evenly_over_time() -> None:
     starts = [at_ns for at_ns, message in publisher.sent if b'"type":"CREATED"' in message.value]
     a_second = [len(list(group)) for _, group in groupby(starts, lambda at_ns: (at_ns - STARTED_AT_NS) // 10**9)]
     assert a_second == [10] * 10
-    expected = some(11, 100, first_order_id=1, pace=Pace.of(10, 5.0))
+    expected = some(11, 100, first_order_id=1, schedule=Schedule.of(10, 5.0))
     for (at_ns, _), message in zip(publisher.sent, expected, strict=True):
         assert abs(at_ns - message.at_ns) < 1_000
 

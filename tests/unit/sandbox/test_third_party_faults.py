@@ -3,7 +3,7 @@
 import pytest
 
 from domain.exact_json import dumps
-from sandbox.third_party_server.call_log import Call, CallLog
+from sandbox.third_party_server.call_log import CallLog, ReceivedCall
 from sandbox.third_party_server.faults import Dice, Faults, FaultSwitch, InvalidFaults
 
 VALID = [
@@ -96,11 +96,11 @@ def test_the_log_drops_its_oldest_calls() -> None:
     """By number and by the size of their bodies; each order's calls along with them."""
     log = CallLog(max_calls=3, max_body_bytes=100)
     for order_id in (1, None, 1, 2, 1):
-        log.append(Call("PUT", "/", "key", order_id, b"12345"))
+        log.append(ReceivedCall("PUT", "/", "key", order_id, b"12345"))
     assert [call.number for call in log.after(0)] == [3, 4, 5]
     assert [call.number for call in log.after(0, 1)] == [3, 5]
     assert [call.number for call in log.after(3)] == [4, 5]
     assert log.dropped == 2
-    log.append(Call("PUT", "/", "key", 2, b"x" * 98))
+    log.append(ReceivedCall("PUT", "/", "key", 2, b"x" * 98))
     assert [call.number for call in log.after(0)] == [6]
     assert list(log.after(0, 1)) == []
