@@ -134,9 +134,9 @@ def simulate(  # noqa: PLR0913 - each is an option of the command
     """Plays the order service: publishes lifecycles of orders to the topic."""
     from sandbox.commands import run_simulation
 
-    wished = _chaos(chaos)
+    disorder = _chaos(chaos)
     raise typer.Exit(
-        run_simulation(configured(), orders, rate, seed, first_order_id, stamped=stamped, chaos=wished)
+        run_simulation(configured(), orders, rate, seed, first_order_id, stamped=stamped, chaos=disorder)
     )
 
 

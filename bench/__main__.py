@@ -49,7 +49,7 @@ def main() -> int:
     worse = _worse(chapters, scale)
     if worse and not options.record:
         again = [suite for suite in suites if _worse({suite.NAME: chapters[suite.NAME]}, scale)]
-        _say(f"worse than recorded: {', '.join(worse)}; measuring again")
+        _report(f"worse than recorded: {', '.join(worse)}; measuring again")
         second, more_failed = _measure(scale, again, options.kafka, options.rounds)
         failed += more_failed
         worse = [name for name in _worse(second, scale) if name in worse]
@@ -59,7 +59,7 @@ def main() -> int:
         merged = load(results) | chapters
         save(results, merged)
         write_report(folder, merged, SUITES)
-        _say(f"written: {folder / 'benchmarks.md'}")
+        _report(f"written: {folder / 'benchmarks.md'}")
     if options.record:
         _record(chapters, scale)
         if scale is FULL and not options.only:
@@ -68,11 +68,11 @@ def main() -> int:
             _record(smoke, SMOKE)
     missed = _missed(chapters, scale) if scale is SMOKE and not options.only else []
     for name in worse:
-        _say(f"got worse: {name}")
+        _report(f"got worse: {name}")
     for name in missed:
-        _say(f"recorded, and not measured any more: {name}")
+        _report(f"recorded, and not measured any more: {name}")
     for name in failed:
-        _say(f"failed: {name}")
+        _report(f"failed: {name}")
     return 1 if worse or missed or failed else 0
 
 
@@ -107,7 +107,7 @@ def _measure(scale: Scale, suites: Sequence[Suite], kafka: str, rounds: int | No
     with tempfile.TemporaryDirectory(prefix="bench-") as name, Supervisor() as supervisor:
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL runs as another user when we are root
-        _say("starting the servers")
+        _report("starting the servers")
         url = start_postgres(folder / "postgres", supervisor)
         broker: Broker = supervisor.add(
             ApacheKafka(folder / "kafka") if kafka == "apache" else EmbeddedBroker(folder / "broker")
@@ -115,7 +115,7 @@ def _measure(scale: Scale, suites: Sequence[Suite], kafka: str, rounds: int | No
         broker.start()
         run = run_of(scale.name, url, broker)
         for number, suite in enumerate(suites, 1):
-            _say(f"[{number}/{len(suites)}] {suite.TITLE}")
+            _report(f"[{number}/{len(suites)}] {suite.TITLE}")
             chapter = Chapter(run)
             lab = Laboratory(
                 scale=scale,
@@ -124,7 +124,7 @@ def _measure(scale: Scale, suites: Sequence[Suite], kafka: str, rounds: int | No
                 postgres_url=url,
                 broker=broker,
                 chapter=chapter,
-                say=_say,
+                report=_report,
                 alone=len(suites) == 1,
             )
             try:
@@ -136,7 +136,7 @@ def _measure(scale: Scale, suites: Sequence[Suite], kafka: str, rounds: int | No
             if chapter.measured or chapter.tables or chapter.notes:
                 chapters[suite.NAME] = chapter
             else:
-                _say("  left out at this scale")
+                _report("  left out at this scale")
     return chapters, failed
 
 
@@ -162,10 +162,10 @@ def _record(chapters: Chapters, scale: Scale) -> None:
         each.figure.name: ratios(each.pairs).median for chapter in chapters.values() for each in chapter.measured
     }
     save_recorded(RECORDED, recorded | {scale.name: recorded.get(scale.name, {}) | found})
-    _say(f"recorded: {len(found)} ratios, scale {scale.name}")
+    _report(f"recorded: {len(found)} ratios, scale {scale.name}")
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     """To standard error, with the time since we began."""
     minutes, seconds = divmod(int(time.monotonic() - _begun), 60)
     print(f"{minutes:3d}:{seconds:02d} {text}", file=sys.stderr, flush=True)

@@ -45,7 +45,7 @@ class Deliveries:
         self.delivered = 0
         self._database_url = database_url
         self._batches = _batches()
-        self._dice = random.Random(SEED)
+        self._rng = random.Random(SEED)
         self._due = 0
 
     def reach(self, deliveries: int) -> None:
@@ -92,7 +92,7 @@ class Deliveries:
         attempts: list[Attempt] = []
         settled_version = claim.settled_version
         for call in claim.calls:
-            fails = self._dice.random() < FAILING_SHARE
+            fails = self._rng.random() < FAILING_SHARE
             answer = Answer(Outcome.FAILED, 503, "") if fails else Answer(Outcome.DELIVERED, 200, ANSWER)
             attempts.append(Attempt(call, datetime.now(UTC), DURATION_MS, answer))
             if fails:

@@ -27,7 +27,6 @@ _PRELOAD: Final = "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statemen
 _DO_NOT_TRACK: Final = "ALTER SYSTEM SET pg_stat_statements.track = 'none'"
 
 Measure = Callable[[], float]
-Say = Callable[[str], None]
 
 BATCH_SIZE: Final[int] = Settings.model_fields["intake_batch_size"].default
 CONCURRENCY: Final[int] = Settings.model_fields["push_concurrency"].default
@@ -61,7 +60,7 @@ class Laboratory:
     postgres_url: str
     broker: Broker
     chapter: Chapter
-    say: Say
+    report: Callable[[str], None]
     alone: bool = False
     """Nothing but this suite was asked for."""
 
@@ -78,18 +77,18 @@ class Laboratory:
         pairs: list[Pair] = []
         rounds = rounds or self.rounds
         for number in range(1, rounds + 1):
-            self.say(f"{figure.title}: round {number} of {rounds}")
+            self.report(f"{figure.title}: round {number} of {rounds}")
             mine = _undisturbed(ours)
             pair = Pair(mine, _undisturbed(reference))
             pairs.append(pair)
-            self.say(f"    {pair.ours:,.4g} against {pair.reference:,.4g} {figure.unit}: {pair.ratio:.3f}")
+            self.report(f"    {pair.ours:,.4g} against {pair.reference:,.4g} {figure.unit}: {pair.ratio:.3f}")
         return self.note(figure, pairs)
 
     def note(self, figure: Figure, pairs: Sequence[Pair]) -> Measured:
         measured = Measured(figure, list(pairs))
         self.chapter.measured.append(measured)
         found = ratios(measured.pairs)
-        self.say(f"  {figure.name}: {found.median:.3f} ({found.low:.3f} … {found.high:.3f})")
+        self.report(f"  {figure.name}: {found.median:.3f} ({found.low:.3f} … {found.high:.3f})")
         return measured
 
     def topic(self, partitions: int = PARTITIONS) -> str:

@@ -136,10 +136,10 @@ def run_third_party(settings: Settings, port: int, journal: Path | None = None) 
 def _stopped_by_signals() -> Iterator[threading.Event]:
     stop = threading.Event()
 
-    def told(_number: int, _frame: FrameType | None) -> None:
+    def request_stop(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, told) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:

@@ -23,14 +23,14 @@ GO_SECONDS: Final = 60.0
 
 def main(file: Path, go: Path, url: str, concurrency: int) -> None:
     queues = msgspec.json.decode(file.read_bytes(), type=list[list[Call]])
-    _say({"event": "ready"})
+    _write_line({"event": "ready"})
     deadline = time.monotonic() + GO_SECONDS
     while not go.exists():
         if time.monotonic() > deadline:
             sys.exit("nobody said go")
         time.sleep(GO_POLL_SECONDS)
     started, ended = asyncio.run(_call_all(queues, url, concurrency))
-    _say({"event": "done", "started": started, "ended": ended, "calls": sum(map(len, queues))})
+    _write_line({"event": "done", "started": started, "ended": ended, "calls": sum(map(len, queues))})
 
 
 async def _call_all(queues: list[list[Call]], url: str, concurrency: int) -> tuple[float, float]:
@@ -50,7 +50,7 @@ async def _call_all(queues: list[list[Call]], url: str, concurrency: int) -> tup
         return started, time.time()
 
 
-def _say(line: dict[str, Any]) -> None:
+def _write_line(line: dict[str, Any]) -> None:
     sys.stderr.write(json.dumps(line) + "\n")
     sys.stderr.flush()
 

@@ -42,7 +42,7 @@ class CashbackOrder(Aggregate):
 
 
 @dataclass(frozen=True)
-class Said:
+class MessageReceived:
     """What the topic brings."""
 
     kind: str
@@ -53,16 +53,16 @@ class CashbackOrders(ProcessApplication[UUID]):
     """One transaction a message: the new events, and how far the partition has been read."""
 
     def policy(self, domain_event: Any, processing_event: ProcessingEvent[UUID]) -> None:
-        said = cast("Said", domain_event)
-        order_id = said.payload["orderId"]
-        if said.kind == "CREATED":
-            order = CashbackOrder(order_id=order_id, content=said.payload)
+        event = cast("MessageReceived", domain_event)
+        order_id = event.payload["orderId"]
+        if event.kind == "CREATED":
+            order = CashbackOrder(order_id=order_id, content=event.payload)
         else:
             order = self.repository.get(CashbackOrder.create_id(order_id))
-            if said.kind == "UPDATED":
-                order.update(content=said.payload)
+            if event.kind == "UPDATED":
+                order.update(content=event.payload)
             else:
-                order.end(status=said.kind)
+                order.end(status=event.kind)
         processing_event.collect_events(order)
 
 
@@ -93,7 +93,7 @@ def save_each(database_url: str, topic: FullTopic, messages: int) -> float:
 def _save(application: CashbackOrders, message: Message) -> None:
     read = json.loads(message.value() or b"")
     tracking = Tracking(f"{message.topic()}/{message.partition()}", (message.offset() or 0) + 1)
-    application.process_event(cast("Any", Said(read["type"], read["payload"])), tracking)
+    application.process_event(cast("Any", MessageReceived(read["type"], read["payload"])), tracking)
 
 
 def _environment(database_url: str) -> dict[str, str]:

@@ -126,7 +126,7 @@ def _part(lab: Laboratory, connection: Connection, deliveries: Deliveries, until
     deliveries.reach(until)
     blocks, wal_bytes = connection.execute(_COST, {"own": "%/* bench */%"}).fetchone() or (0, 0)
     part = CallCosts(deliveries.delivered - before, int(blocks), int(wal_bytes))
-    lab.say(
+    lab.report(
         f"{deliveries.delivered:,} calls: {part.blocks / part.calls:,.1f} blocks each, of the last {part.calls:,}"
     )
     return part

@@ -31,7 +31,7 @@ def run(lab: Laboratory) -> None:
     few, many = lab.scale.growth_events
     with lab.database() as young, lab.database() as grown:
         stored = [_fill(young, few), _fill(grown, many)]
-        lab.say(f"stores with {stored[0]:,} and {stored[1]:,} events are there")
+        lab.report(f"stores with {stored[0]:,} and {stored[1]:,} events are there")
         topics = [_topic(lab) for _ in range(lab.rounds)]
         intake = lab.compare(
             Figure(

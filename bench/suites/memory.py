@@ -44,7 +44,7 @@ def run(lab: Laboratory) -> None:
                 most = _read(lab, app, connection, topic, count, done)
                 points.append((float(done), most))
                 after_first = after_first or app.memory_bytes / _MEBIBYTE
-                lab.say(f"memory after {done:,} messages: {most:.0f} MiB at most")
+                lab.report(f"memory after {done:,} messages: {most:.0f} MiB at most")
             highest = max(most for _, most in points[1:])
     figure = Figure(
         f"memory-{total}",

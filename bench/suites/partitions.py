@@ -64,7 +64,7 @@ def _topic(lab: Laboratory, kafka: ApacheKafka, sent: list[messages.TopicMessage
     name = f"bench-{partitions}-partitions"
     create_topic(kafka.bootstrap, name, partitions)
     messages.publish(kafka.bootstrap, name, sent)
-    lab.say(f"topic with {partitions} partitions is full")
+    lab.report(f"topic with {partitions} partitions is full")
     return FullTopic(kafka.bootstrap, dict(kafka.client_config), name, len(sent), partitions)
 
 

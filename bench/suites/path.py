@@ -63,7 +63,7 @@ def _slower(lab: Laboratory, parts: Pushing) -> float:
         intake = read_once(
             lab.folder, url, [FullTopic(lab.bootstrap, lab.kafka_config, name, len(sent), PARTITIONS)]
         )
-    lab.say(f"    alone: intake {intake:,.0f} messages/s, push {push:,.0f} calls/s")
+    lab.report(f"    alone: intake {intake:,.0f} messages/s, push {push:,.0f} calls/s")
     return min(intake, push)
 
 

@@ -63,7 +63,7 @@ def run(lab: Laboratory) -> None:
     fetching, batches = Times(), list[list[Message]]()
     with fetching.of("fetch"):
         batches += _fetched(lab, topic, count)
-    lab.say(f"{count:,} messages fetched")
+    lab.report(f"{count:,} messages fetched")
     ours, ceiling = _ours(lab, batches), _ceiling(lab, batches, stored_beside(sent[0]))
     for times in (ours, ceiling):
         times.add("fetch", fetching.seconds["fetch"])

@@ -71,7 +71,7 @@ def _measure(lab: Laboratory, party: RunningThirdParty, ours: str, theirs: str) 
     bare: list[float] = []
     pairs: dict[int, list[Pair]] = {50: [], 99: []}
     for number in range(1, lab.rounds + 1):
-        lab.say(f"latency at {RATE_PER_SECOND}/s: round {number} of {lab.rounds}")
+        lab.report(f"latency at {RATE_PER_SECOND}/s: round {number} of {lab.rounds}")
         first = trickle(ours, list(islice(created, count)))
         second = trickle(theirs, list(islice(created, count)))
         mine += first

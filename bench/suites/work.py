@@ -52,7 +52,7 @@ def run(lab: Laboratory) -> None:
             connection.execute(f"ALTER DATABASE \"{name}\" SET pg_stat_statements.track = 'all'")
         with pushing(lab, database_url=url) as parts:
             parts.party.faults(latencyMs=LATENCY_MS)
-            lab.say(f"{calls:,} calls at {parts.ours(events):,.0f}/s")
+            lab.report(f"{calls:,} calls at {parts.ours(events):,.0f}/s")
         with psycopg.connect(url, autocommit=True) as connection:  # the processes have left: all is counted
             lab.chapter.tables += [
                 _statements(connection, calls),

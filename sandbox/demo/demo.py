@@ -21,8 +21,8 @@ from sandbox.demo.numbers import Sampler, State
 from sandbox.demo.reconciliation import read_violations
 from sandbox.demo.report import books_table, last_quarantined, reconcile, sentences
 from sandbox.demo.screen import OUTPUT_GONE, Screen
-from sandbox.demo.settings import Wishes, service_settings
-from sandbox.demo.signals import Signals, ToldToEnd
+from sandbox.demo.settings import Scenario, service_settings
+from sandbox.demo.signals import EndRequested, Signals
 from sandbox.demo.stack import Addresses, DemoStack
 from sandbox.demo.view import Scene
 from sandbox.order_service.chaos import Chaos, Disorder
@@ -62,9 +62,9 @@ class Options:
     lost_answer_rate: float = 0.0
     chaos: Chaos = field(default_factory=Chaos)
 
-    def wishes(self) -> Wishes:
+    def scenario(self) -> Scenario:
         """With what was left open decided: each run has orders of its own."""
-        return Wishes(
+        return Scenario(
             orders=self.orders or (DEFAULT_ORDERS if self.leave else None),
             rate=self.rate or (None if self.leave else DEFAULT_RATE),
             seed=secrets.randbelow(10**9) if self.seed is None else self.seed,
@@ -85,8 +85,8 @@ def run_demo(options: Options) -> int:
     screen = Screen()
     try:
         return _Demo(options, signals, screen).run()
-    except ToldToEnd as told:
-        return 128 + told.number if options.leave else 0
+    except EndRequested as request:
+        return 128 + request.number if options.leave else 0
     except PartError as error:
         screen.complain(error)
         return 1
@@ -109,7 +109,7 @@ class _Demo:
         self._screen = screen
         self._started = time.monotonic()
         self._settings = read_settings()
-        self._wishes = options.wishes()
+        self._scenario = options.scenario()
         self._make_broker = BROKERS[options.broker]
         is_external = "kafka_bootstrap" in self._settings.model_fields_set
         if options.broker == "embedded" and not is_external and options.chaos.insists_on(Disorder.GROWING):
@@ -117,28 +117,28 @@ class _Demo:
         self._folder = DemoFolder()
 
     def run(self) -> int:
-        tell = self._screen.tell
+        report = self._screen.report
         for reason in self._folder.passed_over:
-            tell(f"not {reason}")
-        tell(f"{'folder':12} {self._folder.path}")
+            report(f"not {reason}")
+        report(f"{'folder':12} {self._folder.path}")
         stopping_since = time.monotonic()
         try:
             with Supervisor() as supervisor:
                 try:
                     stack = DemoStack(
-                        self._wishes,
+                        self._scenario,
                         self._settings,
                         self._folder.path,
                         make_broker=self._make_broker,
                         supervisor=supervisor,
-                        tell=tell,
+                        report=report,
                     )
                     return self._play(stack)
                 finally:
                     stopping_since = time.monotonic()
-                    tell("stopping …")
+                    report("stopping …")
         finally:
-            tell(f"all stopped after {time.monotonic() - stopping_since:.1f} s")
+            report(f"all stopped after {time.monotonic() - stopping_since:.1f} s")
 
     def _play(self, stack: DemoStack) -> int:
         if self._reset:
@@ -149,31 +149,31 @@ class _Demo:
         is_ours_alone = not stack.external
         quarantined_before = 0 if is_ours_alone else last_quarantined(addresses.database_url)
         if self._watch(stack, addresses):
-            self._screen.tell(f"all delivered {time.monotonic() - self._started:.1f} s after the start")
+            self._screen.report(f"all delivered {time.monotonic() - self._started:.1f} s after the start")
         else:
-            self._screen.tell(f"nothing moved for {self._stalled_seconds:.0f} s: giving up")
+            self._screen.report(f"nothing moved for {self._stalled_seconds:.0f} s: giving up")
         if not is_ours_alone:
-            self._screen.tell("comparing this run's orders: what others did is not ours to judge")
-        report = reconcile(
+            self._screen.report("comparing this run's orders: what others did is not ours to judge")
+        result = reconcile(
             addresses,
-            self._wishes,
+            self._scenario,
             corrections=self._service_settings.third_party_corrections,
             is_ours_alone=is_ours_alone,
             quarantined_before=quarantined_before,
-            progress=lambda done: self._screen.tell(f"{done:,} orders rebuilt from their events"),
+            progress=lambda done: self._screen.report(f"{done:,} orders rebuilt from their events"),
         )
         stack.check()
-        self._screen.show(books_table(report))
-        for sentence in sentences(report):
-            self._screen.tell(sentence)
-        return 0 if report.agrees else 1
+        self._screen.show(books_table(result))
+        for sentence in sentences(result):
+            self._screen.report(sentence)
+        return 0 if result.agrees else 1
 
     def _watch(self, stack: DemoStack, addresses: Addresses) -> bool:
         """Shows how it goes on until all is delivered (True) or nothing moves any more; without --exit for ever."""
         scene = self._scene(addresses)
         moves, moved_at = None, time.monotonic()
         published: Mapping[Partition, int] | None = None
-        with Sampler(addresses, self._wishes) as sampler, self._screen.live(scene) as show:
+        with Sampler(addresses, self._scenario) as sampler, self._screen.live(scene) as show:
             while True:
                 self._signals.check()
                 stack.check()
@@ -196,7 +196,7 @@ class _Demo:
             state is not None
             and state.has_read(published)
             and state.at_rest
-            and state.run_orders_ended == self._wishes.orders
+            and state.run_orders_ended == self._scenario.orders
         )
 
     @property
@@ -206,18 +206,19 @@ class _Demo:
 
     @property
     def _service_settings(self) -> Settings:
-        return self._settings.model_copy(update=service_settings(self._settings, self._wishes, {}))
+        return self._settings.model_copy(update=service_settings(self._settings, self._scenario, {}))
 
     def _scene(self, addresses: Addresses) -> Scene:
-        wishes = self._wishes
-        how_many = f"{wishes.orders:,} orders" if wishes.orders else "orders"
-        rate = f"{wishes.rate:g} a second" if wishes.rate else "as fast as it goes"
+        scenario = self._scenario
+        how_many = f"{scenario.orders:,} orders" if scenario.orders else "orders"
+        rate = f"{scenario.rate:g} a second" if scenario.rate else "as fast as it goes"
         return Scene(
             addresses=addresses,
             folder=self._folder.path,
-            plays=f"{how_many}, {rate}, seed {wishes.seed}" + (f", {wishes.chaos}" if wishes.chaos.kinds else ""),
-            first_order_id=wishes.first_order_id,
+            plays=f"{how_many}, {rate}, seed {scenario.seed}"
+            + (f", {scenario.chaos}" if scenario.chaos.kinds else ""),
+            first_order_id=scenario.first_order_id,
             needs_token=self._settings.api_token is not None,
-            is_paced=wishes.rate is not None and not wishes.chaos.kinds,
+            is_paced=scenario.rate is not None and not scenario.chaos.kinds,
             ends_alone=self._leave,
         )

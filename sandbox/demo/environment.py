@@ -46,9 +46,9 @@ def demo_environment(folder: Path) -> dict[str, str]:
 def _found(folder: Path) -> Iterator[tuple[str, str]]:
     """URLs, be they those of an earlier demo."""
     for name, log in (("API_PORT", "service.log"), ("THIRD_PARTY_URL", "third-party.log")):
-        said = [line for line in _lines(folder / log) if '"listening"' in line and line.endswith("}")]
-        if said:
-            yield name, json.loads(said[-1])["url"]
+        listening = [line for line in _lines(folder / log) if '"listening"' in line and line.endswith("}")]
+        if listening:
+            yield name, json.loads(listening[-1])["url"]
     broker = [found[1] for line in _lines(folder / "broker.log") if (found := _BROKER_LISTENS.search(line))]
     if broker:
         yield "KAFKA_BOOTSTRAP", broker[-1]

@@ -21,7 +21,7 @@ from domain.events import MessageEvent
 from domain.exact_json import InvalidJson, loads
 from domain.identifiers import stream_id
 from domain.ports import Partition
-from sandbox.demo.settings import Wishes
+from sandbox.demo.settings import Scenario
 from sandbox.demo.stack import Addresses
 
 SAMPLE_SECONDS: Final = 1.0
@@ -131,10 +131,10 @@ class Numbers:
 class Sampler:
     """Use as a context manager. One that doesn't answer costs ANSWER_TIMEOUT_SECONDS, and its numbers stay."""
 
-    def __init__(self, addresses: Addresses, wishes: Wishes) -> None:
+    def __init__(self, addresses: Addresses, scenario: Scenario) -> None:
         self.numbers = Numbers()
         self._addresses = addresses
-        self._run = {"first": wishes.first_order_id, "orders": wishes.orders or 0}
+        self._run = {"first": scenario.first_order_id, "orders": scenario.orders or 0}
         self._http = httpx.Client(timeout=ANSWER_TIMEOUT_SECONDS, trust_env=False)
         self._connection: psycopg.Connection[Any] | None = None
         self._messages, self._calls = _Rate(), _Rate()

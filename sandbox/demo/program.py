@@ -69,7 +69,7 @@ class Program:
                 raise PartError(self.name, f"not ready within {deadline_seconds:.0f} s", self._tail())
             time.sleep(POLL_INTERVAL_SECONDS)
 
-    def last_said(self, event: str) -> dict[str, Any] | None:
+    def last_entry(self, event: str) -> dict[str, Any] | None:
         """Its last log line with this event; None if there is none."""
         return next((entry for entry in reversed([*_entries(self.log)]) if entry.get("event") == event), None)
 

@@ -146,9 +146,9 @@ def read_event_store(
 
 
 def _folded(database_url: str, only: Collection[int] | None) -> Iterator[Order]:
-    told = conninfo(database_url, application_name="cashback-demo")
+    dsn = conninfo(database_url, application_name="cashback-demo")
     with (
-        psycopg.connect(told) as connection,
+        psycopg.connect(dsn) as connection,
         connection.cursor("streams", binary=True) as cursor,
     ):
         cursor.itersize = EVENTS_PER_FETCH
@@ -193,8 +193,8 @@ def read_violations(third_party_url: str) -> tuple[int, list[str]]:
         answer = httpx.get(
             f"{third_party_url}/_sandbox/violations", timeout=HTTP_TIMEOUT_SECONDS, trust_env=False
         ).raise_for_status()
-        said = loads(answer.content)
-        rows = said["violations"][:MAX_KEPT_DIFFERENCES]
-        return said["count"], [f"{row['kind']}, order {row['orderId']}: {row['detail']}" for row in rows]
+        answered = loads(answer.content)
+        rows = answered["violations"][:MAX_KEPT_DIFFERENCES]
+        return answered["count"], [f"{row['kind']}, order {row['orderId']}: {row['detail']}" for row in rows]
     except (httpx.HTTPError, InvalidJson, KeyError, TypeError) as error:
         raise NoBooks(f"the third party at {third_party_url} shows no violations: {error}") from error

@@ -19,7 +19,7 @@ from sandbox.demo.reconciliation import (
     read_event_store,
     read_violations,
 )
-from sandbox.demo.settings import Wishes
+from sandbox.demo.settings import Scenario
 from sandbox.demo.stack import Addresses
 from sandbox.order_service.poison import POISON_HEADER
 
@@ -73,7 +73,7 @@ def last_quarantined(database_url: str) -> int:
 
 def reconcile(  # noqa: PLR0913 - what is compared with what
     addresses: Addresses,
-    wishes: Wishes,
+    scenario: Scenario,
     *,
     corrections: bool,
     is_ours_alone: bool,
@@ -84,7 +84,7 @@ def reconcile(  # noqa: PLR0913 - what is compared with what
 
     Raises psycopg.Error or NoBooks.
     """
-    expected = {order_id: Standing(*end) for order_id, end in wishes.expected(corrections=corrections).items()}
+    expected = {order_id: Standing(*end) for order_id, end in scenario.expected(corrections=corrections).items()}
     only = None if is_ours_alone else expected.keys()
     store = read_event_store(addresses.database_url, progress, only)
     comparison = compare(store.standings, read_books(addresses.third_party_url, only), expected)
@@ -92,9 +92,9 @@ def reconcile(  # noqa: PLR0913 - what is compared with what
     with psycopg.connect(conninfo(addresses.database_url, application_name="cashback-demo")) as connection:
         parked = connection.execute(_PARKED, {"only": None if only is None else list(only)}).fetchall()
         quarantined = connection.execute(_QUARANTINED, (quarantined_before, POISON_HEADER)).fetchall()
-        poison_found = _count(connection, _POISON, (POISON_HEADER, f"{wishes.first_order_id}/"))
+        poison_found = _count(connection, _POISON, (POISON_HEADER, f"{scenario.first_order_id}/"))
         attempts: dict[str, int] = dict(connection.execute(_ATTEMPTS, (min(expected), max(expected))).fetchall())
-    poison = wishes.expected_poison()
+    poison = scenario.expected_poison()
     troubles = {
         "violation": violation_texts or ["" for _ in range(violations)],
         "parked order": [f"{order_id}: {reason}" for order_id, reason in parked],

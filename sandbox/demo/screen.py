@@ -39,7 +39,7 @@ class Screen:
         self._is_terminal = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._console = Console() if self._is_terminal else Console(width=PLAIN_COLUMNS, no_color=True)
 
-    def tell(self, text: str) -> None:
+    def report(self, text: str) -> None:
         """One line, there at once."""
         print(text, flush=True)  # noqa: T201 - this is the program's output
 
@@ -51,7 +51,7 @@ class Screen:
         """What it yields shows the numbers: in place on a terminal, else as a line now and then."""
         if not self._is_terminal:
             for place in where(scene):
-                self.tell(place)
+                self.report(place)
             yield self._lines()
             return
         with Live(console=self._console, auto_refresh=False) as live:
@@ -68,7 +68,7 @@ class Screen:
             nonlocal due_at
             if last or time.monotonic() >= due_at:
                 due_at = time.monotonic() + LINE_INTERVAL_SECONDS
-                self.tell(line(numbers, uptime_seconds))
+                self.report(line(numbers, uptime_seconds))
 
         return write
 

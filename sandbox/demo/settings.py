@@ -28,7 +28,7 @@ MAX_ATTEMPTS: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
+class Scenario:
     """What to play. `rate` is in orders a second, None for as fast as it goes; no `orders` is for ever."""
 
     orders: int | None
@@ -75,9 +75,9 @@ class Wishes:
         )
 
     def faults(self) -> dict[str, float]:
-        """For `PUT /_sandbox/faults`; empty if none is wished for."""
-        wished = {"errorRate": self.error_rate, "lostAnswerRate": self.lost_answer_rate}
-        return wished if any(wished.values()) else {}
+        """For `PUT /_sandbox/faults`; empty if there are none."""
+        faults = {"errorRate": self.error_rate, "lostAnswerRate": self.lost_answer_rate}
+        return faults if any(faults.values()) else {}
 
     @property
     def attempts_needed(self) -> int:
@@ -88,7 +88,7 @@ class Wishes:
         return min(MAX_ATTEMPTS, max(MIN_ATTEMPTS, math.ceil(math.log(PARKED_BY_BAD_LUCK) / math.log(failing))))
 
 
-def service_settings(settings: Settings, wishes: Wishes, broker_config: Mapping[str, Any]) -> dict[str, Any]:
+def service_settings(settings: Settings, scenario: Scenario, broker_config: Mapping[str, Any]) -> dict[str, Any]:
     """The service's settings that suit a demo, by field; none that the user has set.
 
     `broker_config`: what the embedded broker needs of a consumer, empty for any other broker.
@@ -96,13 +96,13 @@ def service_settings(settings: Settings, wishes: Wishes, broker_config: Mapping[
     suited: dict[str, Any] = {"shutdown_timeout_seconds": DRAIN_SECONDS}
     if not {"third_party_timeout_seconds", "push_lease_seconds"} & settings.model_fields_set:
         suited |= {"third_party_timeout_seconds": CALL_TIMEOUT_SECONDS, "push_lease_seconds": LEASE_SECONDS}
-    if wishes.faults():
+    if scenario.faults():
         suited |= {
-            "push_max_attempts": wishes.attempts_needed,
+            "push_max_attempts": scenario.attempts_needed,
             "push_backoff_base_seconds": FAULTY_BACKOFF_BASE_SECONDS,
             "push_backoff_max_seconds": FAULTY_BACKOFF_MAX_SECONDS,
         }
-    if Disorder.RETURNS in wishes.chaos.kinds:
+    if Disorder.RETURNS in scenario.chaos.kinds:
         suited["third_party_corrections"] = True
     suited = {field: value for field, value in suited.items() if field not in settings.model_fields_set}
     if broker_config:

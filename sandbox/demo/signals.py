@@ -14,7 +14,7 @@ SAME_SECONDS: Final = 0.5
 """Signals so close together are one: `make` hands on what the terminal has sent to us too."""
 
 
-class ToldToEnd(KeyboardInterrupt):
+class EndRequested(KeyboardInterrupt):
     """Raised by the signal handler wherever the main thread is; a second Ctrl-C raises it again."""
 
     def __init__(self, number: signal.Signals) -> None:
@@ -37,36 +37,36 @@ class Signals:
     def install(self) -> None:
         for number in SIGNALS:
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._told)
+                signal.signal(number, self._request_end)
 
     def check(self) -> None:
-        """Raises ToldToEnd if a signal came whose exception got lost (Python drops those raised in finalizers),
+        """Raises EndRequested if a signal came whose exception got lost (Python drops those raised in finalizers),
         and when the `make` that started us has been told to end, or was killed.
 
         GNU make hands on SIGTERM, but not the SIGINT or SIGHUP that is sent to itself alone: it gives up its
         handler, and waits for us.
         """
         if self._received is not None:
-            raise ToldToEnd(self._received)
+            raise EndRequested(self._received)
         if self._make is None:
             return
         if os.getppid() != self._make:
-            raise ToldToEnd(signal.SIGTERM)
+            raise EndRequested(signal.SIGTERM)
         given_up = self._handled_by_make & ~_handled_signals(self._make)
         for number in SIGNALS:
             if given_up & _bit(number):
-                raise ToldToEnd(number)
+                raise EndRequested(number)
 
     def ignore(self) -> None:
         """For the very end: everything is stopped, and a late signal is not worth a trace."""
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
-    def _told(self, number: int, _frame: FrameType | None) -> None:
+    def _request_end(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
         if now - self._received_at >= SAME_SECONDS:
             self._received, self._received_at = signal.Signals(number), now
-            raise ToldToEnd(self._received)
+            raise EndRequested(self._received)
 
 
 def _parent_make() -> int | None:

@@ -22,7 +22,7 @@ from adapters.settings import PREFIX, Settings
 from domain.errors import CashbackError
 from domain.ports import Loss, Partition
 from sandbox.demo.program import Program
-from sandbox.demo.settings import Wishes, environment, service_settings
+from sandbox.demo.settings import Scenario, environment, service_settings
 from sandbox.order_service.simulator import ALL_CONFIRMED
 from sandbox.servers.embedded_kafka import Broker, create_topic
 from sandbox.servers.postgres import EmbeddedPostgres
@@ -59,22 +59,22 @@ class Addresses:
 class DemoStack:
     """The parts. Everything is added to the supervisor before it is started, the last to be stopped first.
 
-    `make_broker` gets the folder; `tell` gets a line about each part that is ready.
+    `make_broker` gets the folder; `report` gets a line about each part that is ready.
     """
 
     def __init__(  # noqa: PLR0913  # what it is made of, and who looks after it
         self,
-        wishes: Wishes,
+        scenario: Scenario,
         settings: Settings,
         folder: Path,
         *,
         make_broker: Callable[[Path], Broker],
         supervisor: Supervisor,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
     ) -> None:
-        self._wishes = wishes
+        self._scenario = scenario
         self._settings = settings
-        self._tell = tell
+        self._report = report
         self.external = frozenset(
             {"database_url", "kafka_bootstrap", "third_party_url"} & settings.model_fields_set
         )
@@ -108,7 +108,7 @@ class DemoStack:
         self.order_service = supervisor.add(
             Program(
                 "order service",
-                wishes.simulation(),
+                scenario.simulation(),
                 log=folder / "order-service.log",
                 stop_seconds=STOP_ORDER_SERVICE_SECONDS,
             )
@@ -165,21 +165,21 @@ class DemoStack:
 
         Raises KafkaUnreachable.
         """
-        said = self.order_service.last_said(ALL_CONFIRMED)
-        assert said is not None, "it says so before it leaves with 0"
-        topic = said["topic"]
+        entry = self.order_service.last_entry(ALL_CONFIRMED)
+        assert entry is not None, "it says so before it leaves with 0"
+        topic = entry["topic"]
         try:
             topic_id = TopicIds(addresses.kafka_bootstrap, self._settings.kafka_config).of([topic])[topic]
         except KafkaException as error:
             raise KafkaUnreachable(f"Kafka can't tell the topic's id: {error.args[0].str()}") from error
-        return {Partition(topic, topic_id, int(number)): end for number, end in said["next_offsets"].items()}
+        return {Partition(topic, topic_id, int(number)): end for number, end in entry["next_offsets"].items()}
 
     def _start_broker(self) -> str:
         """Returns the bootstrap address, when the topics are there."""
         started = time.monotonic()
         settings = self._settings
         if self._broker is not None:
-            self._tell(f"{'broker':12} starting {self._broker.name}")
+            self._report(f"{'broker':12} starting {self._broker.name}")
             bootstrap = self._broker.start()
         else:
             bootstrap = settings.kafka_bootstrap
@@ -188,7 +188,7 @@ class DemoStack:
             for topic in settings.kafka_topics:
                 create_topic(bootstrap, topic, TOPIC_PARTITIONS)
         else:  # behind TLS or SASL it is for its operators to make topics
-            self._tell(f"the topic {settings.kafka_topic} must be there already")
+            self._report(f"the topic {settings.kafka_topic} must be there already")
         self._ready("broker", started, bootstrap)
         return bootstrap
 
@@ -209,10 +209,10 @@ class DemoStack:
             findings = find_loss(database_url, bootstrap, {}, topic)
             if any(each.stop and each.stop.loss is Loss.TOPIC_RECREATED for each in findings):
                 accept(database_url, topic, findings, reason=MADE_AGAIN)
-                self._tell(f"{'topic':12} {topic}: {MADE_AGAIN}")
+                self._report(f"{'topic':12} {topic}: {MADE_AGAIN}")
 
     def _wait_for_third_party(self) -> str:
-        """Returns its URL, when it shows the faults that were wished for."""
+        """Returns its URL, when it shows the scenario's faults."""
         started = time.monotonic()
         external = self._third_party is None
         url = (
@@ -220,7 +220,7 @@ class DemoStack:
             if self._third_party is None
             else self._third_party.wait_until_listening()
         )
-        faults = self._wishes.faults()
+        faults = self._scenario.faults()
         if faults:
             try:
                 answer = httpx.put(
@@ -239,11 +239,11 @@ class DemoStack:
 
     def _start_service(self, given: dict[str, str], port: int) -> None:
         broker_config = self._broker.client_config if self._broker is not None else {}
-        own = service_settings(self._settings, self._wishes, broker_config)
+        own = service_settings(self._settings, self._scenario, broker_config)
         self._service.start(environment(self._settings, {**given, **own, "api_port": str(port)}))
 
     def _ready(self, part: str, started: float, where: str) -> None:
-        self._tell(f"{part:12} ready in {time.monotonic() - started:4.1f} s  {where}".rstrip())
+        self._report(f"{part:12} ready in {time.monotonic() - started:4.1f} s  {where}".rstrip())
 
 
 @dataclass(frozen=True)

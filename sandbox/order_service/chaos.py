@@ -102,7 +102,7 @@ class Departure:
     key: bytes
     value: bytes
     headers: Headers
-    said: OrderMessage | None = None
+    message: OrderMessage | None = None
     """The message that it is; None if it is poison."""
     is_copy: bool = False
 
@@ -178,8 +178,8 @@ class Stage:
     def _leave(self) -> Departure:
         _, number, departure, done = heapq.heappop(self._waiting)
         self.counts.update(done)
-        if departure.said is not None and not departure.is_copy:
-            if departure.said.is_return:
+        if departure.message is not None and not departure.is_copy:
+            if departure.message.is_return:
                 self.counts[Disorder.RETURNS] += 1
             if number < self._last_left and Disorder.DELAYED not in done:
                 self.counts[Disorder.SHUFFLED] += 1

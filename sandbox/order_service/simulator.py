@@ -179,12 +179,12 @@ class _Run:
             return
         partition, following = verdict.partition, verdict.offset + 1
         self._next_offsets[partition] = max(following, self._next_offsets.get(partition, 0))
-        if departure.said is None or departure.is_copy:
+        if departure.message is None or departure.is_copy:
             return
         self._messages += 1
-        if departure.said.kind == "CREATED":
+        if departure.message.kind == "CREATED":
             self._started += 1
-        elif departure.said.kind in {"COMPLETED", "CANCELLED"} and not departure.said.is_return:
+        elif departure.message.kind in {"COMPLETED", "CANCELLED"} and not departure.message.is_return:
             self._finished += 1
 
     def _report_now_and_then(self) -> None:

@@ -156,20 +156,20 @@ class Books:
         Raises OSError when the journal can't be written; then nothing has been applied.
         """
         assert call.key is not None
-        said = digest(call.method, call.path, call.body)
+        sent = digest(call.method, call.path, call.body)
         known = self._known(call.key, key_retention_ns)
-        if known is not None and known.digest != said:
+        if known is not None and known.digest != sent:
             return refusal(422, "key_reused", "this Idempotency-Key came before with another call")
         if known is not None and known.answer is not None:
             call.hit = True
             return replace(known.answer, hit=True)
         if self._is_full(request.operation):
             return refusal(503, "full", "the sandbox's books are full")
-        self._remember(call.key, _KeyUse(said, None, known.first_ns if known else self._clock_ns()))
+        self._remember(call.key, _KeyUse(sent, None, known.first_ns if known else self._clock_ns()))
         if reject:
             return refusal(422, "rejected", f"order {request.order_id} is to be rejected")
         order = self.orders.get(request.order_id)
-        return self._refuse(call, request, order) or self._apply(call, request, order, said)
+        return self._refuse(call, request, order) or self._apply(call, request, order, sent)
 
     def leave(self, call: ReceivedCall, outcome: Outcome, status: int | None = None) -> None:
         """The answer has been sent, or the connection is gone."""
@@ -181,7 +181,7 @@ class Books:
 
     def lookup(self, order_id: int) -> Reply:
         order = self.orders.get(order_id)
-        return refusal(404, "unknown_order", f"no order {order_id}") if order is None else _said(200, order)
+        return refusal(404, "unknown_order", f"no order {order_id}") if order is None else _reply(200, order)
 
     # The rules
 
@@ -211,14 +211,14 @@ class Books:
             return refusal(409, "amount_mismatch", amounts)
         return None
 
-    def _apply(self, call: ReceivedCall, request: CashbackRequest, order: BookedOrder | None, said: bytes) -> Reply:
+    def _apply(self, call: ReceivedCall, request: CashbackRequest, order: BookedOrder | None, sent: bytes) -> Reply:
         assert call.key is not None
         changed = order_after(order, request)
-        answer = _said(201 if order is None else 200, changed)
+        answer = _reply(201 if order is None else 200, changed)
         if self._journal is not None:
-            record = {"key": call.key, "digest": said.hex(), "status": answer.status, "answer": changed.answer()}
+            record = {"key": call.key, "digest": sent.hex(), "status": answer.status, "answer": changed.answer()}
             self._journal.append({**record, "buyerId": changed.buyer_id, "storeNo": changed.store_no})
-        self._keys[call.key] = _KeyUse(said, answer, self._keys[call.key].first_ns)
+        self._keys[call.key] = _KeyUse(sent, answer, self._keys[call.key].first_ns)
         self.orders.put(changed)
         call.applied = True
         return answer
@@ -274,9 +274,9 @@ class Books:
         order = order_from(answer, record["buyerId"], record["storeNo"], before)
         self.orders.put(order)
         self._count(order.order_id)
-        use = _KeyUse(bytes.fromhex(record["digest"]), _said(record["status"], order), self._clock_ns())
+        use = _KeyUse(bytes.fromhex(record["digest"]), _reply(record["status"], order), self._clock_ns())
         self._remember(record["key"], use)
 
 
-def _said(status: int, order: BookedOrder) -> Reply:
+def _reply(status: int, order: BookedOrder) -> Reply:
     return Reply(status, dumps(order.answer()))

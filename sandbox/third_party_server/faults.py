@@ -26,7 +26,7 @@ class Faults(msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=
     A key that first came `key_retention_seconds` ago is forgotten, and what comes with it then is a new call; null
     (the default) is for ever, 0 at once.
 
-    `seed` makes the dice start afresh from that number, so that the same calls in the same order meet the same
+    `seed` starts the drawing afresh from that number, so that the same calls in the same order meet the same
     faults; null (the default) is a start that nobody can know.
     """
 
@@ -49,30 +49,30 @@ class Roll:
     lost_answer: bool
 
 
-class Dice:
+class FaultDraws:
     """Which calls are hit. Three numbers are drawn for every call, whatever the rates, so that a change of one
     rate doesn't move the others."""
 
     def __init__(self, seed: int | None = None) -> None:
-        self._random = random.Random(seed)
+        self._rng = random.Random(seed)
 
     def roll(self, faults: Faults) -> Roll:
-        draw = self._random.random
+        draw = self._rng.random
         return Roll(draw() < faults.hang_rate, draw() < faults.error_rate, draw() < faults.lost_answer_rate)
 
 
 class FaultSwitch:
-    """The faults in force and their dice."""
+    """The faults in force, and which calls they hit."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
         self.faults = Faults()
-        self._dice = Dice()
+        self._draws = FaultDraws()
 
     def roll(self) -> Roll:
-        return self._dice.roll(self.faults)
+        return self._draws.roll(self.faults)
 
     def update(self, body: bytes) -> None:
         """Sets the members that a JSON object names; the others keep their values. Raises InvalidFaults."""
@@ -83,4 +83,4 @@ class FaultSwitch:
             raise InvalidFaults(str(error)) from error
         self.faults = faults
         if "seed" in named:
-            self._dice = Dice(faults.seed)
+            self._draws = FaultDraws(faults.seed)

@@ -120,24 +120,24 @@ def parse(operation: Operation, path_order_id: int | None, body: bytes) -> Cashb
 
 
 def _parse(operation: Operation, body: bytes) -> CashbackRequest:
-    said: _Change | _Cancel | _Complete | _Correct
+    call: _Change | _Cancel | _Complete | _Correct
     amount = store_no = buyer_id = None
     match operation:
         case Operation.CREATE | Operation.UPDATE:
-            said = _change.decode(body)
-            amount, store_no, buyer_id = _amount(said.cashback_amount), said.store_no, said.buyer_id
+            call = _change.decode(body)
+            amount, store_no, buyer_id = _amount(call.cashback_amount), call.store_no, call.buyer_id
         case Operation.CANCEL:
-            said = _cancel.decode(body)
+            call = _cancel.decode(body)
         case Operation.COMPLETE:
-            said = _complete.decode(body)
-            amount = _amount(said.cashback_amount)
+            call = _complete.decode(body)
+            amount = _amount(call.cashback_amount)
         case Operation.CORRECT:
-            said = _correct.decode(body)
-            amount = _amount(said.cashback_amount)
+            call = _correct.decode(body)
+            amount = _amount(call.cashback_amount)
         case _:
             assert_never(operation)
-    instant_ns = parse_instant_ns(said.transaction_date)
-    return CashbackRequest(operation, said.order_id, said.transaction_date, instant_ns, amount, store_no, buyer_id)
+    instant_ns = parse_instant_ns(call.transaction_date)
+    return CashbackRequest(operation, call.order_id, call.transaction_date, instant_ns, amount, store_no, buyer_id)
 
 
 def _amount(value: Any) -> Decimal:

@@ -69,7 +69,7 @@ class Simulation:
     def published(self) -> list[OrderMessage]:
         """In the order of publishing."""
         stage = Stage(self._chaos, self._seed, COMPRESSED, self._first)
-        return [each.said for each in stage.disturb(self.messages()) if each.said is not None]
+        return [each.message for each in stage.disturb(self.messages()) if each.message is not None]
 
 
 def settings_for(kafka: Cluster, database_url: str, topic: str) -> dict[str, object]:

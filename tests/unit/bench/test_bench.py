@@ -125,7 +125,7 @@ def test_ours_and_the_reference_are_measured_in_turns(tmp_path: Path) -> None:
         postgres_url="",
         broker=EmbeddedBroker(tmp_path),
         chapter=Chapter(RUN),
-        say=lambda _: None,
+        report=lambda _: None,
     )
     measured = lab.compare(FASTER, lambda: measure("ours", 1), lambda: measure("reference", 4))
     assert order == ["ours", "reference"] * 3

@@ -20,7 +20,7 @@ from sandbox.demo.settings import (
     MAX_ATTEMPTS,
     MIN_ATTEMPTS,
     PARKED_BY_BAD_LUCK,
-    Wishes,
+    Scenario,
     environment,
     service_settings,
 )
@@ -192,15 +192,15 @@ class TestWishes:
     @pytest.mark.parametrize("rate", [None, 10_000.0])
     def test_what_is_expected_is_what_the_order_service_plays(self, rate: float | None, chaos: Chaos) -> None:
         """The same seed at the same pace: the ends and amounts of the messages that really go out."""
-        wishes = Wishes(orders=60, rate=rate, seed=5, first_order_id=1_000, chaos=chaos)
+        scenario = Scenario(orders=60, rate=rate, seed=5, first_order_id=1_000, chaos=chaos)
         topic = Topic()
         simulate(
             topic,
             "topic",
-            orders=wishes.orders,
-            rate=wishes.rate,
-            seed=wishes.seed,
-            first_order_id=wishes.first_order_id,
+            orders=scenario.orders,
+            rate=scenario.rate,
+            seed=scenario.seed,
+            first_order_id=scenario.first_order_id,
             stamped=True,
             stop=threading.Event(),
             chaos=chaos,
@@ -208,9 +208,9 @@ class TestWishes:
 
         messages = [_as_order_message(number, each) for number, each in enumerate(topic.messages)]
         for corrections in (False, True):
-            assert outcome(messages, corrections=corrections) == wishes.expected(corrections=corrections)
+            assert outcome(messages, corrections=corrections) == scenario.expected(corrections=corrections)
         assert {message.order_id for message in messages} == set(range(1_000, 1_060))
-        is_the_same = wishes.expected() == wishes.expected(corrections=True)
+        is_the_same = scenario.expected() == scenario.expected(corrections=True)
         assert is_the_same is (chaos is NO_CHAOS)
 
     @pytest.mark.parametrize(
@@ -227,9 +227,9 @@ class TestWishes:
         self, chaos: str, given_by_the_user: dict[str, Any], *, is_on: bool
     ) -> None:
         """The sandbox takes them in any case."""
-        wishes = Wishes(orders=1, rate=None, seed=1, first_order_id=1, chaos=Chaos.named(chaos))
+        scenario = Scenario(orders=1, rate=None, seed=1, first_order_id=1, chaos=Chaos.named(chaos))
         settings = Settings(_env_file=None, **given_by_the_user)
-        suited = service_settings(settings, wishes, {})
+        suited = service_settings(settings, scenario, {})
         assert settings.model_copy(update=suited).third_party_corrections is is_on
         said = environment(settings, suited).get("CASHBACK_THIRD_PARTY_CORRECTIONS")
         assert said == ("on" if suited.get("third_party_corrections") else None)
@@ -237,14 +237,16 @@ class TestWishes:
     @pytest.mark.parametrize("rate", [0.01, 0.2, 0.5, 0.9])
     def test_faults_alone_park_no_order(self, rate: float) -> None:
         """So many attempts are allowed that bad luck is next to impossible."""
-        attempts = Wishes(orders=1, rate=None, seed=1, first_order_id=1, error_rate=rate).attempts_needed
+        attempts = Scenario(orders=1, rate=None, seed=1, first_order_id=1, error_rate=rate).attempts_needed
 
         assert MIN_ATTEMPTS <= attempts <= MAX_ATTEMPTS
         assert rate**attempts <= PARKED_BY_BAD_LUCK
 
     def test_calls_that_never_succeed_are_parked_soon(self) -> None:
         """A run with such faults must end."""
-        assert Wishes(orders=1, rate=None, seed=1, first_order_id=1, error_rate=1.0).attempts_needed == MIN_ATTEMPTS
+        assert (
+            Scenario(orders=1, rate=None, seed=1, first_order_id=1, error_rate=1.0).attempts_needed == MIN_ATTEMPTS
+        )
 
 
 def test_the_end_of_a_log_is_told_without_its_traces() -> None:

@@ -18,7 +18,7 @@ from domain.decision import DEFAULT_POLICY, Policy, decide
 from domain.order import Order, fold
 from domain.ports import Partition
 from sandbox.demo.numbers import State
-from sandbox.demo.settings import Wishes
+from sandbox.demo.settings import Scenario
 from sandbox.order_service.chaos import (
     HOSTS,
     LATER_COPY_LIFECYCLES,
@@ -81,7 +81,7 @@ def disturbed(chaos: Chaos, seed: int, *, schedule: Schedule = COMPRESSED, stamp
 
 
 def originals(departures: Iterable[Departure]) -> list[OrderMessage]:
-    return [each.said for each in departures if each.said is not None and not each.is_copy]
+    return [each.message for each in departures if each.message is not None and not each.is_copy]
 
 
 def identity(message: OrderMessage) -> tuple[int, int]:
@@ -106,9 +106,9 @@ def test_a_choice_reads_as_it_is_written() -> None:
     everything = Chaos.named("all")
     assert everything.kinds == set(Disorder)
     assert not everything.insists_on(Disorder.GROWING)
-    wishes = Wishes(orders=1, rate=None, seed=1, first_order_id=1, chaos=everything)
-    assert wishes.simulation()[-2:] == ["--chaos", "all"]
-    assert "--chaos" not in Wishes(orders=1, rate=None, seed=1, first_order_id=1).simulation()
+    scenario = Scenario(orders=1, rate=None, seed=1, first_order_id=1, chaos=everything)
+    assert scenario.simulation()[-2:] == ["--chaos", "all"]
+    assert "--chaos" not in Scenario(orders=1, rate=None, seed=1, first_order_id=1).simulation()
 
 
 @few
@@ -138,11 +138,15 @@ def test_every_message_leaves_once_and_in_time(seed: int, schedule: Schedule, ch
     leaving = [each.leaves_at_ns for each in departures]
     assert leaving == sorted(leaving)
     for each in departures:
-        if each.said is not None:
-            late_ns = each.leaves_at_ns - dates[identity(each.said)]
+        if each.message is not None:
+            late_ns = each.leaves_at_ns - dates[identity(each.message)]
             longest = MAX_HOLD_LIFECYCLES + LATER_COPY_LIFECYCLES * each.is_copy
             assert 0 <= late_ns <= longest * schedule.lifecycle_ns + 1
-            assert (each.key, each.value, each.headers) == (each.said.key, each.said.value, each.said.headers)
+            assert (each.key, each.value, each.headers) == (
+                each.message.key,
+                each.message.value,
+                each.message.headers,
+            )
 
 
 @few
@@ -196,13 +200,13 @@ def test_each_kind_does_its_own_and_is_counted() -> None:
     plain = list(messages_of(5, 100, chaos=everything))
     departures = list(stage.disturb(plain))
     assert stage.counts[Disorder.DOUBLED] == sum(each.is_copy for each in departures) > 0
-    assert stage.counts[Disorder.POISON] == sum(each.said is None for each in departures) > 0
+    assert stage.counts[Disorder.POISON] == sum(each.message is None for each in departures) > 0
     assert stage.counts[Disorder.SKEWED] == len(plain)
     assert stage.counts[Disorder.RETURNS] == sum(message.is_return for message in plain) > 0
     assert 0 < stage.counts[Disorder.DELAYED] < len(plain)
     assert 0 < stage.counts[Disorder.SHUFFLED] < len(plain)
-    wishes = Wishes(orders=100, rate=None, seed=5, first_order_id=FIRST_ORDER_ID, chaos=Chaos.named("all"))
-    assert wishes.expected_poison() == stage.counts[Disorder.POISON]
+    scenario = Scenario(orders=100, rate=None, seed=5, first_order_id=FIRST_ORDER_ID, chaos=Chaos.named("all"))
+    assert scenario.expected_poison() == stage.counts[Disorder.POISON]
 
 
 @few
@@ -237,8 +241,8 @@ def test_a_copy_is_the_same_message_again_and_comes_after_it(seed: int) -> None:
     seen: dict[tuple[int, int], Departure] = {}
     copies: Counter[tuple[int, int]] = Counter()
     for each in departures:
-        assert each.said is not None
-        name = identity(each.said)
+        assert each.message is not None
+        name = identity(each.message)
         if each.is_copy:
             assert (each.key, each.value, each.headers) == (seen[name].key, seen[name].value, seen[name].headers)
             copies[name] += 1
@@ -275,7 +279,7 @@ def test_poison_cannot_be_read_and_is_of_no_order_of_the_run() -> None:
     """Every kind of it comes, each refused for its own reason, marked, and no two alike."""
     stage = Stage(only(Disorder.POISON), 1, COMPRESSED, FIRST_ORDER_ID)
     departures = list(stage.disturb(messages_of(1, 3_000)))
-    poisons = [each for each in departures if each.said is None]
+    poisons = [each for each in departures if each.message is None]
     keys = {message.key for message in originals(departures)}
     reasons = set()
     for each in poisons:
@@ -305,7 +309,7 @@ def decided(departures: Sequence[Departure], *, grows: bool, policy: Policy = DE
         message = decode(record(departure, partition, offsets[partition]))
         offsets[partition] += 1
         if isinstance(message, Unreadable):
-            assert departure.said is None
+            assert departure.message is None
             continue
         before = orders.get(message.order_id, Order(message.order_id))
         events = decide(before, message, now_ns=NOW_NS, policy=policy)
@@ -353,7 +357,7 @@ def test_unstamped_orders_follow_the_order_of_publishing(seed: int, schedule: Sc
     what was completed after it had been cancelled, and is worth something."""
     departures = disturbed(chaos, seed, schedule=schedule, stamped=False)
     orders = decided(departures, grows=False, policy=CORRECTING)
-    said = [each.said for each in departures if each.said is not None]
+    said = [each.message for each in departures if each.message is not None]
     expected = as_published(said, corrections=True)
     assert ends_of(orders) == expected
     assert {number for number, order in orders.items() if order.doubts} == completed_after_cancellation(said)
@@ -385,7 +389,7 @@ def test_the_simulator_sends_each_record_when_its_time_comes_and_counts_it() -> 
     clock = FakeClock()
     publisher = FakePublisher(clock)
     begun_ns = clock.time_ns()
-    wishes = Wishes(orders=ORDERS, rate=10, seed=5, first_order_id=FIRST_ORDER_ID, chaos=Chaos.named("all"))
+    scenario = Scenario(orders=ORDERS, rate=10, seed=5, first_order_id=FIRST_ORDER_ID, chaos=Chaos.named("all"))
     final = simulate(
         publisher,
         "orders",
@@ -396,19 +400,19 @@ def test_the_simulator_sends_each_record_when_its_time_comes_and_counts_it() -> 
         stamped=True,
         stop=threading.Event(),
         clock=clock,
-        chaos=wishes.chaos,
+        chaos=scenario.chaos,
     )
     schedule = Schedule.of(10, 5.0)
     stream = lifecycles(
         5, ORDERS, first_order_id=FIRST_ORDER_ID, started_at_ns=begun_ns, schedule=schedule, returns=True
     )
-    expected = list(Stage(wishes.chaos, 5, schedule, FIRST_ORDER_ID).disturb(stream))
+    expected = list(Stage(scenario.chaos, 5, schedule, FIRST_ORDER_ID).disturb(stream))
     assert [out.value for _, out in publisher.sent] == [each.value for each in expected]
     for (at_ns, _), each in zip(publisher.sent, expected, strict=True):
         assert abs(at_ns - each.leaves_at_ns) < 1_000
     assert (final.orders_started, final.orders_finished) == (ORDERS, ORDERS)
     assert final.messages == len(originals(expected))
-    assert final.disorder[Disorder.POISON] == wishes.expected_poison()
+    assert final.disorder[Disorder.POISON] == scenario.expected_poison()
     assert final.messages + final.disorder[Disorder.DOUBLED] + final.disorder[Disorder.POISON] == len(expected)
     assert final.next_offsets == {0: 1}  # the publisher in this test knows only this offset
 

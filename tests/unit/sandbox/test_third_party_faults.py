@@ -4,7 +4,7 @@ import pytest
 
 from domain.exact_json import dumps
 from sandbox.third_party_server.call_log import CallLog, ReceivedCall
-from sandbox.third_party_server.faults import Dice, Faults, FaultSwitch, InvalidFaults
+from sandbox.third_party_server.faults import FaultDraws, Faults, FaultSwitch, InvalidFaults
 
 VALID = [
     {},
@@ -85,7 +85,7 @@ def test_a_seed_makes_the_same_calls_meet_the_same_faults() -> None:
 
 def test_a_change_of_one_rate_does_not_move_the_other_faults() -> None:
     """A call's dice are thrown whatever the rates."""
-    calm, rough = Dice(1), Dice(1)
+    calm, rough = FaultDraws(1), FaultDraws(1)
     for _ in range(100):
         one = calm.roll(Faults(error_rate=0.5))
         other = rough.roll(Faults(error_rate=0.5, hang_rate=0.5, lost_answer_rate=0.9))
