@@ -11,7 +11,7 @@ import psycopg
 
 from bench.laboratory import CONCURRENCY, Laboratory
 from bench.processes import App, RunningThirdParty, third_party, wait_until
-from bench.stores import append, queues_of
+from bench.stores import append, fetch_row, queues_of
 from domain.events import OrderEvent
 from projections.delivery.ports import Call
 
@@ -63,9 +63,7 @@ class Pushing:
         return expected / float(found[1])
 
     def one(self, query: str, *parameters: object) -> tuple[Any, ...]:
-        row = self._connection.execute(query, parameters).fetchone()
-        assert row is not None
-        return tuple(row)
+        return tuple(fetch_row(self._connection, query, parameters))
 
     def bare(
         self, queues: Sequence[Sequence[Call]], *, processes: int = 1, concurrency: int = CONCURRENCY

@@ -93,7 +93,7 @@ def multiply(database_url: str, events: int) -> int:
     date, as they would be in a store that has grown that far.
     """
     with psycopg.connect(database_url, autocommit=True) as connection:
-        there = _one(connection, "SELECT count(*) FROM stored_events")
+        [there] = fetch_row(connection, "SELECT count(*) FROM stored_events")
         copies = events // there - 1
         if copies > 0:
             connection.execute("SET maintenance_work_mem = '512MB'")
@@ -136,7 +136,8 @@ def _drop_indexes(connection: psycopg.Connection[Any]) -> list[str]:
     ]
 
 
-def _one(connection: psycopg.Connection[Any], query: str) -> Any:
-    row = connection.execute(query).fetchone()
+def fetch_row(connection: psycopg.Connection[Any], query: str, parameters: Any = None) -> Any:
+    """The first row of the answer, which has one."""
+    row = connection.execute(query, parameters).fetchone()
     assert row is not None
-    return row[0]
+    return row

@@ -6,16 +6,18 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
-from bench.appending import appended_wal_bytes
+from bench import messages
 from bench.arithmetic import Figure, Pair
 from bench.delivering import Deliveries
 from bench.laboratory import Laboratory
+from bench.processes import wait_until
 from bench.results import Table
+from bench.stores import append, events_of, fetch_row
 
 NAME: Final = "bloat"
 TITLE: Final = "Bloat"
 NAP_SECONDS: Final = 5
-PART: Final = 0.1
+EDGE_SHARE: Final = 0.1
 """Of the deliveries: the first ones are compared with the last ones."""
 TABLES: Final = ("delivery", "effect", "attempt")
 _KIBIBYTE: Final = 1024
@@ -46,6 +48,33 @@ _COST: Final = (
     "SELECT /* bench */ sum(shared_blks_hit + shared_blks_read), sum(wal_bytes) FROM pg_stat_statements"
     " WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND query NOT LIKE %(own)s"
 )
+BATCHES: Final = 20
+"""After each of them autovacuum does what is due by the table's settings, and a checkpoint follows."""
+AUTOVACUUM_SECONDS: Final = 120.0
+SETTINGS: Final = (
+    "autovacuum_vacuum_insert_scale_factor",
+    "autovacuum_vacuum_insert_threshold",
+    "autovacuum_freeze_min_age",
+)
+_COPY: Final = """
+INSERT INTO stored_events (originator_id, originator_version, topic, state)
+SELECT overlay(originator_id::text PLACING lpad(to_hex(%s::integer), 8, '0') FROM 1 FOR 8)::uuid,
+       originator_version, topic, state
+FROM template
+"""
+# As PostgreSQL 18 reckons it: of the pages that are not frozen.
+_IS_VACUUMED: Final = """
+SELECT s.n_ins_since_vacuum <= coalesce(o.threshold, current_setting('autovacuum_vacuum_insert_threshold')::float8)
+    + coalesce(o.scale, current_setting('autovacuum_vacuum_insert_scale_factor')::float8)
+    * greatest(c.reltuples, 0) * (1 - c.relallfrozen / greatest(c.relpages, 1)::float8)
+FROM pg_stat_user_tables AS s JOIN pg_class AS c ON c.oid = s.relid
+CROSS JOIN LATERAL (
+    SELECT max(option_value::float8) FILTER (WHERE option_name = 'autovacuum_vacuum_insert_threshold') AS threshold,
+           max(option_value::float8) FILTER (WHERE option_name = 'autovacuum_vacuum_insert_scale_factor') AS scale
+    FROM pg_options_to_table(c.reloptions)
+) AS o
+WHERE s.relname = 'stored_events'
+"""
 Connection = psycopg.Connection[Any]
 
 
@@ -73,15 +102,17 @@ def _deliveries(lab: Laboratory, wanted: int) -> None:
         connection.execute("CREATE EXTENSION pgstattuple")
         connection.execute(f"ALTER DATABASE \"{connection.info.dbname}\" SET pg_stat_statements.track = 'all'")
         deliveries = Deliveries(url)
-        parts = [_part(lab, connection, deliveries, round(share * wanted)) for share in (PART, 1 - PART, 1.0)]
+        parts = [
+            _part(lab, connection, deliveries, round(share * wanted)) for share in (EDGE_SHARE, 1 - EDGE_SHARE, 1.0)
+        ]
         done = deliveries.delivered
-        before = {table: _query(connection, _SIZES, table) for table in TABLES}
+        before = {table: fetch_row(connection, _SIZES, {"table": table}) for table in TABLES}
         indexes = {table: _all(connection, _INDEXES, table) for table in TABLES}
         rows = [_row(connection, table, before[table], done) for table in TABLES]
         for table in TABLES:
             connection.execute(f"VACUUM FULL {table}")
         for table in TABLES:
-            after = _query(connection, _SIZES, table)
+            after = fetch_row(connection, _SIZES, {"table": table})
             figure = Figure(
                 f"bloat-{table}",
                 f"{table} and its indexes, {done:,} calls",
@@ -133,8 +164,8 @@ def _part(lab: Laboratory, connection: Connection, deliveries: Deliveries, until
 
 
 def _row(connection: Connection, table: str, sizes: tuple[int, int], calls: int) -> list[str]:
-    updated, in_place, vacuumed = _query(connection, _UPDATES, table)
-    live, dead, dead_percent, free_percent = _query(connection, _SPACE, table)
+    updated, in_place, vacuumed = fetch_row(connection, _UPDATES, {"table": table})
+    live, dead, dead_percent, free_percent = fetch_row(connection, _SPACE, {"table": table})
     return [
         table,
         f"{live:,}",
@@ -150,8 +181,8 @@ def _row(connection: Connection, table: str, sizes: tuple[int, int], calls: int)
 def _events(lab: Laboratory, events: int) -> None:
     with lab.database() as ours, lab.database() as reference:
         pair = Pair(
-            appended_wal_bytes(ours, events, own_settings=True),
-            appended_wal_bytes(reference, events, own_settings=False),
+            _appended_wal_bytes(ours, events, own_settings=True),
+            _appended_wal_bytes(reference, events, own_settings=False),
         )
     figure = Figure(
         "bloat-events-wal",
@@ -178,15 +209,34 @@ def _naps(server_url: str, seconds: int) -> Iterator[None]:
             connection.execute("SELECT pg_reload_conf()")
 
 
-def _query(connection: Connection, query: str, table: str) -> Any:
-    row = connection.execute(query, {"table": table}).fetchone()
-    assert row is not None
-    return row
-
-
 def _all(connection: Connection, query: str, table: str) -> list[Any]:
     return connection.execute(query, {"table": table}).fetchall()
 
 
 def _mebibytes(size: int) -> str:
     return f"{size / _MEBIBYTE:,.1f}"
+
+
+def _appended_wal_bytes(database_url: str, events: int, *, own_settings: bool) -> float:
+    """For each event; the last vacuum freezes what isn't frozen yet, as it must be one day.
+
+    `own_settings`: with the table's own, or else with those that PostgreSQL has for every table.
+    """
+    append(database_url, events_of(messages.lifecycles_of(messages.TEMPLATE_ORDERS)))
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        if not own_settings:
+            connection.execute(f"ALTER TABLE stored_events RESET ({', '.join(SETTINGS)})")
+        connection.execute("CREATE TEMPORARY TABLE template AS SELECT * FROM stored_events")
+        connection.execute("CHECKPOINT")
+        [before] = fetch_row(connection, "SELECT pg_current_wal_lsn()")
+        [in_template] = fetch_row(connection, "SELECT count(*) FROM template")
+        copies = max(BATCHES, events // in_template)
+        for copy in range(1, copies + 1):
+            connection.execute(_COPY, (copy,))
+            if copy % (copies // BATCHES) == 0:
+                connection.execute("SELECT pg_stat_force_next_flush()")
+                wait_until(lambda: fetch_row(connection, _IS_VACUUMED)[0], "autovacuum", AUTOVACUUM_SECONDS)
+                connection.execute("CHECKPOINT")
+        connection.execute("VACUUM (FREEZE) stored_events")
+        [written] = fetch_row(connection, "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), %s::pg_lsn)", (before,))
+        return float(written / (copies * in_template))

@@ -10,9 +10,9 @@ from bench import messages
 from bench.arithmetic import Figure, summary
 from bench.laboratory import PARTITIONS, Laboratory
 from bench.reading import FullTopic, read_once
-from bench.rebuilding import rebuild_rate
 from bench.results import Measured, Plot, Series
 from bench.stores import append, events_of, multiply
+from bench.suites.rebuild import rebuild_rate
 
 NAME: Final = "growth"
 TITLE: Final = "Growth"

@@ -19,7 +19,7 @@ from bench.laboratory import BATCH_SIZE, PARTITIONS, Laboratory
 from bench.machine import cpu_seconds
 from bench.references.copying import copy_batch, make_tables
 from bench.results import Table
-from bench.stores import stored_beside
+from bench.stores import fetch_row, stored_beside
 from domain.ports import Batch, Partition
 
 NAME: Final = "shares"
@@ -105,9 +105,8 @@ def _ours(lab: Laboratory, batches: list[list[Message]]) -> Times:
                 spent = time.thread_time() - began
                 times.add("decide", spent - (times.of_the_store - inside))
             with psycopg.connect(url) as connection:
-                row = connection.execute(_BACKEND, (connection.info.dbname,)).fetchone()
-            assert row is not None
-            times.add("postgres", cpu_seconds(row[0]))
+                [backend] = fetch_row(connection, _BACKEND, (connection.info.dbname,))
+            times.add("postgres", cpu_seconds(backend))
         finally:
             store.close()
     return times

@@ -8,7 +8,7 @@ from bench import messages
 from bench.laboratory import Laboratory
 from bench.pushing import pushing
 from bench.results import Table
-from bench.stores import events_of, queues_of
+from bench.stores import events_of, fetch_row, queues_of
 
 NAME: Final = "work"
 TITLE: Final = "Database work per delivered call"
@@ -89,11 +89,9 @@ def _rows(connection: psycopg.Connection[Any], calls: int) -> Table:
 def _space(connection: psycopg.Connection[Any], calls: int) -> Table:
     rows = []
     for table in _QUEUE_TABLES:
-        if not _is_there(connection, table):
+        if not fetch_row(connection, "SELECT to_regclass(%s) IS NOT NULL", (table,))[0]:
             continue
-        found = connection.execute(_SPACE, (table,)).fetchone()
-        assert found is not None
-        size, live, live_bytes, dead, dead_percent, free_percent = found
+        size, live, live_bytes, dead, dead_percent, free_percent = fetch_row(connection, _SPACE, (table,))
         rows.append([
             table,
             f"{live:,}",
@@ -105,8 +103,3 @@ def _space(connection: psycopg.Connection[Any], calls: int) -> Table:
         ])  # fmt: skip
     columns = ["table", "live rows", "KiB", "size / live rows", "dead rows", "dead", "free"]
     return Table(f"Space after {calls:,} deliveries", columns, rows)
-
-
-def _is_there(connection: psycopg.Connection[Any], table: str) -> bool:
-    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone()
-    return bool(row and row[0])

@@ -1,7 +1,6 @@
 """A quarantine to copy from, and a reader of the dead-letter topic such as others have."""
 
 from collections import Counter
-from types import TracebackType
 from typing import Final, Self
 
 import psycopg
@@ -86,9 +85,7 @@ class DeadLetterReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._consumer.close()
 
 

@@ -3,7 +3,6 @@
 import secrets
 import threading
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 from adapters.kafka.cluster import TopicIds
@@ -103,9 +102,7 @@ class RunningIntake:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(DEADLINE_SECONDS)
         assert not self._thread.is_alive(), "intake doesn't end"
