@@ -111,18 +111,18 @@ def installation() -> Path:
 def create_topic(bootstrap: str, topic: str, partitions: int, within_seconds: float = TOPIC_SECONDS) -> int:
     """Make the topic unless it is there, and return when all its partitions have a leader.
 
-    Returns their number, which is not the one asked for when the topic was there already. Raises PartError when
+    Returns their number, which is not the one requested when the topic was there already. Raises PartError when
     the broker refuses or the time is up.
     """
     client = AdminClient({"bootstrap.servers": bootstrap, "log_level": SILENT})
     part = f"topic {topic} at {bootstrap}"
     deadline = time.monotonic() + within_seconds
-    asked_for = False
+    requested = False
     while True:
         try:
-            if not asked_for:
-                _ask_for(client, topic, partitions)
-                asked_for = True
+            if not requested:
+                _request(client, topic, partitions)
+                requested = True
             # All topics: a broker that is asked about one by its name may make it, with partitions of its choice.
             found = client.list_topics(timeout=REQUEST_SECONDS).topics.get(topic)
             if found is not None and found.error is None and all(p.leader >= 0 for p in found.partitions.values()):
@@ -139,10 +139,10 @@ def create_topic(bootstrap: str, topic: str, partitions: int, within_seconds: fl
         time.sleep(POLL_INTERVAL_SECONDS)
 
 
-def _ask_for(client: AdminClient, topic: str, partitions: int) -> None:
-    request = client.create_topics([NewTopic(topic, partitions, 1)], request_timeout=REQUEST_SECONDS)
+def _request(client: AdminClient, topic: str, partitions: int) -> None:
+    created = client.create_topics([NewTopic(topic, partitions, 1)], request_timeout=REQUEST_SECONDS)
     try:
-        request[topic].result()
+        created[topic].result()
     except KafkaException as failure:
         if _error(failure).code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise
