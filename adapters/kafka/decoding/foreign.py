@@ -26,6 +26,8 @@ def describe(value: bytes) -> str | None:
 def _is_protobuf(content: bytes) -> bool:
     """The path to the message's type, most often a single zero, then its fields to the last byte."""
     count, position = _varint(content, 0)
+    if count // 2 > len(content):  # each step takes a byte; a count read from chance bytes may be beyond counting
+        return False
     for _ in range(count // 2):  # zigzag: a count isn't negative
         _, position = _varint(content, position)
     while 0 <= position < len(content):

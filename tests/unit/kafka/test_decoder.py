@@ -546,6 +546,7 @@ def test_json_behind_a_schemas_id_is_read() -> None:
             "a Protobuf message",
         ),
         (b"\xff" * 20, "an Avro record of schema 7: "),
+        (b"\xfe" + b"\xff" * 8 + b"\x01" + b"\x00" * 20, "an Avro record of schema 7: "),  # 2^63 steps to a type
         (SEED[:-1], "the value isn't JSON: "),
         (b"", "the value isn't JSON: "),
     ],
