@@ -7,6 +7,7 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
 from adapters.presentation.schemas import Problem
+from adapters.web.responses import title_of
 
 _SCHEMAS: Final = "#/components/schemas/"
 _CONTENT: Final = {"application/problem+json": {"schema": {"$ref": f"{_SCHEMAS}Problem"}}}
@@ -51,7 +52,10 @@ def _problems(*statuses: int) -> Responses:
     """With a default, or else FastAPI describes a 422 in a form of its own."""
     named = {status: {"headers": _HEADERS[status]} if status in _HEADERS else {} for status in sorted(statuses)}
     return {
-        **{status: {"content": _CONTENT, **headers} for status, headers in named.items()},
+        **{
+            status: {"content": _CONTENT, "description": title_of(status), **headers}
+            for status, headers in named.items()
+        },
         "default": {"content": _CONTENT, "description": "Any other error"},
     }
 

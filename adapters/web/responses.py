@@ -18,11 +18,16 @@ class ExactJson(Response):
         return dumps(content)
 
 
+def title_of(status: int) -> str:
+    """A status's name in RFC 9110, on every Python: before 3.13 it has the names of older RFCs for these."""
+    return {413: "Content Too Large", 422: "Unprocessable Content"}.get(status) or HTTPStatus(status).phrase
+
+
 class ProblemResponse(ExactJson):
     """An error, in one form whatever its status."""
 
     media_type = "application/problem+json"
 
     def __init__(self, status: int, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> None:
-        problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+        problem = {"type": "about:blank", "title": title_of(status), "status": status, "detail": detail}
         super().__init__(problem | more, status_code=status, headers=headers)
