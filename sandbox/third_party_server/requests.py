@@ -20,7 +20,9 @@ MAX_AMOUNT_DIGITS_AFTER_POINT = 100
 OrderId = Annotated[int, msgspec.Meta(ge=1, le=MAX_ORDER_ID)]
 
 _ORDER_ID = re.compile(r"[1-9][0-9]{0,18}")
-_RFC_3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_RFC_3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ]((?!24)\d\d:\d\d):(\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)  # fromisoformat looks at the rest, but takes 24:00 since Python 3.13
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _MAX_WRITTEN_ZEROS = 100
