@@ -6,9 +6,11 @@ PYTHON ?=
 WORKERS ?= 3
 
 PY := .venv/bin/python
+# By work: whoever is done takes over half of what another has still to do. Those of one file mostly stay together.
+SHARED_OUT = -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick lint bench
+.PHONY: help setup demo test test-tooling test-quick test-full lint bench
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -20,11 +22,17 @@ setup: ## make .venv with all that is needed; no root, quick when nothing change
 demo: setup ## the whole story on this machine: database, broker, third party, order service, our service
 	@exec $(PY) app.py demo $(ARGS)
 
-test: setup ## all tests
-	@HYPOTHESIS_PROFILE=full exec $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+test: setup ## the tests of the product, on a real PostgreSQL and a real broker
+	@exec $(PY) -m pytest $(SHARED_OUT) -m "not tooling" --durations=30 $(ARGS)
+
+test-tooling: setup ## the tests of what stands around it: sandbox, bench, documents, deploy, this Makefile
+	@exec $(PY) -m pytest $(SHARED_OUT) -m tooling --durations=30 $(ARGS)
 
 test-quick: setup ## the tests that need no servers of their own
 	@exec $(PY) -m pytest -n 0 -m "not slow" $(ARGS)
+
+test-full: setup ## the property tests, four times as long as in the others
+	@HYPOTHESIS_PROFILE=full exec $(PY) -m pytest $(SHARED_OUT) -m hypothesis $(ARGS)
 
 lint: setup ## style, formatting, types, and the packages' line of dependencies
 	$(PY) -m ruff check

@@ -1,13 +1,16 @@
-"""Servers that tests share, and how hard Hypothesis tries."""
+"""Servers that tests share, which tests are not of the product, and how hard Hypothesis tries."""
 
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
 
 import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
 from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 from psycopg import sql
 
 from adapters.postgres.migrate import migrate
@@ -17,9 +20,30 @@ from sandbox.servers.postgres import EmbeddedPostgres, create_database, drop, dr
 from tests.support.clusters import Choice, Cluster, apache_kafka_lacks, given_cluster, must_not_be_missing
 from tests.support.processes import kill_stopped_children
 
-# A slow machine is no error: no example has a deadline, and slow generation is let pass.
-_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
-settings.register_profile("quick", _PATIENT, max_examples=50, derandomize=True)
+ROOT: Final = Path(__file__).parents[1]
+TOOLING: Final = (
+    "tests/unit/bench/",
+    "tests/unit/documents/",
+    "tests/unit/sandbox/",
+    "tests/integration/test_sandbox_",
+    "tests/acceptance/test_demo.py",
+    "tests/acceptance/test_docs",
+    "tests/acceptance/test_make_setup.py",
+)
+"""How the paths begin of tests of what stands around the product."""
+
+# A slow machine is no error: no example has a deadline, and slow generation is let pass. Each run draws other
+# examples, and those that failed come first in the next: under CI=true Hypothesis would do neither by itself.
+_PATIENT = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+    derandomize=False,
+    database=DirectoryBasedExampleDatabase(
+        os.environ.get("HYPOTHESIS_STORAGE_DIRECTORY") or ROOT / ".hypothesis" / "examples"
+    ),
+)
+settings.register_profile("quick", _PATIENT, max_examples=100)
 settings.register_profile("full", _PATIENT, max_examples=400)
 settings.register_profile("hunt", _PATIENT, max_examples=20_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
@@ -137,6 +161,18 @@ def best_topic(best_broker: Cluster) -> Iterator[MakeTopic]:
 def make_apache_topic(apache_kafka: Cluster) -> Iterator[MakeTopic]:
     """The same on Apache Kafka."""
     yield from _topics_on(apache_kafka)
+
+
+def is_tooling(path: Path) -> bool:
+    """Whether the tests in this file are of something else than the product."""
+    return path.relative_to(ROOT).as_posix().startswith(TOOLING)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_tooling(item.path):
+            item.add_marker("tooling")
 
 
 @pytest.hookimpl(tryfirst=True)

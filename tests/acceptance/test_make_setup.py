@@ -15,7 +15,17 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 DEADLINE_SECONDS = 100.0
 POLL_INTERVAL_SECONDS = 0.01
-TARGETS = ["help", "setup", "demo", "test", "test-quick", "lint", "bench"]
+TARGETS = [
+    "help",
+    "setup",
+    "demo",
+    "test",
+    "test-tooling",
+    "test-quick",
+    "test-full",
+    "lint",
+    "bench",
+]
 
 
 @pytest.fixture

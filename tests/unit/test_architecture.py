@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import TOOLING, is_tooling
+
 ROOT = Path(__file__).parents[2]
 
 # No clock, no chance, no input and output: those arrive as arguments.
@@ -81,6 +83,17 @@ def test_the_domain_calls_no_clock_and_no_chance(path: Path) -> None:
     named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     named |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert named & FORBIDDEN_NAMES == set()
+
+
+def test_the_tests_of_the_product_are_those_of_its_packages(request: pytest.FixtureRequest) -> None:
+    """Whatever else tests/unit has a folder for is tooling, and `make test` leaves it out."""
+    packages = {"domain", "projections", *(path.parent.name for path in ROOT.glob("adapters/*/__init__.py"))}
+    for folder in (path.parent for path in ROOT.glob("tests/unit/*/__init__.py")):
+        assert is_tooling(folder / "test_any.py") == (folder.name not in packages), folder
+    assert all(
+        any(path.as_posix().startswith(f"{ROOT}/{each}") for path in ROOT.glob("tests/*/**/*")) for each in TOOLING
+    )
+    assert request.node.get_closest_marker("tooling") is None
 
 
 @pytest.mark.parametrize("package", ["domain", "projections", "adapters"])
