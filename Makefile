@@ -10,7 +10,7 @@ PY := .venv/bin/python
 SHARED_OUT = -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-tooling test-quick test-full lint bench
+.PHONY: help setup demo test test-tooling test-quick test-full test-newest lint bench
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -33,6 +33,12 @@ test-quick: setup ## the tests that need no servers of their own
 
 test-full: setup ## the property tests, four times as long as in the others
 	@HYPOTHESIS_PROFILE=full exec $(PY) -m pytest $(SHARED_OUT) -m hypothesis $(ARGS)
+
+test-newest: setup ## the unit and property tests on the newest Python that can be had
+	@newest=$$(scripts/newest_python) && if [ -n "$$newest" ]; then \
+	    VENV=.venv-newest PYTHON="$$newest" scripts/setup && \
+	    exec .venv-newest/bin/python -m pytest $(SHARED_OUT) -m "not slow" tests/unit tests/property $(ARGS); \
+	fi
 
 lint: setup ## style, formatting, types, and the packages' line of dependencies
 	$(PY) -m ruff check

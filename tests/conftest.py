@@ -29,6 +29,7 @@ TOOLING: Final = (
     "tests/acceptance/test_demo.py",
     "tests/acceptance/test_docs",
     "tests/acceptance/test_make_setup.py",
+    "tests/acceptance/test_newest_python.py",
 )
 """How the paths begin of tests of what stands around the product."""
 

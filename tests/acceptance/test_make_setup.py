@@ -23,6 +23,7 @@ TARGETS = [
     "test-tooling",
     "test-quick",
     "test-full",
+    "test-newest",
     "lint",
     "bench",
 ]
