@@ -6,6 +6,9 @@ PYTHON ?=
 WORKERS ?= 3
 
 PY := .venv/bin/python
+# A process that may not keep what it compiled compiles all tests anew: ten seconds of a processor each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 # By work: whoever is done takes over half of what another has still to do. Those of one file mostly stay together.
 SHARED_OUT = -n $(WORKERS) --dist worksteal
 
