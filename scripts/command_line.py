@@ -58,6 +58,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         'replay-many --mode retry --parked --rate 20 --reason "they mended it"',
         "replay-many --token 0SgKZ1W2Zl8OfTgBYd0aNQ",
     ],
+    "jobs": ["jobs", "jobs 383aae6a-6a01-4537-91d8-d6db001d99f5"],
     "replays": ["replays", "replays 383aae6a-6a01-4537-91d8-d6db001d99f5"],
     "cancel-replay": ["cancel-replay 383aae6a-6a01-4537-91d8-d6db001d99f5"],
     "comparisons": [
@@ -82,6 +83,7 @@ NEGATIVE: Final[Mapping[str, str]] = {
     "quarantine": "there is no such message, it was dealt with before, or it can't be read even so",
     "accept-loss": "nothing is lost, or reading can't go on there",
     "replay-many": "nobody said yes, it was refused or cancelled, or an order failed",
+    "jobs": "there is no such job",
     "replays": "there is no such replay",
     "cancel-replay": "there is no such replay, or it has ended",
     "comparisons": "there is no such comparison, or it has ended",

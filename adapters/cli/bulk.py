@@ -18,7 +18,16 @@ from adapters.cli.options import (
     redelivery,
 )
 from adapters.cli.startup import configured, usable_database_url
-from adapters.records.bulk import DEFAULT_RATE_PER_SECOND, MAX_RATE_PER_SECOND, MIN_RATE_PER_SECOND, BulkMode
+from adapters.records.jobs import (
+    ALL_KINDS,
+    BULK,
+    COMPARISONS,
+    DEFAULT_RATE_PER_SECOND,
+    MAX_RATE_PER_SECOND,
+    MIN_RATE_PER_SECOND,
+    BulkMode,
+    Kinds,
+)
 from adapters.settings import BadSetting
 from domain.events import Doubt
 from domain.lifecycle import Status
@@ -149,24 +158,37 @@ def replay_many(  # noqa: PLR0913 - each is an option of the command
     raise typer.Exit(bulk_replay.run_replay_many(settings, request))
 
 
+JobId = Annotated[str | None, typer.Argument(metavar="ID", help="Of a job.")]
+ReplayId = Annotated[str | None, typer.Argument(metavar="ID", help="Of a replay of many orders.")]
+ComparisonId = Annotated[
+    str | None, typer.Argument(metavar="ID", help="Of a comparison with the third party's books.")
+]
+
+
+@commands.command(rich_help_panel=MANY)
+def jobs(job_id: JobId = None, *, limit: Limit = DEFAULT_LIMIT, after: After = None, as_json: Json = False) -> None:
+    """Lists the last replays of many orders and comparisons, or shows how far one has come."""
+    raise typer.Exit(_look(ALL_KINDS, job_id, limit, after, as_json=as_json))
+
+
 @commands.command(rich_help_panel=MANY)
 def replays(
-    replay_id: Annotated[str | None, typer.Argument(metavar="ID", help="Of a replay of many orders.")] = None,
-    *,
-    limit: Limit = DEFAULT_LIMIT,
-    after: After = None,
-    as_json: Json = False,
+    replay_id: ReplayId = None, *, limit: Limit = DEFAULT_LIMIT, after: After = None, as_json: Json = False
 ) -> None:
     """Lists the last replays of many orders, or shows how far one has come."""
-    from adapters.cli import bulk_replay
+    raise typer.Exit(_look(BULK, replay_id, limit, after, as_json=as_json))
+
+
+def _look(kinds: Kinds, job_id: str | None, limit: int, after: str | None, *, as_json: bool) -> int:
+    from adapters.cli.jobs import job_id_of, run_job_show, run_jobs
     from adapters.cli.lists import ListRequest
 
     settings = configured()
-    wanted = None if replay_id is None else bulk_replay.replay_id_of(replay_id)
+    wanted = None if job_id is None else job_id_of(job_id, kinds)
     url = usable_database_url(settings)
     if wanted is None:
-        raise typer.Exit(bulk_replay.run_replays(url, ListRequest(limit, after, as_json)))
-    raise typer.Exit(bulk_replay.run_replay_show(url, wanted, as_json=as_json))
+        return run_jobs(url, kinds, ListRequest(limit, after, as_json))
+    return run_job_show(url, wanted, kinds, as_json=as_json)
 
 
 @commands.command("cancel-replay", rich_help_panel=MANY)
@@ -176,19 +198,16 @@ def cancel_replay(
     as_json: Json = False,
 ) -> None:
     """Cancels a replay of many orders; those under way at this moment still go."""
-    from adapters.cli import bulk_replay
+    from adapters.cli.jobs import job_id_of, run_replay_cancel
 
     settings = configured()
-    wanted = bulk_replay.replay_id_of(replay_id)
-    usable_database_url(settings)
-    raise typer.Exit(bulk_replay.run_cancel(settings, wanted, as_json=as_json))
+    wanted = job_id_of(replay_id, BULK)
+    raise typer.Exit(run_replay_cancel(usable_database_url(settings), wanted, as_json=as_json))
 
 
 @commands.command(rich_help_panel=MANY)
 def comparisons(  # noqa: PLR0913 - each is an option of the command
-    comparison_id: Annotated[
-        str | None, typer.Argument(metavar="ID", help="Of a comparison with the third party's books.")
-    ] = None,
+    comparison_id: ComparisonId = None,
     *,
     cancel: Annotated[bool, typer.Option("--cancel", help="End it.")] = False,
     reason: Reason = NO_REASON,
@@ -200,18 +219,12 @@ def comparisons(  # noqa: PLR0913 - each is an option of the command
 
     `reconcile` starts one here.
     """
-    from adapters.cli import comparisons
-    from adapters.cli.lists import ListRequest
+    from adapters.cli.jobs import job_id_of, run_comparison_cancel
 
-    if cancel and comparison_id is None:
+    if not cancel:
+        raise typer.Exit(_look(COMPARISONS, comparison_id, limit, after, as_json=as_json))
+    if comparison_id is None:
         raise BadSetting("--cancel is about one comparison: give its id")
     settings = configured()
-    wanted = None if comparison_id is None else comparisons.comparison_id_of(comparison_id)
-    url = usable_database_url(settings)
-    if wanted is None:
-        code = comparisons.run_comparisons(url, ListRequest(limit, after, as_json))
-    elif cancel:
-        code = comparisons.run_comparison_cancel(url, wanted, reason=reason, as_json=as_json)
-    else:
-        code = comparisons.run_comparison_show(url, wanted, as_json=as_json)
-    raise typer.Exit(code)
+    wanted = job_id_of(comparison_id, COMPARISONS)
+    raise typer.Exit(run_comparison_cancel(usable_database_url(settings), wanted, reason=reason, as_json=as_json))

@@ -1,6 +1,6 @@
 """What the HTTP API stands on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 from uuid import UUID
 
@@ -9,9 +9,9 @@ from adapters.operations.quarantine import QuarantineReport
 from adapters.operations.replay import ReplayReport
 from adapters.records.actions import ActionRequest
 from adapters.records.audit import ActionRow
-from adapters.records.bulk import BulkMode, BulkReplay, Preview, Selection
 from adapters.records.calls import ParkedRow
 from adapters.records.differences import DifferenceClass, DifferenceRow, DifferenceState
+from adapters.records.jobs import ALL_KINDS, BulkMode, Job, Kinds, Preview, Selection
 from adapters.records.money_may_be_wrong import Case, CaseKind, CasePlace, CaseSort, Totals
 from adapters.records.operators import Operator
 from adapters.records.orders import OrderFilter, OrderRecord
@@ -62,8 +62,8 @@ class Replays(Protocol):
     ) -> ReplayReport: ...
 
 
-class BulkReplays(Protocol):
-    """See adapters.postgres.bulk_replays.PostgresBulk for what is raised."""
+class Jobs(Protocol):
+    """See adapters.postgres.jobs.PostgresJobs for what is raised."""
 
     async def preview(
         self,
@@ -73,10 +73,16 @@ class BulkReplays(Protocol):
         reason: str,
         options: RedeliveryOptions = DEFAULT_OPTIONS,
     ) -> Preview: ...
-    async def start(self, replay_id: UUID | None, token: str, *, by: Operator) -> BulkReplay: ...
-    async def cancel(self, replay_id: UUID, *, by: Operator) -> BulkReplay: ...
-    async def get(self, replay_id: UUID) -> BulkReplay: ...
-    async def page(self, start: int | None, limit: int) -> list[BulkReplay]: ...
+    async def start(self, job_id: UUID | None, token: str, *, by: Operator) -> Job: ...
+    async def count(self) -> int: ...
+    async def compare(
+        self, orders: Collection[int] | None, rate_per_second: float, asked: ActionRequest
+    ) -> UUID: ...
+    async def cancel(
+        self, job_id: UUID, *, by: Operator, reason: str | None = None, kinds: Kinds = ALL_KINDS
+    ) -> Job: ...
+    async def get(self, job_id: UUID, kinds: Kinds = ALL_KINDS) -> Job: ...
+    async def page(self, start: int | None, limit: int, kinds: Kinds = ALL_KINDS) -> list[Job]: ...
 
 
 class Parking(Protocol):

@@ -9,6 +9,7 @@ from typing import Final, Generic, TypeVar
 from adapters.records.audit import ActionRow
 from adapters.records.calls import ParkedRow
 from adapters.records.differences import DifferenceRow
+from adapters.records.jobs import Job
 from adapters.records.money_may_be_wrong import KINDS, Case, CasePlace, CaseSort
 from adapters.records.quarantine import QuarantineRow
 from domain.errors import CashbackError
@@ -74,6 +75,9 @@ PARKED: Final = Paging[ParkedRow]("parked", lambda row: row.order_id + 1)
 QUARANTINE: Final = Paging[QuarantineRow]("quarantine", lambda row: row.id - 1)
 ACTIONS: Final = Paging[ActionRow]("audit", lambda row: row.id - 1)
 DIFFERENCES: Final = Paging[DifferenceRow]("reconciliation", lambda row: row.id - 1)
+REPLAYS: Final = Paging[Job]("replays", lambda job: job.number - 1)
+COMPARISONS: Final = Paging("comparisons", REPLAYS.following)
+JOBS: Final = Paging("jobs", REPLAYS.following)
 
 
 def read_place(cursor: str | None) -> CasePlace | None:

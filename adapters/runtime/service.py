@@ -25,14 +25,15 @@ from adapters.observability.health import Health
 from adapters.observability.metrics import Metrics
 from adapters.observability.tracing.start import start_tracing
 from adapters.observability.tracing.stored_contexts import PostgresTraceContexts
+from adapters.operations.jobs.kinds import comparing
+from adapters.operations.jobs.runner import JobRunner
 from adapters.operations.reconciliation.auditor import Auditor
-from adapters.operations.reconciliation.comparisons import ComparisonRunner
 from adapters.operations.reconciliation.reconciler import LOOKUPS_AT_ONCE, Reconciler
 from adapters.postgres.audit_log import PostgresActions
 from adapters.postgres.backlog import PostgresBacklog
-from adapters.postgres.comparisons import PostgresComparisons, PostgresComparisonWork
 from adapters.postgres.event_store import OrderApplication
 from adapters.postgres.idempotency import PostgresRequests
+from adapters.postgres.job_work import PostgresJobWork
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.money_may_be_wrong import PostgresMoneyMayBeWrong
 from adapters.postgres.order_row_refill import refill_for_ever
@@ -42,15 +43,16 @@ from adapters.postgres.projection_feeds import PostgresFeed, write_ledger_rows, 
 from adapters.postgres.queries import PostgresQueries
 from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.postgres.service_status import PostgresConsole
+from adapters.records.jobs import COMPARE
 from adapters.records.money_may_be_wrong import CaseLimits
 from adapters.runtime.dead_letter_copier import dead_letter_copier
 from adapters.runtime.observer import ProcessObserver
 from adapters.runtime.process_status import CONNECTION_SECONDS, Preparer, ProcessReporter, ProcessState
 from adapters.runtime.tuning import collect_rarely, take_turns_quickly
 from adapters.runtime.wiring import (
-    bulk_replays,
     bulk_runner,
     interventions,
+    jobs_of,
     limits_of,
     policy_of,
     quarantining,
@@ -210,7 +212,7 @@ class Service:
         return bulk_runner(self._settings, database).run(self._stop)
 
     async def _comparisons(self, stack: AsyncExitStack) -> Any:
-        """With a client of its own for as long as one runs."""
+        """Beside the bulk replays, which needn't wait for one. With a client of its own for as long as one runs."""
         database = await stack.enter_async_context(Database(self._database_url, pool_size=2))
 
         @asynccontextmanager
@@ -218,7 +220,7 @@ class Service:
             async with AsyncExitStack() as own:
                 yield await self._reconciler(own, PostgresReconciliation(database), per_second)
 
-        return ComparisonRunner(PostgresComparisonWork(database), reconciler).run(self._stop)
+        return JobRunner(PostgresJobWork(database), {COMPARE: comparing(reconciler)}).run(self._stop)
 
     async def _watched(self, stack: AsyncExitStack) -> list[Any]:
         """With a connection of its own: it tells how the process is also when requests wait."""
@@ -244,7 +246,7 @@ class Service:
         return create_app(
             queries=PostgresQueries(database),
             replays=replay_service(self._settings, database),
-            bulk=bulk_replays(self._settings, database),
+            jobs=jobs_of(self._settings, database),
             reconciliation=PostgresReconciliation(database),
             money_may_be_wrong=PostgresMoneyMayBeWrong(database, self._case_limits),
             parking=PostgresParking(database),
@@ -257,7 +259,7 @@ class Service:
             api_token=token.get_secret_value() if token else None,
             read_token=read_token.get_secret_value() if read_token else None,
             console=PostgresConsole(database, self._case_limits),
-            comparisons=PostgresComparisons(database) if self._settings.third_party_lookups else None,
+            may_compare=self._settings.third_party_lookups,
             till=self._settings.till,
         )
 

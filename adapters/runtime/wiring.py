@@ -4,20 +4,20 @@ from functools import partial
 
 from adapters.kafka.consumer.intake import Limits
 from adapters.kafka.producer.republisher import KafkaRepublisher
-from adapters.operations.bulk.modes import redelivering, releasing, republishing, retrying, settling
-from adapters.operations.bulk.runner import BulkRunner
 from adapters.operations.interventions import InterventionService
+from adapters.operations.jobs.kinds import redelivering, releasing, republishing, retrying, settling
+from adapters.operations.jobs.runner import JobKind, JobRunner
 from adapters.operations.quarantine import QuarantineService
 from adapters.operations.replay import ReplayService
-from adapters.postgres.bulk_replays import PostgresBulk
-from adapters.postgres.bulk_work import PostgresBulkWork
 from adapters.postgres.event_store import OrderApplication
 from adapters.postgres.interventions import PostgresInterventions
+from adapters.postgres.job_work import PostgresJobWork
+from adapters.postgres.jobs import PostgresJobs
 from adapters.postgres.parking import PostgresParking
 from adapters.postgres.pool import Database
 from adapters.postgres.queries import PostgresQueries
 from adapters.postgres.replays import PostgresReplays
-from adapters.records.bulk import BulkMode
+from adapters.records.jobs import BulkMode, KindName
 from adapters.settings import Settings
 from domain.decision import Policy
 from domain.instants import NANOSECONDS_PER_SECOND
@@ -33,25 +33,25 @@ def replay_service(settings: Settings, database: Database) -> ReplayService:
     )
 
 
-def bulk_runner(settings: Settings, database: Database) -> BulkRunner:
+def bulk_runner(settings: Settings, database: Database) -> JobRunner:
     """With every mode that there is."""
     republisher = KafkaRepublisher(settings.kafka_bootstrap, settings.kafka_config)
     replays = PostgresReplays(database)
     store = partial(OrderApplication, settings.database_url.get_secret_value(), pool_size=1)
     decisions = partial(interventions, settings, database)
-    modes = {
+    kinds: dict[KindName, JobKind] = {
         BulkMode.REPUBLISH: republishing(replays, republisher, settings.kafka_topics),
         BulkMode.REDELIVER: redelivering(replays, settings.third_party_key_retention_hours),
         BulkMode.RETRY: retrying(PostgresParking(database)),
         BulkMode.SETTLE: settling(store, decisions),
         BulkMode.RELEASE: releasing(store, decisions),
     }
-    return BulkRunner(PostgresBulkWork(database), modes)
+    return JobRunner(PostgresJobWork(database), kinds)
 
 
-def bulk_replays(settings: Settings, database: Database) -> PostgresBulk:
+def jobs_of(settings: Settings, database: Database) -> PostgresJobs:
     """What the endpoints and the commands use."""
-    return PostgresBulk(database, key_retention_hours=settings.third_party_key_retention_hours)
+    return PostgresJobs(database, key_retention_hours=settings.third_party_key_retention_hours)
 
 
 def policy_of(settings: Settings) -> Policy:

@@ -6,9 +6,9 @@ from fastapi import FastAPI
 
 from adapters.operations.ports import (
     Actions,
-    BulkReplays,
     HealthCheck,
     Interventions,
+    Jobs,
     MetricsText,
     MoneyMayBeWrong,
     Parking,
@@ -28,7 +28,7 @@ from adapters.web.api.quarantine import quarantine_router
 from adapters.web.api.reconciliation import reconciliation_router
 from adapters.web.auth import BearerToken, LoopbackNames, Tokens
 from adapters.web.console.app import ConsoleElsewhere, create_console
-from adapters.web.console.dependencies import Comparisons, ConsoleParts, ConsoleQueries
+from adapters.web.console.dependencies import ConsoleParts, ConsoleQueries
 from adapters.web.idempotency import IdempotentWrites, Requests
 from adapters.web.openapi import DescribedApp, operation_id
 from adapters.web.problems import BodyLimit, LastResort, add_problem_handlers
@@ -48,7 +48,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
     *,
     queries: Queries,
     replays: Replays,
-    bulk: BulkReplays,
+    jobs: Jobs,
     reconciliation: Reconciliation,
     money_may_be_wrong: MoneyMayBeWrong,
     parking: Parking,
@@ -61,16 +61,16 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
     api_token: str | None,
     read_token: str | None = None,
     console: ConsoleQueries | None = None,
-    comparisons: Comparisons | None = None,
+    may_compare: bool = False,
     till: Till = DEFAULT_TILL,
 ) -> FastAPI:
     """Without `api_token` everybody on this machine may do everything; without `console` there are no pages, and
-    without `comparisons` none can be started there."""
+    unless one `may_compare` no comparison can be started there."""
     tokens = Tokens(api_token, read_token)
     app = _bare_app(tokens, requests, openapi_url="/api/openapi.json")
     app.include_router(probes_router(health, metrics_text))
     app.include_router(orders_router(queries, replays, interventions))
-    app.include_router(bulk_router(bulk))
+    app.include_router(bulk_router(jobs))
     app.include_router(parked_router(queries, parking))
     app.include_router(quarantine_router(queries, quarantining))
     app.include_router(reconciliation_router(reconciliation))
@@ -81,13 +81,13 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
             queries=queries,
             console=console,
             replays=replays,
-            bulk=bulk,
+            jobs=jobs,
             reconciliation=reconciliation,
             money_may_be_wrong=money_may_be_wrong,
             parking=parking,
             interventions=interventions,
             quarantining=quarantining,
-            comparisons=comparisons,
+            may_compare=may_compare,
             actions=actions,
             till=till,
         )

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
-from adapters.presentation.bulk_view import BulkView
-from adapters.records.bulk import (
+from adapters.presentation.jobs import BulkView
+from adapters.records.jobs import (
     DEFAULT_RATE_PER_SECOND,
     LIMIT_PATTERN,
     MAX_ORDERS,
@@ -110,26 +110,10 @@ class SelectionRequest(BaseModel):
 
     @property
     def selection(self) -> Selection:
+        given = self.model_dump()
+        moments = {f"{name}_ns": given.pop(name) for name in (*given,) if name.endswith(("_from", "_to"))}
         named = None if self.orders is None else frozenset(self.orders)
-        return Selection(
-            named,
-            self.status,
-            self.changed_from,
-            self.changed_to,
-            self.parked,
-            self.parked_reason,
-            self.parked_from,
-            self.parked_to,
-            self.doubtful,
-            self.doubt,
-            self.doubtful_from,
-            self.doubtful_to,
-            self.at_stake_min,
-            self.at_stake_max,
-            self.held,
-            self.held_from,
-            self.held_to,
-        )
+        return Selection(**given | moments | {"orders": named})
 
 
 class BulkRequest(OptionsRequest):

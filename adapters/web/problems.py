@@ -13,15 +13,6 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.presentation.paging import BadCursor
-from adapters.records.bulk import (
-    BulkRefused,
-    NotPossibleNow,
-    Overlaps,
-    TokenExpired,
-    TooManyOrders,
-    UnknownBulkReplay,
-    WrongToken,
-)
 from adapters.records.errors import (
     KafkaUnreachable,
     OrderChanged,
@@ -31,6 +22,15 @@ from adapters.records.errors import (
     UnderWay,
     UnknownOrder,
     UnknownQuarantined,
+)
+from adapters.records.jobs import (
+    JobRefused,
+    NotPossibleNow,
+    Overlaps,
+    TokenExpired,
+    TooManyOrders,
+    UnknownJob,
+    WrongToken,
 )
 from adapters.web.responses import ProblemResponse
 from domain.ports import StoreUnavailable
@@ -55,7 +55,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(OrderChanged, _changed)
     app.add_exception_handler(StillUnreadable, _still_unreadable)
-    app.add_exception_handler(BulkRefused, _bulk_refused)
+    app.add_exception_handler(JobRefused, _job_refused)
     app.add_exception_handler(StoreUnavailable, _store_unavailable)
     app.add_exception_handler(KafkaUnreachable, _kafka_unreachable)
     app.add_exception_handler(PartlyPublished, _partly_published)
@@ -130,9 +130,9 @@ async def _still_unreadable(_: Request, error: Exception) -> ProblemResponse:
     return ProblemResponse(422, str(error), reason=error.reason)
 
 
-async def _bulk_refused(_: Request, error: Exception) -> ProblemResponse:
+async def _job_refused(_: Request, error: Exception) -> ProblemResponse:
     match error:
-        case UnknownBulkReplay():
+        case UnknownJob():
             return ProblemResponse(404, str(error))
         case TokenExpired():
             return ProblemResponse(410, str(error))

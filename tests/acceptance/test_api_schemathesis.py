@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from adapters.records.bulk import Selection
+from adapters.records.jobs import Selection
 from domain.messages import Kind
 from tests.conftest import MakeTopic
 from tests.support import local_http

@@ -263,7 +263,7 @@ def test_many_orders_are_replayed(open_page: OpenPage, world: World, look_at: Lo
     """A preview with the sums, its start, progress without a reload; each order's call comes to the third party."""
     some = PLAIN[:30]
     before = {order_id: len(world.calls_of(order_id)) for order_id in some}
-    page = open_page("/replays")
+    page = open_page("/jobs")
     page.get_by_role("link", name="New…").click()
     page.get_by_label("call the third party again").check()
     page.get_by_label("These, with anything between them").fill(", ".join(map(str, some)) + "\n99999999 nonsense")
@@ -306,7 +306,7 @@ def test_a_replay_of_many_orders_is_cancelled(open_page: OpenPage, world: World)
     page.get_by_role("button", name="Cancel it").click()
     expect(page.locator(".heading .chip").first).to_have_text("cancelled")
     expect(page.get_by_role("button", name="Cancel it")).to_have_count(0)
-    [(state, done)] = world.sql("SELECT state, done FROM bulk_replay ORDER BY number DESC LIMIT 1")
+    [(state, done)] = world.sql("SELECT state, done FROM job ORDER BY number DESC LIMIT 1")
     assert (state, done < 120) == ("cancelled", True)
     assert world.sql("SELECT count(*) FROM operator_action WHERE action = 'bulk_cancel'") == [(1,)]
 

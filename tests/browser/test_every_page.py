@@ -24,7 +24,7 @@ def places(world: World) -> Iterator[dict[str, str]]:
     """Every kind of page by its name, with something on it."""
     options = {"mode": "republish", "select": {"orders": [STORY]}, "reason": "the buyer called"}
     world.api("POST", "/api/replays", json=options).raise_for_status()
-    [(replay,)] = world.sql("SELECT id FROM bulk_replay ORDER BY done DESC, number DESC LIMIT 1")
+    [(replay,)] = world.sql("SELECT id FROM job ORDER BY done DESC, number DESC LIMIT 1")
     world.sql(
         "INSERT INTO reconciliation (order_id, class, our_status, our_amount, their_status, their_amount)"
         " VALUES (%s, 'amount', 'COMPLETED', 7.5, 'COMPLETED', 6) ON CONFLICT DO NOTHING",
@@ -55,9 +55,9 @@ def places(world: World) -> Iterator[dict[str, str]]:
         "read-again": f"/quarantine/{quarantined}/retry",
         "edit": f"/quarantine/{quarantined}/edit",
         "discard": f"/quarantine/{quarantined}/discard",
-        "replays": "/replays",
+        "jobs": "/jobs",
         "replay-many": "/replays/new",
-        "bulk-replay": f"/replays/{replay}",
+        "bulk-replay": f"/jobs/{replay}",
         "reconciliation": "/reconciliation",
         "compare": f"/reconciliation/compare?orders={STORY}",
         "audit": "/audit",

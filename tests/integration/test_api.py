@@ -34,8 +34,8 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from adapters.operations.ports import (
         Actions,
-        BulkReplays,
         Interventions,
+        Jobs,
         MoneyMayBeWrong,
         Parking,
         QuarantineOperations,
@@ -269,7 +269,7 @@ class TestRefusals:
             return create_app(
                 queries=cast("Queries", Broken()),
                 replays=cast("Replays", None),
-                bulk=cast("BulkReplays", None),
+                jobs=cast("Jobs", None),
                 reconciliation=cast("Reconciliation", None),
                 money_may_be_wrong=cast("MoneyMayBeWrong", None),
                 parking=cast("Parking", None),

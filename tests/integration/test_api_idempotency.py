@@ -72,7 +72,7 @@ def test_a_preview_keeps_its_place(orders: str, apis: tuple[Api, Api]) -> None:
     body = {"mode": "retry", "select": {"parked": True}, "reason": "a test"}
     first, again = (each.client.post("/api/replays", json=body, headers={"Idempotency-Key": "k"}) for each in apis)
     assert (again.status_code, again.headers["Location"]) == (201, first.headers["Location"])
-    assert sql(orders, "SELECT count(*) FROM bulk_replay") == [(1,)]
+    assert sql(orders, "SELECT count(*) FROM job") == [(1,)]
 
 
 def test_a_key_is_for_one_request(orders: str, apis: tuple[Api, Api]) -> None:

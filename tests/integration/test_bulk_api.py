@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from adapters.records.bulk import MAX_ORDERS, TOKEN_MINUTES
+from adapters.records.jobs import MAX_ORDERS, TOKEN_MINUTES
 from domain.exact_json import loads
 from tests.integration.test_api import is_problem, walk
 from tests.integration.test_bulk_replays import ORDERS, SOME
@@ -52,7 +52,7 @@ def test_a_preview_says_what_would_be_done_and_does_nothing(database_url: str, a
     again = api.get(answer.headers["Location"])
     assert (again.status_code, again.json()["id"]) == (200, shown["id"])
     assert shown["token"] not in again.text
-    assert sql(database_url, "SELECT state, lease_token FROM bulk_replay") == [("previewed", None)]
+    assert sql(database_url, "SELECT state, lease_token FROM job") == [("previewed", None)]
 
 
 def test_a_replay_is_started_watched_and_cancelled(database_url: str, api: Api) -> None:
@@ -60,7 +60,7 @@ def test_a_replay_is_started_watched_and_cancelled(database_url: str, api: Api) 
     made = preview(api, orders=[1, 2, 2]).json()
     running = start(api, made)
     assert (running.status_code, running.json()["state"], running.json()["total"]) == (202, "running", 2)
-    sql(database_url, "UPDATE bulk_replay SET done = 1, failures = '[[1, \"ill\"]]', note = 'Kafka is away'")
+    sql(database_url, "UPDATE job SET done = 1, findings = '[[1, \"ill\"]]', note = 'Kafka is away'")
     shown = api.get(f"/api/replays/{made['id']}").json()
     assert (shown["done"], shown["note"], shown["failures"]) == (
         1,
@@ -80,9 +80,9 @@ def test_what_cannot_be_started_or_cancelled_is_refused_by_name(database_url: st
     start(api, one)
     assert is_problem(start(api, other), 409)["running"] == one["id"]
     assert "running already" in is_problem(start(api, one), 409)["detail"]
-    sql(database_url, "UPDATE bulk_replay SET expires_at = now() WHERE id = %s", UUID(other["id"]))
+    sql(database_url, "UPDATE job SET expires_at = now() WHERE id = %s", UUID(other["id"]))
     assert f"{TOKEN_MINUTES} minutes" in is_problem(start(api, other), 410)["detail"]
-    sql(database_url, "UPDATE bulk_replay SET state = 'done' WHERE id = %s", UUID(one["id"]))
+    sql(database_url, "UPDATE job SET state = 'done' WHERE id = %s", UUID(one["id"]))
     assert "done already" in is_problem(api.client.post(f"/api/replays/{one['id']}/cancel"), 409)["detail"]
     for unknown in (uuid4(), "1"):
         status = 400 if unknown == "1" else 404
@@ -99,7 +99,7 @@ def test_a_selection_that_says_nothing_or_too_much_is_refused(database_url: str,
     is_problem(api.client.post("/api/replays", content=b"{}"), 415)
     sql(database_url, ORDERS, len(SOME) + 1, MAX_ORDERS + 1)
     assert "narrow" in is_problem(preview(api, changedFrom="1970-01-01T00:00:00Z"), 422)["detail"]
-    assert sql(database_url, "SELECT 1 FROM bulk_replay") == []
+    assert sql(database_url, "SELECT 1 FROM job") == []
 
 
 def test_as_many_orders_may_be_named_as_there_may_be(api: Api) -> None:

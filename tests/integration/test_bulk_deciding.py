@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from adapters.operations.bulk.modes import releasing, settling
-from adapters.operations.bulk.runner import Mode
 from adapters.operations.interventions import InterventionService
+from adapters.operations.jobs.kinds import releasing, settling
+from adapters.operations.jobs.runner import JobKind
 from adapters.postgres.event_store import OrderApplication
 from adapters.postgres.interventions import PostgresInterventions
 from adapters.postgres.pool import Database
-from adapters.records.bulk import BulkMode, BulkReplay, BulkState, Selection
+from adapters.records.jobs import BulkMode, Job, JobState, Selection
 from domain.events import Doubt
 from domain.messages import Kind
 from tests.integration.test_api import is_problem
@@ -60,24 +60,22 @@ def told(database_url: str) -> str:
     return database_url
 
 
-def mode_of(make: Callable[..., Mode], database_url: str) -> Callable[[Database], Mode]:
-    def mode(database: Database) -> Mode:
+def mode_of(make: Callable[..., JobKind], database_url: str) -> Callable[[Database], JobKind]:
+    def mode(database: Database) -> JobKind:
         decisions = partial(InterventionService, PostgresInterventions(database))
         return make(partial(OrderApplication, database_url, pool_size=1), decisions)
 
     return mode
 
 
-def run(
-    database_url: str, selection: Selection, mode: BulkMode, spoil: Callable[[], Any] = lambda: None
-) -> BulkReplay:
+def run(database_url: str, selection: Selection, mode: BulkMode, spoil: Callable[[], Any] = lambda: None) -> Job:
     """From its preview to its end; `spoil` comes between the preview and the start."""
     preview = previewed(database_url, selection, mode=mode, reason="all looked at")
     spoil()
     asked(database_url, lambda bulk: bulk.start(None, preview.token, by=SOMEBODY))
     make = settling if mode is BulkMode.SETTLE else releasing
     with Running(database_url, mode_of(make, database_url), mode):
-        return wait_for(database_url, preview.replay.id, BulkState.DONE)
+        return wait_for(database_url, preview.replay.id, JobState.DONE)
 
 
 def sent_to(database_url: str) -> list[tuple[int, str]]:
@@ -164,7 +162,7 @@ def test_an_order_that_was_done_before_the_worker_died_counts_as_done(told: str)
     )
     asked(told, lambda bulk: bulk.start(None, preview.token, by=SOMEBODY))
     with Running(told, mode_of(settling, told), BulkMode.SETTLE):
-        assert wait_for(told, preview.replay.id, BulkState.DONE).done == 3
+        assert wait_for(told, preview.replay.id, JobState.DONE).done == 3
     assert sent_to(told) == [(2, "complete"), (3, "complete")]
 
 

@@ -11,23 +11,24 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from adapters.operations.bulk.runner import Handled
-from adapters.postgres.bulk_replays import PostgresBulk
-from adapters.postgres.bulk_work import PostgresBulkWork
+from adapters.operations.jobs.runner import Handled
+from adapters.postgres.job_work import PostgresJobWork
+from adapters.postgres.jobs import PostgresJobs
 from adapters.postgres.pool import Database
 from adapters.postgres.sql import statements
-from adapters.records.bulk import (
+from adapters.records.jobs import (
     KEPT_ENDED,
     MAX_ORDERS,
     BulkMode,
-    BulkReplay,
-    BulkState,
+    Job,
+    JobState,
+    JobStep,
     NotPossibleNow,
     Overlaps,
     Selection,
     TokenExpired,
     TooManyOrders,
-    UnknownBulkReplay,
+    UnknownJob,
     WrongToken,
 )
 from domain.lifecycle import Status
@@ -54,13 +55,13 @@ def orders(database_url: str) -> str:
     return database_url
 
 
-def get(database_url: str, replay_id: UUID) -> BulkReplay:
+def get(database_url: str, replay_id: UUID) -> Job:
     return asked(database_url, lambda bulk: bulk.get(replay_id))
 
 
-def wait_for(database_url: str, replay_id: UUID, state: BulkState) -> BulkReplay:
+def wait_for(database_url: str, replay_id: UUID, state: JobState) -> Job:
     """When its worker has let go of it."""
-    at_rest = "SELECT state, lease_token IS NULL FROM bulk_replay WHERE id = %s"
+    at_rest = "SELECT state, lease_token IS NULL FROM job WHERE id = %s"
     wait_until(lambda: sql(database_url, at_rest, replay_id) == [(state, True)], f"the state {state}")
     return get(database_url, replay_id)
 
@@ -82,8 +83,8 @@ class TestSelection:
     ) -> None:
         """The first moment is part of a span of time, the last one isn't."""
         replay = previewed(orders, selection).replay
-        assert sql(orders, "SELECT orders FROM bulk_replay") == [(sorted(expected),)]
-        assert (replay.total, replay.state) == (len(expected), BulkState.PREVIEWED)
+        assert sql(orders, "SELECT orders FROM job") == [(sorted(expected),)]
+        assert (replay.total, replay.state) == (len(expected), JobState.PREVIEWED)
 
     def test_a_preview_tells_the_money_the_statuses_and_the_dearest_orders(self, orders: str) -> None:
         """And which of the orders named aren't in the set."""
@@ -117,8 +118,8 @@ class TestSelection:
     def test_old_previews_are_forgotten(self, orders: str) -> None:
         """A day after nobody could start them any more."""
         old, recent = (previewed(orders, Selection(frozenset({1}))).replay.id for _ in range(2))
-        sql(orders, "UPDATE bulk_replay SET expires_at = now() - interval '25 h' WHERE id = %s", old)
-        sql(orders, "UPDATE bulk_replay SET expires_at = now() - interval '23 h' WHERE id = %s", recent)
+        sql(orders, "UPDATE job SET expires_at = now() - interval '25 h' WHERE id = %s", old)
+        sql(orders, "UPDATE job SET expires_at = now() - interval '23 h' WHERE id = %s", recent)
         new = previewed(orders, Selection(frozenset({1}))).replay.id
         assert [each.id for each in asked(orders, lambda bulk: bulk.page(None, 10))] == [new, recent]
 
@@ -129,7 +130,7 @@ class TestSelection:
         ids = [uuid4() for _ in states]
         sql(
             orders,
-            "INSERT INTO bulk_replay (id, mode, state, selection, reason, rate_per_second, orders, total, cashback,"
+            "INSERT INTO job (id, kind, state, selection, reason, rate_per_second, orders, total, cashback,"
             " token_digest, expires_at, lease_until) SELECT id, 'republish', state, '{}', 'why', 1, '{1}', 1, 0,"
             " uuid_send(id), now(), CASE place WHEN 4 THEN now() + interval '1 h' WHEN 5 THEN now() END"
             " FROM unnest(%s::uuid[], %s::text[]) WITH ORDINALITY AS given (id, state, place) ORDER BY place",
@@ -139,9 +140,9 @@ class TestSelection:
         of_an_order = "INSERT INTO replay (id, order_id, mode, reason, items) VALUES (%s, 1, 'republish', 'why', 1)"
         sql(orders, of_an_order, ids[0])
         previewed(orders, Selection(frozenset({1})))
-        kept = {each for (each,) in sql(orders, "SELECT id FROM bulk_replay")}
+        kept = {each for (each,) in sql(orders, "SELECT id FROM job")}
         assert [place for place, each in enumerate(ids) if each not in kept] == [0, 4, 5, 6]
-        with pytest.raises(UnknownBulkReplay, match="or not any more"):
+        with pytest.raises(UnknownJob, match="or not any more"):
             get(orders, ids[0])
         assert sql(orders, "SELECT id FROM replay") == [(ids[0],)]
 
@@ -154,7 +155,7 @@ class TestStart:
         asked(orders, lambda bulk: bulk.start(preview.replay.id, preview.token, by=SOMEBODY))
         mode = Remembering(all_done)
         with Running(orders, mode):
-            done = wait_for(orders, preview.replay.id, BulkState.DONE)
+            done = wait_for(orders, preview.replay.id, JobState.DONE)
         assert sorted(mode.orders) == [4, 8, 12]
         assert (done.done, done.failed, done.expected_end) == (3, 0, None)
 
@@ -162,19 +163,19 @@ class TestStart:
         """What is refused stays as it was."""
         one, other = (previewed(orders, Selection(frozenset({order}))) for order in (1, 2))
 
-        def start(replay_id: UUID | None, token: str) -> BulkReplay:
+        def start(replay_id: UUID | None, token: str) -> Job:
             return asked(orders, lambda bulk: bulk.start(replay_id, token, by=SOMEBODY))
 
         with pytest.raises(WrongToken):
             start(one.replay.id, other.token)
         for unknown in (uuid4(), None):
-            with pytest.raises(UnknownBulkReplay):
+            with pytest.raises(UnknownJob):
                 start(unknown, "no token of ours")
-        sql(orders, "UPDATE bulk_replay SET expires_at = now() - interval '1 s' WHERE id = %s", other.replay.id)
+        sql(orders, "UPDATE job SET expires_at = now() - interval '1 s' WHERE id = %s", other.replay.id)
         with pytest.raises(TokenExpired):
             start(other.replay.id, other.token)
-        assert {each.state for each in asked(orders, lambda bulk: bulk.page(None, 10))} == {BulkState.PREVIEWED}
-        assert start(one.replay.id, one.token).state is BulkState.RUNNING
+        assert {each.state for each in asked(orders, lambda bulk: bulk.page(None, 10))} == {JobState.PREVIEWED}
+        assert start(one.replay.id, one.token).state is JobState.RUNNING
         with pytest.raises(NotPossibleNow):
             start(one.replay.id, one.token)
 
@@ -184,30 +185,38 @@ class TestStart:
         rivals = [previewed(orders, Selection(frozenset({order, 12}))) for order in range(1, 8)]
         apart = previewed(orders, Selection(frozenset({9})))
 
-        async def all_at_once() -> list[BulkReplay | BaseException]:
+        async def all_at_once() -> list[Job | BaseException]:
             async with Database(orders, pool_size=8) as database:
-                bulk = PostgresBulk(database)
+                bulk = PostgresJobs(database)
                 starts = [bulk.start(each.replay.id, each.token, by=SOMEBODY) for each in (*rivals, apart)]
                 return await asyncio.gather(*starts, return_exceptions=True)
 
         answers = asyncio.run(all_at_once())
-        running = [each for each in answers if isinstance(each, BulkReplay)]
+        running = [each for each in answers if isinstance(each, Job)]
         refused = [each for each in answers if isinstance(each, Overlaps)]
         assert (len(running), len(refused)) == (2, 6)
         (winner,) = [each.id for each in running if each.id != apart.replay.id]
         assert {each.other for each in refused} == {winner}
         asked(orders, lambda bulk: bulk.cancel(winner, by=SOMEBODY))
         second = next(each for each in rivals if each.replay.id != winner)
-        assert asked(orders, lambda bulk: bulk.start(None, second.token, by=SOMEBODY)).state is BulkState.RUNNING
+        assert asked(orders, lambda bulk: bulk.start(None, second.token, by=SOMEBODY)).state is JobState.RUNNING
 
     def test_a_start_waits_for_one_that_has_not_been_committed(self, orders: str) -> None:
         """And sees what it has started."""
         first, second = (previewed(orders, Selection(frozenset({order, 12}))) for order in (1, 2))
         waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         with psycopg.connect(orders) as other_process, ThreadPoolExecutor(1) as pool:
-            other_process.execute(statements("bulk")["lock_starts"])
+            other_process.execute(statements("jobs")["lock_starts"])
             other_process.execute(
-                statements("bulk")["start"], {"id": first.replay.id, "lease": None, "lease_seconds": 0}
+                statements("jobs")["start"],
+                {
+                    "id": first.replay.id,
+                    "lease": None,
+                    "lease_seconds": 0,
+                    "operator": "x",
+                    "via": "api",
+                    "role": None,
+                },
             )
             answer = pool.submit(asked, orders, lambda bulk: bulk.start(None, second.token, by=SOMEBODY))
             wait_until(lambda: answer.done() or bool(sql(orders, waiting)), "that it waits")
@@ -228,7 +237,7 @@ class TestRunning:
         mode = Remembering(answer)
         replay = started(orders, *SOME, rate_per_second=8)
         with Running(orders, mode):
-            wait_for(orders, replay.id, BulkState.DONE)
+            wait_for(orders, replay.id, JobState.DONE)
         assert [len(chunk) for chunk in mode.chunks] == [2] * 6
         assert ends[-1] - begin >= (len(SOME) - 2) / 8
 
@@ -243,7 +252,7 @@ class TestRunning:
         )
         replay = started(orders, *range(1, 401))
         with Running(orders, mode):
-            done = wait_for(orders, replay.id, BulkState.DONE)
+            done = wait_for(orders, replay.id, JobState.DONE)
         assert (done.done, done.failed) == (150, 250)
         assert list(done.failures) == [(each, f"order {each} is ill") for each in range(100, 200)]
 
@@ -262,7 +271,7 @@ class TestRunning:
             wait_until(lambda: get(orders, replay.id).note == "Kafka is away", "the reason")
             assert get(orders, replay.id).expected_end is not None
             away.set()
-            done = wait_for(orders, replay.id, BulkState.DONE)
+            done = wait_for(orders, replay.id, JobState.DONE)
         assert (done.done, done.failed, done.note) == (11, 1, None)
         assert mode.chunks[0] == list(SOME)
         assert mode.chunks[-1] == [2, 6, 8, 10, 12]
@@ -281,15 +290,15 @@ class TestRunning:
         again = previewed(orders, Selection(frozenset({12})))
         with Running(orders, mode):
             assert under_way.wait(60)
-            assert asked(orders, lambda bulk: bulk.cancel(replay.id, by=SOMEBODY)).state is BulkState.CANCELLED
+            assert asked(orders, lambda bulk: bulk.cancel(replay.id, by=SOMEBODY)).state is JobState.CANCELLED
             with pytest.raises(Overlaps):
                 asked(orders, lambda bulk: bulk.start(None, again.token, by=SOMEBODY))
             go_on.set()
-            ended = wait_for(orders, replay.id, BulkState.CANCELLED)
+            ended = wait_for(orders, replay.id, JobState.CANCELLED)
             assert (ended.done, mode.orders) == (2, [1, 2])
             assert asked(orders, lambda bulk: bulk.cancel(replay.id, by=SOMEBODY)) == ended
             asked(orders, lambda bulk: bulk.start(None, again.token, by=SOMEBODY))
-            wait_for(orders, again.replay.id, BulkState.DONE)
+            wait_for(orders, again.replay.id, JobState.DONE)
         with pytest.raises(NotPossibleNow):
             asked(orders, lambda bulk: bulk.cancel(again.replay.id, by=SOMEBODY))
 
@@ -299,19 +308,19 @@ class TestRunning:
 
         async def begin_and_fall_silent() -> None:
             async with Database(orders) as database:
-                work = PostgresBulkWork(database, lease_seconds=1.0)
+                work = PostgresJobWork(database, lease_seconds=1.0)
                 job = await work.claim([BulkMode.REPUBLISH])
                 assert job is not None
                 assert job.orders == list(SOME)
-                assert await work.progress(job, 0, 5, {})
-                assert not await work.progress(job, 0, 5, {}), "the same again doesn't count twice"
+                assert await work.progress(job, JobStep(0, 5, 5))
+                assert not await work.progress(job, JobStep(0, 5, 5)), "the same again doesn't count twice"
                 with Running(orders, mode):
                     assert await asyncio.to_thread(under_way.wait, 60)
                     assert not await work.beat(job)
-                    assert not await work.progress(job, 5, 7, {})
-                    await work.end(job, BulkState.FAILED)
+                    assert not await work.progress(job, JobStep(5, 12, 7))
+                    await work.end(job, JobState.FAILED)
                     go_on.set()
-                    await asyncio.to_thread(wait_for, orders, replay.id, BulkState.DONE)
+                    await asyncio.to_thread(wait_for, orders, replay.id, JobState.DONE)
 
         under_way, go_on = threading.Event(), threading.Event()
 
@@ -336,10 +345,10 @@ class TestRunning:
         replay = started(orders, *SOME, rate_per_second=16)
         with Running(orders, first) as running:
             running.wait_for_its_end()
-        rest = wait_for(orders, replay.id, BulkState.RUNNING)
+        rest = wait_for(orders, replay.id, JobState.RUNNING)
         assert (rest.done, first.orders) == (4, [1, 2, 3, 4])
         with Running(orders, second):
-            wait_for(orders, replay.id, BulkState.DONE)
+            wait_for(orders, replay.id, JobState.DONE)
         assert first.orders + second.orders == list(SOME)
 
     def test_an_error_of_ours_ends_the_replay_and_not_the_process(self, orders: str) -> None:
@@ -352,7 +361,7 @@ class TestRunning:
 
         ill = started(orders, *SOME)
         with Running(orders, Remembering(answer)):
-            failed = wait_for(orders, ill.id, BulkState.FAILED)
+            failed = wait_for(orders, ill.id, JobState.FAILED)
             assert failed.note == "an error of ours: RuntimeError; the log says where"
             well = started(orders, 1, 2)
-            wait_for(orders, well.id, BulkState.DONE)
+            wait_for(orders, well.id, JobState.DONE)

@@ -12,12 +12,12 @@ import pytest
 
 from adapters.kafka.producer.publisher import Publisher
 from adapters.kafka.producer.republisher import KafkaRepublisher
-from adapters.operations.bulk.modes import republishing
-from adapters.operations.bulk.runner import Mode
+from adapters.operations.jobs.kinds import republishing
+from adapters.operations.jobs.runner import JobKind
 from adapters.postgres.migrate import migrate
 from adapters.postgres.pool import Database
 from adapters.postgres.replays import PostgresReplays
-from adapters.records.bulk import BulkReplay, BulkState, Selection
+from adapters.records.jobs import Job, JobState, Selection
 from adapters.records.publishing import Outgoing
 from domain.messages import Kind
 from sandbox.servers.embedded_kafka import EmbeddedBroker, create_topic
@@ -56,7 +56,7 @@ def second_database(postgres_server: str) -> Iterator[str]:
     drop_database(url)
 
 
-def republished_to(bootstrap: str, *topics: str, timeout_seconds: float = 10.0) -> Callable[[Database], Mode]:
+def republished_to(bootstrap: str, *topics: str, timeout_seconds: float = 10.0) -> Callable[[Database], JobKind]:
     republisher = KafkaRepublisher(
         bootstrap, {}, request_timeout_seconds=timeout_seconds, message_timeout_seconds=timeout_seconds
     )
@@ -68,14 +68,14 @@ def start(database_url: str, selection: Selection, *, rate_per_second: float = 1
     return asked(database_url, lambda bulk: bulk.start(None, preview.token, by=SOMEBODY)).id
 
 
-def get(database_url: str, replay_id: UUID) -> BulkReplay:
+def get(database_url: str, replay_id: UUID) -> Job:
     return asked(database_url, lambda bulk: bulk.get(replay_id))
 
 
-def wait_until_done(database_url: str, replay_id: UUID) -> BulkReplay:
-    wait_until(lambda: get(database_url, replay_id).state is not BulkState.RUNNING, "the end of the replay")
+def wait_until_done(database_url: str, replay_id: UUID) -> Job:
+    wait_until(lambda: get(database_url, replay_id).state is not JobState.RUNNING, "the end of the replay")
     replay = get(database_url, replay_id)
-    assert replay.state is BulkState.DONE
+    assert replay.state is JobState.DONE
     return replay
 
 

@@ -7,16 +7,16 @@ from uuid import UUID
 
 import pytest
 
-from adapters.operations.bulk.modes import redelivering, retrying
-from adapters.operations.bulk.runner import Mode
+from adapters.operations.jobs.kinds import redelivering, retrying
+from adapters.operations.jobs.runner import JobKind
 from adapters.postgres.parking import PostgresParking
 from adapters.postgres.pool import Database
 from adapters.postgres.replays import PostgresReplays
-from adapters.records.bulk import (
+from adapters.records.jobs import (
     MAX_REDELIVERED_ORDERS,
     BulkMode,
-    BulkReplay,
-    BulkState,
+    Job,
+    JobState,
     Preview,
     Selection,
     TooManyOrders,
@@ -38,25 +38,25 @@ EVEN = frozenset(order for order in SOME if order % 2 == 0)
 PARKED = "SELECT order_id FROM delivery WHERE parked_at IS NOT NULL ORDER BY order_id"
 
 
-def retry_mode(database: Database) -> Mode:
+def retry_mode(database: Database) -> JobKind:
     return retrying(PostgresParking(database))
 
 
-def redeliver_mode(database: Database) -> Mode:
+def redeliver_mode(database: Database) -> JobKind:
     return redelivering(PostgresReplays(database), 24.0)
 
 
 def run(
-    database_url: str, preview: Preview, mode: Callable[[Database], Mode], state: BulkState = BulkState.DONE
-) -> BulkReplay:
+    database_url: str, preview: Preview, mode: Callable[[Database], JobKind], state: JobState = JobState.DONE
+) -> Job:
     """From its start to its end."""
     asked(database_url, lambda bulk: bulk.start(None, preview.token, by=SOMEBODY))
-    with Running(database_url, mode, preview.replay.mode):
+    with Running(database_url, mode, preview.replay.kind):
         return wait_for(database_url, preview.replay.id, state)
 
 
 def orders_of(database_url: str, preview: Preview) -> list[int]:
-    [(orders,)] = sql(database_url, "SELECT orders FROM bulk_replay WHERE id = %s", preview.replay.id)
+    [(orders,)] = sql(database_url, "SELECT orders FROM job WHERE id = %s", preview.replay.id)
     return list(orders)
 
 
@@ -146,9 +146,9 @@ def test_orders_that_come_a_second_time_are_not_done_again(parked: str) -> None:
     run(parked, preview, retry_mode)
     deliver(parked, RecordingThirdParty(refuse(*EVEN)))
     assert [order for (order,) in sql(parked, PARKED)] == [2, 4, 6, 8]
-    sql(parked, "UPDATE bulk_replay SET state = 'running', done = 0")
+    sql(parked, "UPDATE job SET state = 'running', place = 0, done = 0")
     with Running(parked, retry_mode, BulkMode.RETRY):
-        done = wait_for(parked, preview.replay.id, BulkState.DONE)
+        done = wait_for(parked, preview.replay.id, JobState.DONE)
     assert (done.done, done.failed) == (4, 0)
     assert len(sql(parked, PARKED)) == 4, "they were retried once"
 
@@ -162,9 +162,9 @@ def test_calls_of_many_orders_are_sent_again_as_foretold(parked: str) -> None:
     assert (foretold.calls, foretold.suppressed, foretold.amount_at_risk) == (16, 0, Decimal(24))
     assert preview.replay.options == options
     run(parked, preview, redeliver_mode)
-    sql(parked, "UPDATE bulk_replay SET state = 'running', done = 0")
+    sql(parked, "UPDATE job SET state = 'running', place = 0, done = 0")
     with Running(parked, redeliver_mode, BulkMode.REDELIVER):
-        wait_for(parked, preview.replay.id, BulkState.DONE)
+        wait_for(parked, preview.replay.id, JobState.DONE)
     assert sql(parked, "SELECT DISTINCT generation FROM effect") == [(1,)]
     third = RecordingThirdParty()
     deliver(parked, third)
@@ -191,10 +191,10 @@ def test_an_order_whose_call_is_under_way_is_waited_for(parked: str) -> None:
     )
     asked(parked, lambda bulk: bulk.start(None, preview.token, by=SOMEBODY))
     with Running(parked, redeliver_mode, BulkMode.REDELIVER):
-        note = "SELECT note FROM bulk_replay"
+        note = "SELECT note FROM job"
         wait_until(lambda: "under way" in (sql(parked, note)[0][0] or ""), "the reason")
         sql(parked, "UPDATE delivery SET next_attempt_at = now() WHERE order_id = 3")
-        done = wait_for(parked, preview.replay.id, BulkState.DONE)
+        done = wait_for(parked, preview.replay.id, JobState.DONE)
     assert (done.done, done.failed) == (2, 0)
 
 

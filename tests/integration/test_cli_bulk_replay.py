@@ -20,7 +20,7 @@ from tests.support.running_api import sql, tell
 pytestmark = pytest.mark.slow
 
 ORDERS = range(1, 21)
-STATE = "SELECT state, done, lease_token IS NULL FROM bulk_replay ORDER BY number DESC LIMIT 1"
+STATE = "SELECT state, done, lease_token IS NULL FROM job ORDER BY number DESC LIMIT 1"
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_an_interrupted_replay_is_cancelled(tmp_path: Path, settings: dict[str, 
                 running.signal(SIGINT)
                 assert running.wait() == 130
             else:
-                ((replay_id,),) = sql(url, "SELECT id FROM bulk_replay WHERE state = 'running'")
+                ((replay_id,),) = sql(url, "SELECT id FROM job WHERE state = 'running'")
                 cancelled = apps.run("cancel-replay", str(replay_id))
                 assert (cancelled.returncode, ": cancelled" in cancelled.stdout) == (0, True)
                 assert running.wait() == 1

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import pytest
 
-from adapters.postgres.comparisons import PostgresComparisons
+from adapters.postgres.jobs import PostgresJobs
 from adapters.postgres.migrate import migrate
 from adapters.postgres.pool import Database
 from adapters.postgres.service_status import PostgresConsole
@@ -246,7 +246,7 @@ def test_dry_runs_of_actions_say_in_text_what_would_be_done(run: Run) -> None:
 def test_comparisons_started_in_the_console_are_listed_shown_and_ended(told: str, run: Run) -> None:
     """Once; the action is on record."""
     asked = ActionRequest(Operator("Ada", Via.API, Role.OPERATOR), "they restored a backup")
-    started = ask(told, lambda database: PostgresComparisons(database).start([DELIVERED], 5.0, asked))
+    started = ask(told, lambda database: PostgresJobs(database).compare([DELIVERED], 5.0, asked))
     assert f"{started}  running  1 orders" in run("comparisons")
     shown = json.loads(run("comparisons", str(started), "--json"))
     assert (shown["id"], shown["total"], shown["operator"]) == (str(started), 1, "Ada")

@@ -9,13 +9,29 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from adapters.operations.reconciliation.comparisons import ComparisonRunner, step_of
+from adapters.operations.jobs.kinds import compared, comparing
+from adapters.operations.jobs.runner import JobKind, JobRunner
 from adapters.operations.reconciliation.reconciler import ReconcileCounts, Reconciler
-from adapters.postgres.comparisons import KEPT_COMPARISONS, PostgresComparisons, PostgresComparisonWork
+from adapters.postgres.job_work import PostgresJobWork
+from adapters.postgres.jobs import PostgresJobs
 from adapters.postgres.pool import Database
 from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.records.actions import ActionRequest
-from adapters.records.comparisons import MAX_SHOWN_FINDINGS, AlreadyComparing, Comparison, ComparisonState, Found
+from adapters.records.jobs import (
+    COMPARE,
+    COMPARISONS,
+    KEPT_COMPARISONS,
+    MAX_SHOWN_FINDINGS,
+    AlreadyComparing,
+    ComparisonFinding,
+    ComparisonResult,
+    Job,
+    JobClaim,
+    JobState,
+    JobStep,
+    KindName,
+    UnknownJob,
+)
 from adapters.records.operators import Operator, Role, Via
 from domain.lifecycle import Status
 from projections.delivery.ports import ThirdParty
@@ -67,24 +83,33 @@ def ask(database_url: str, question: Callable[[Database], Awaitable[T]]) -> T:
     return asyncio.run(asked())
 
 
-def runner(database: Database, third_party: ThirdParty, *, lease_seconds: float = 60.0) -> ComparisonRunner:
+def runner(database: Database, third_party: ThirdParty, *, lease_seconds: float = 60.0) -> JobRunner:
     @asynccontextmanager
     async def reconciler(per_second: float) -> AsyncIterator[Reconciler]:
         books = PostgresReconciliation(database)
         yield Reconciler(books, third_party, Nobody(), per_second=per_second * 100, retry=AT_ONCE)
 
-    work = PostgresComparisonWork(database, lease_seconds=lease_seconds)
-    return ComparisonRunner(work, reconciler, poll_seconds=0.01, silence_pause_seconds=0.01)
+    work = PostgresJobWork(database, lease_seconds=lease_seconds)
+    kinds: dict[KindName, JobKind] = {COMPARE: comparing(reconciler, silence_pause_seconds=0.01)}
+    return JobRunner(work, kinds, poll_seconds=0.01, beat_seconds=0.1)
 
 
-async def ended(comparisons: PostgresComparisons, comparison_id: UUID) -> Comparison:
+async def ended(jobs: PostgresJobs, job_id: UUID) -> Job:
     async with asyncio.timeout(DEADLINE_SECONDS):
         while True:
-            found = await comparisons.get(comparison_id)
-            assert found is not None
-            if found.state is not ComparisonState.RUNNING:
+            found = await jobs.get(job_id)
+            if found.state is not JobState.RUNNING:
                 return found
             await asyncio.sleep(0.01)
+
+
+def result_of(job: Job) -> ComparisonResult:
+    assert job.comparison is not None
+    return job.comparison
+
+
+async def claim(work: PostgresJobWork) -> JobClaim | None:
+    return await work.claim(COMPARISONS)
 
 
 async def while_running(database: Database, third_party: ThirdParty, work: Awaitable[T]) -> T:
@@ -105,15 +130,17 @@ def test_all_orders_are_compared_and_what_differs_is_told(told: str, third_party
     """With both sides, exact to the last digit; and the record says who asked."""
     lose(third_party, 2)
 
-    async def compare(database: Database) -> Comparison:
-        comparisons = PostgresComparisons(database)
-        started = await comparisons.start(None, FAST, ASKED)
-        return await while_running(database, third_party, ended(comparisons, started))
+    async def compare(database: Database) -> Job:
+        jobs = PostgresJobs(database)
+        started = await jobs.compare(None, FAST, ASKED)
+        return await while_running(database, third_party, ended(jobs, started))
 
     done = ask(told, compare)
-    assert (done.state, done.total, done.compared, done.differing) == ("done", ORDERS, ORDERS, 1)
-    assert done.verdicts == {Verdict.AGREES: ORDERS - 1, Verdict.MISSING_THERE: 1}
-    assert done.findings == [Found(2, Verdict.MISSING_THERE, BookEntry(Status.COMPLETED, Decimal(6)), None, None)]
+    assert (done.state, done.total, done.done, result_of(done).differing) == ("done", ORDERS, ORDERS, 1)
+    assert result_of(done).verdicts == {Verdict.AGREES: ORDERS - 1, Verdict.MISSING_THERE: 1}
+    assert result_of(done).findings == [
+        ComparisonFinding(2, Verdict.MISSING_THERE, BookEntry(Status.COMPLETED, Decimal(6)), None, None)
+    ]
     assert sorted(third_party.looked_up) == list(range(1, ORDERS + 1))
     asked = "SELECT action, operator, role, reason, detail ->> 'comparison' FROM operator_action"
     assert sql(told, asked) == [("compare", "Ada", "operator token", "they restored a backup", str(done.id))]
@@ -123,32 +150,34 @@ def test_all_orders_are_compared_and_what_differs_is_told(told: str, third_party
 def test_only_the_orders_that_are_named_are_compared(told: str, third_party: FakeThirdParty) -> None:
     """Each once; one that neither side knows is told."""
 
-    async def compare(database: Database) -> Comparison:
-        comparisons = PostgresComparisons(database)
-        started = await comparisons.start([5, 99, 3, 5], FAST, ASKED)
-        return await while_running(database, third_party, ended(comparisons, started))
+    async def compare(database: Database) -> Job:
+        jobs = PostgresJobs(database)
+        started = await jobs.compare([5, 99, 3, 5], FAST, ASKED)
+        return await while_running(database, third_party, ended(jobs, started))
 
     done = ask(told, compare)
     assert sorted(third_party.looked_up) == [3, 5, 99]
-    assert (done.total, done.compared) == (3, 3)
-    assert [(found.order_id, found.detail) for found in done.findings] == [(99, "neither side knows it")]
+    assert (done.total, done.done) == (3, 3)
+    assert [(found.order_id, found.detail) for found in result_of(done).findings] == [(99, "neither side knows it")]
 
 
 def test_one_of_a_kind_runs_at_a_time(told: str) -> None:
     """One of all orders and one of some; when one is over or cancelled, the next may start."""
 
     async def start(database: Database) -> list[str]:
-        comparisons = PostgresComparisons(database)
-        first = await comparisons.start(None, FAST, ASKED)
-        await comparisons.start([1], FAST, ASKED)
+        jobs = PostgresJobs(database)
+        first = await jobs.compare(None, FAST, ASKED)
+        await jobs.compare([1], FAST, ASKED)
         for orders in (None, [2]):
             with pytest.raises(AlreadyComparing):
-                await comparisons.start(orders, FAST, ASKED)
-        assert await comparisons.cancel(first, ASKED)
-        assert not await comparisons.cancel(first, ASKED), "it is over already"
-        assert not await comparisons.cancel(uuid4(), ASKED)
-        await comparisons.start(None, FAST, ASKED)
-        return [each.state for each in await comparisons.page(None, 10)]
+                await jobs.compare(orders, FAST, ASKED)
+        cancelled = await jobs.cancel(first, by=ASKED.by)
+        assert cancelled.state is JobState.CANCELLED
+        assert await jobs.cancel(first, by=ASKED.by) == cancelled, "it is over already"
+        with pytest.raises(UnknownJob):
+            await jobs.cancel(uuid4(), by=ASKED.by)
+        await jobs.compare(None, FAST, ASKED)
+        return [each.state for each in await jobs.page(None, 10)]
 
     assert ask(told, start) == ["running", "running", "cancelled"]
     asked = "SELECT action FROM operator_action ORDER BY id"
@@ -158,8 +187,8 @@ def test_one_of_a_kind_runs_at_a_time(told: str) -> None:
 def test_a_new_one_makes_the_oldest_be_forgotten(database_url: str) -> None:
     """And differences that were closed long ago. One that runs is not, nor is a difference that is open."""
     add = (
-        "INSERT INTO comparison (id, orders, state, total, per_second, operator, reason)"
-        " SELECT gen_random_uuid(), '{1}', state, 1, 1, 'Ada', 'why' FROM unnest(%s::text[]) AS state"
+        "INSERT INTO job (id, kind, orders, state, total, rate_per_second, operator, reason)"
+        " SELECT gen_random_uuid(), 'compare', '{1}', state, 1, 1, 'Ada', 'why' FROM unnest(%s::text[]) AS state"
     )
     sql(database_url, add, ["done"])
     sql(database_url, add.replace("'{1}'", "NULL"), ["running"])
@@ -171,8 +200,8 @@ def test_a_new_one_makes_the_oldest_be_forgotten(database_url: str) -> None:
         " FROM (VALUES (1, 'amount', 91), (2, 'amount', 89), (3, 'in_flight', 2), (4, 'amount', NULL))"
         " AS given (order_id, class, days)",
     )
-    ask(database_url, lambda database: PostgresComparisons(database).start([1], FAST, ASKED))
-    kept = sql(database_url, "SELECT state FROM comparison ORDER BY number")
+    ask(database_url, lambda database: PostgresJobs(database).compare([1], FAST, ASKED))
+    kept = sql(database_url, "SELECT state FROM job ORDER BY number")
     assert kept == [("running",), *[("done",)] * KEPT_COMPARISONS, ("running",)]
     assert sql(database_url, "SELECT order_id FROM reconciliation ORDER BY 1") == [(2,), (4,)]
 
@@ -180,23 +209,25 @@ def test_a_new_one_makes_the_oldest_be_forgotten(database_url: str) -> None:
 def test_another_goes_on_where_the_first_has_died(told: str, third_party: FakeThirdParty) -> None:
     """Once its lease is over: behind the last step that was written down, and counts go on."""
 
-    async def compare(database: Database) -> Comparison:
-        comparisons = PostgresComparisons(database)
-        started = await comparisons.start(None, FAST, ASKED)
-        work = PostgresComparisonWork(database, lease_seconds=60.0)
-        job = await work.claim()
+    async def compare(database: Database) -> Job:
+        jobs = PostgresJobs(database)
+        started = await jobs.compare(None, FAST, ASKED)
+        work = PostgresJobWork(database, lease_seconds=60.0)
+        job = await claim(work)
         assert job is not None
-        assert await work.claim() is None, "it is worked on"
-        orders = await work.next_orders(job, job.place)
+        assert await claim(work) is None, "it is worked on"
+        orders = await work.next_orders(job, job.place, round(FAST))
         async with _reconciler_of(database, third_party) as reconciler:
-            assert await work.advance(job, step_of(orders[-1], await reconciler.compare(orders, ReconcileCounts())))
-        sql(told, "UPDATE comparison SET lease_until = now() - interval '1 s'")
-        done = await while_running(database, third_party, ended(comparisons, started))
-        assert not await work.advance(job, step_of(orders[-1], [])), "the first has lost it"
+            found = compared(await reconciler.compare(orders, ReconcileCounts()))
+        step = JobStep(0, orders[-1], len(found.done), {}, found.verdicts, found.findings)
+        assert await work.progress(job, step)
+        sql(told, "UPDATE job SET lease_until = now() - interval '1 s'")
+        done = await while_running(database, third_party, ended(jobs, started))
+        assert not await work.progress(job, JobStep(orders[-1], ORDERS, 4)), "the first has lost it"
         return done
 
     done = ask(told, compare)
-    assert (done.state, done.compared) == ("done", ORDERS)
+    assert (done.state, done.done) == ("done", ORDERS)
     assert sorted(third_party.looked_up) == list(range(1, ORDERS + 1))
 
 
@@ -204,13 +235,13 @@ def test_it_is_given_up_when_nobody_answers(told: str, third_party: FakeThirdPar
     """With the reason; nothing was compared."""
     third_party.lookup_plan = lambda _: Fault(status=503)
 
-    async def compare(database: Database) -> Comparison:
-        comparisons = PostgresComparisons(database)
-        started = await comparisons.start(None, FAST, ASKED)
-        return await while_running(database, third_party, ended(comparisons, started))
+    async def compare(database: Database) -> Job:
+        jobs = PostgresJobs(database)
+        started = await jobs.compare(None, FAST, ASKED)
+        return await while_running(database, third_party, ended(jobs, started))
 
     failed = ask(told, compare)
-    assert (failed.state, failed.compared) == ("failed", 0)
+    assert (failed.state, failed.done) == ("failed", 0)
     assert failed.note == "the lookup failed: answered with status 503"
 
 
@@ -222,18 +253,18 @@ def test_an_error_of_ours_ends_the_comparison_and_nothing_else(told: str, third_
 
     third_party.lookup_plan = broken
 
-    async def compare(database: Database) -> list[Comparison]:
-        comparisons = PostgresComparisons(database)
+    async def compare(database: Database) -> list[Job]:
+        jobs = PostgresJobs(database)
 
-        async def both() -> list[Comparison]:
-            first = await ended(comparisons, await comparisons.start([1], FAST, ASKED))
+        async def both() -> list[Job]:
+            first = await ended(jobs, await jobs.compare([1], FAST, ASKED))
             third_party.lookup_plan = lambda _: FINE
-            return [first, await ended(comparisons, await comparisons.start([1], FAST, ASKED))]
+            return [first, await ended(jobs, await jobs.compare([1], FAST, ASKED))]
 
         return await while_running(database, third_party, both())
 
     first, second = ask(told, compare)
-    assert (first.state, first.note) == ("failed", "an error of ours; the log says where")
+    assert (first.state, first.note) == ("failed", "an error of ours: ZeroDivisionError; the log says where")
     assert second.state == "done"
 
 
@@ -242,30 +273,28 @@ def test_a_short_outage_is_waited_out(told: str, third_party: FakeThirdParty) ->
     faults = [Fault(status=503)] * round(FAST)
     third_party.lookup_plan = lambda _: faults.pop() if faults else FINE
 
-    async def compare(database: Database) -> Comparison:
-        comparisons = PostgresComparisons(database)
-        started = await comparisons.start(None, FAST, ASKED)
-        return await while_running(database, third_party, ended(comparisons, started))
+    async def compare(database: Database) -> Job:
+        jobs = PostgresJobs(database)
+        started = await jobs.compare(None, FAST, ASKED)
+        return await while_running(database, third_party, ended(jobs, started))
 
     done = ask(told, compare)
-    assert (done.state, done.verdicts, done.note) == ("done", {Verdict.AGREES: ORDERS}, None)
+    assert (done.state, result_of(done).verdicts, done.note) == ("done", {Verdict.AGREES: ORDERS}, None)
 
 
 def test_a_cancelled_one_stops(told: str, third_party: FakeThirdParty) -> None:
     """Behind the step that was under way."""
 
-    async def compare(database: Database) -> Comparison:
-        comparisons = PostgresComparisons(database)
-        started = await comparisons.start(None, FAST, ASKED)
-        work = PostgresComparisonWork(database)
-        job = await work.claim()
+    async def compare(database: Database) -> Job:
+        jobs = PostgresJobs(database)
+        started = await jobs.compare(None, FAST, ASKED)
+        work = PostgresJobWork(database)
+        job = await claim(work)
         assert job is not None
-        await comparisons.cancel(started, ASKED)
-        assert not await work.wait(job, "x")
-        await work.end(job, ComparisonState.DONE)
-        found = await comparisons.get(started)
-        assert found is not None
-        return found
+        await jobs.cancel(started, by=ASKED.by)
+        assert not await work.waits(job, "x")
+        await work.end(job, JobState.DONE)
+        return await jobs.get(started)
 
     assert ask(told, compare).state == "cancelled"
 
@@ -274,14 +303,14 @@ def test_no_more_findings_are_kept_than_are_shown(database_url: str, third_party
     """The first ones; all are counted."""
     count = MAX_SHOWN_FINDINGS + 20
 
-    async def compare(database: Database) -> Comparison:
-        comparisons = PostgresComparisons(database)
-        started = await comparisons.start(range(1, count + 1), WHOLE, ASKED)
-        return await while_running(database, third_party, ended(comparisons, started))
+    async def compare(database: Database) -> Job:
+        jobs = PostgresJobs(database)
+        started = await jobs.compare(range(1, count + 1), WHOLE, ASKED)
+        return await while_running(database, third_party, ended(jobs, started))
 
     done = ask(database_url, compare)
-    assert done.compared == count
-    assert [found.order_id for found in done.findings] == list(range(1, MAX_SHOWN_FINDINGS + 1))
+    assert done.done == count
+    assert [found.order_id for found in result_of(done).findings] == list(range(1, MAX_SHOWN_FINDINGS + 1))
 
 
 @asynccontextmanager

@@ -49,6 +49,8 @@ PAGES: Final = [
     "/reconciliation/compare",
     f"/reconciliation/runs/{uuid4()}",
     "/quarantine/1",
+    "/jobs",
+    f"/jobs/{uuid4()}",
     "/replays",
     f"/replays/{uuid4()}",
     "/reconciliation",
@@ -283,7 +285,7 @@ class TestDeciding:
         shown = api.client.post("/replays/new", data=form)
         assert "What is in doubt about one order is settled" in shown.text
         assert "One completion that the doubt held back will be sent" in shown.text
-        assert sql(doubtful, "SELECT mode, total FROM bulk_replay") == [("settle", 1)]
+        assert sql(doubtful, "SELECT kind, total FROM job") == [("settle", 1)]
 
 
 class TestPages:
@@ -297,7 +299,7 @@ class TestPages:
             ("/orders?held=1&stauts=PENDING", 400),
             ("/parked?cursor=nonsense", 400),
             ("/quarantine/7", 404),
-            (f"/replays/{uuid4()}", 404),
+            (f"/jobs/{uuid4()}", 404),
         ):
             shown = api.get(path)
             assert (shown.status_code, shown.headers["Content-Type"]) == (status, "text/html; charset=utf-8"), path
@@ -391,7 +393,7 @@ class TestPages:
             " VALUES ('Ada', 'api', 'bulk_start', 'a year ago', gen_random_uuid())",
         )
         sign_in(api)
-        link = re.search(r'href="(/replays/[^"]+)">many orders', api.get("/audit").text)
+        link = re.search(r'href="(/jobs/[^"]+)">many orders', api.get("/audit").text)
         assert link is not None
         shown = api.get(link[1])
         assert (shown.status_code, "or not any more" in shown.text) == (404, True)

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Self, TypeVar
 
-from adapters.operations.bulk.runner import BulkRunner, Handled, Handler, Mode
-from adapters.postgres.bulk_replays import PostgresBulk
-from adapters.postgres.bulk_work import LEASE_SECONDS, PostgresBulkWork
+from adapters.operations.jobs.runner import Handled, Handler, JobKind, JobRunner
+from adapters.postgres.job_work import LEASE_SECONDS, PostgresJobWork
+from adapters.postgres.jobs import PostgresJobs
 from adapters.postgres.pool import Database
-from adapters.records.bulk import BulkMode, BulkReplay, Job, Preview, Selection
+from adapters.records.jobs import BulkMode, Job, JobClaim, KindName, Preview, Selection
 from adapters.records.operators import Operator, Via
 from projections.delivery.retry import RetryPolicy
 from projections.redelivery import DEFAULT_OPTIONS, RedeliveryOptions
@@ -21,12 +21,12 @@ SOMEBODY: Final = Operator("somebody", Via.API)
 Answer = Callable[[Sequence[int]], Handled]
 
 
-def asked(database_url: str, question: Callable[[PostgresBulk], Awaitable[T]]) -> T:
+def asked(database_url: str, question: Callable[[PostgresJobs], Awaitable[T]]) -> T:
     """On an event loop of its own."""
 
     async def ask() -> T:
         async with Database(database_url) as database:
-            return await question(PostgresBulk(database))
+            return await question(PostgresJobs(database))
 
     return asyncio.run(ask())
 
@@ -43,7 +43,7 @@ def previewed(  # each is a part of a bulk replay
     return asked(database_url, lambda bulk: bulk.preview(mode, selection, rate_per_second, reason, options))
 
 
-def started(database_url: str, *orders: int, rate_per_second: float = 1000.0) -> BulkReplay:
+def started(database_url: str, *orders: int, rate_per_second: float = 1000.0) -> Job:
     preview = previewed(database_url, Selection(frozenset(orders)), rate_per_second=rate_per_second)
     assert preview.replay.total == len(orders)
     return asked(database_url, lambda bulk: bulk.start(preview.replay.id, preview.token, by=SOMEBODY))
@@ -60,11 +60,11 @@ class Remembering:
         self.chunks: list[list[int]] = []
         self._answer = answer
 
-    def __call__(self, database: Database) -> Mode:
-        return self._opened
+    def __call__(self, database: Database) -> JobKind:
+        return JobKind(self._opened)
 
     @asynccontextmanager
-    async def _opened(self, job: Job) -> AsyncIterator[Handler]:
+    async def _opened(self, job: JobClaim) -> AsyncIterator[Handler]:
         yield self
 
     async def handle(self, order_ids: Sequence[int], halted: Callable[[], bool]) -> Handled:
@@ -82,8 +82,8 @@ class Running:
     def __init__(
         self,
         database_url: str,
-        mode: Callable[[Database], Mode],
-        name: BulkMode = BulkMode.REPUBLISH,
+        mode: Callable[[Database], JobKind],
+        name: KindName = BulkMode.REPUBLISH,
         *,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
@@ -98,10 +98,10 @@ class Running:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         async with Database(self._database_url, pool_size=2) as database:
             self._ready.set()
-            work = PostgresBulkWork(database, lease_seconds=self._lease_seconds)
+            work = PostgresJobWork(database, lease_seconds=self._lease_seconds)
             retry = RetryPolicy(base_seconds=0.1, max_seconds=0.2)
-            modes = {self._name: self._mode(database)}
-            await BulkRunner(work, modes, poll_seconds=0.05, beat_seconds=0.1, retry=retry).run(self._stop)
+            kinds: dict[KindName, JobKind] = {self._name: self._mode(database)}
+            await JobRunner(work, kinds, poll_seconds=0.05, beat_seconds=0.1, retry=retry).run(self._stop)
 
     def tell_to_stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)

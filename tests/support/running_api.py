@@ -19,11 +19,10 @@ from adapters.operations.interventions import InterventionService
 from adapters.operations.quarantine import QuarantineService
 from adapters.operations.replay import ReplayService
 from adapters.postgres.audit_log import PostgresActions
-from adapters.postgres.bulk_replays import PostgresBulk
-from adapters.postgres.comparisons import PostgresComparisons
 from adapters.postgres.event_store import OrderApplication
 from adapters.postgres.idempotency import PostgresRequests
 from adapters.postgres.interventions import PostgresInterventions
+from adapters.postgres.jobs import PostgresJobs
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.money_may_be_wrong import PostgresMoneyMayBeWrong
 from adapters.postgres.parking import PostgresParking
@@ -198,7 +197,7 @@ def running_api(
         return create_app(
             queries=PostgresQueries(database),
             replays=replays,
-            bulk=PostgresBulk(database),
+            jobs=PostgresJobs(database),
             reconciliation=PostgresReconciliation(database),
             money_may_be_wrong=PostgresMoneyMayBeWrong(database),
             parking=PostgresParking(database),
@@ -211,7 +210,7 @@ def running_api(
             api_token=token,
             read_token=read_token,
             console=PostgresConsole(database),
-            comparisons=PostgresComparisons(database),
+            may_compare=True,
         )
 
     with serving(make) as url, local_http.client(url) as client:

@@ -5,9 +5,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
 
-from adapters.operations.ports import BulkReplays
-from adapters.presentation.bulk_view import BulkView, PreviewView, bulk_view, preview_view
-from adapters.presentation.paging import cut_page, read_cursor, write_cursor
+from adapters.operations.ports import Jobs
+from adapters.presentation.jobs import BulkView, PreviewView, bulk_view, preview_view
+from adapters.presentation.paging import REPLAYS
+from adapters.records.jobs import BULK
 from adapters.web.api.operator_header import RequestedBy
 from adapters.web.auth import TOKEN
 from adapters.web.bulk_requests import BulkPage, BulkRequest, StartRequest
@@ -21,7 +22,7 @@ MAX_BULK_BODY_BYTES: Final = 3 * 1024 * 1024
 """Room for as many order ids as a bulk replay may have."""
 
 
-def bulk_router(bulk: BulkReplays) -> APIRouter:
+def bulk_router(jobs: Jobs) -> APIRouter:
     router = APIRouter(prefix=BULK_PATH, tags=["bulk replays"], dependencies=[TOKEN])
 
     @router.post(
@@ -33,7 +34,7 @@ def bulk_router(bulk: BulkReplays) -> APIRouter:
     )
     async def preview_replay(body: BulkRequest) -> ExactJson:
         """Freezes the set of orders that are selected now, and says what would be done. Nothing is done yet."""
-        preview = await bulk.preview(
+        preview = await jobs.preview(
             body.mode, body.select.selection, body.rate_per_second, body.reason.strip(), body.options
         )
         location = {"Location": f"{BULK_PATH}/{preview.replay.id}"}
@@ -42,19 +43,14 @@ def bulk_router(bulk: BulkReplays) -> APIRouter:
     @router.get("", response_model=BulkPage, responses=read_problems())
     async def list_replays(query: Annotated[BulkQuery, Query()]) -> ExactJson:
         """Bulk replays, the last ones first."""
-        rows = await bulk.page(read_cursor("replays", query.cursor), query.limit + 1)
-        page, last = cut_page(rows, query.limit)
-        return ExactJson(
-            {
-                "replays": [bulk_view(row) for row in page],
-                "next": write_cursor("replays", last.number - 1) if last else None,
-            }
-        )
+        rows = await jobs.page(REPLAYS.start(query.cursor), query.limit + 1, BULK)
+        page, following = REPLAYS.cut(rows, query.limit)
+        return ExactJson({"replays": [bulk_view(row) for row in page], "next": following})
 
     @router.get("/{id}", response_model=BulkView, responses=read_problems(404))
     async def show_replay(replay_id: Annotated[UUID, Path(alias="id")]) -> ExactJson:
         """How far it has come."""
-        return ExactJson(bulk_view(await bulk.get(replay_id)))
+        return ExactJson(bulk_view(await jobs.get(replay_id, BULK)))
 
     @router.post(
         "/{id}/start",
@@ -68,7 +64,7 @@ def bulk_router(bulk: BulkReplays) -> APIRouter:
     ) -> ExactJson:
         """Does what the preview showed. While another of the same mode is at work on one of the orders, it's a 409
         that names it."""
-        return ExactJson(bulk_view(await bulk.start(replay_id, body.token, by=by)), 202)
+        return ExactJson(bulk_view(await jobs.start(replay_id, body.token, by=by)), 202)
 
     @router.post(
         "/{id}/cancel",
@@ -78,6 +74,6 @@ def bulk_router(bulk: BulkReplays) -> APIRouter:
     )
     async def cancel_replay(replay_id: Annotated[UUID, Path(alias="id")], by: RequestedBy) -> ExactJson:
         """Ends it behind the few orders that are under way at this moment; they are still counted."""
-        return ExactJson(bulk_view(await bulk.cancel(replay_id, by=by)))
+        return ExactJson(bulk_view(await jobs.cancel(replay_id, by=by, kinds=BULK)))
 
     return router

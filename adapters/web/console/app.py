@@ -9,6 +9,7 @@ from adapters.web.console.bulk_replays import bulk_router
 from adapters.web.console.comparisons import comparing_router
 from adapters.web.console.dependencies import ConsoleParts
 from adapters.web.console.interventions import deciding_router
+from adapters.web.console.jobs import jobs_router
 from adapters.web.console.lists import lists_router
 from adapters.web.console.money_may_be_wrong import CaseCount, money_router
 from adapters.web.console.orders import orders_router
@@ -47,6 +48,7 @@ def create_console(parts: ConsoleParts, tokens: Tokens) -> ASGIApp:
     app.include_router(quarantine_router(parts, pages))
     app.include_router(bulk_router(parts, pages))
     app.include_router(comparing_router(parts, pages))
+    app.include_router(jobs_router(parts, pages))
     app.include_router(money_router(parts, pages))
     app.include_router(lists_router(parts, pages))  # behind the others: its addresses with ids take any word
     # The last one added is the outermost.

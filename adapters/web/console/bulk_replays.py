@@ -1,4 +1,4 @@
-"""Replays of many orders: a preview that freezes the set, its start, and its end."""
+"""Replays of many orders: a preview that freezes the set, and its start."""
 
 import re
 from typing import Annotated, Any, Final
@@ -8,13 +8,14 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
-from adapters.records.bulk import (
+from adapters.records.jobs import (
+    BULK,
     DEFAULT_RATE_PER_SECOND,
     MAX_RATE_PER_SECOND,
     MIN_RATE_PER_SECOND,
     BulkMode,
-    BulkRefused,
-    BulkReplay,
+    Job,
+    JobRefused,
     Preview,
     TooManyOrders,
 )
@@ -59,7 +60,7 @@ def bulk_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         )
 
     def show_preview(
-        request: Request, replay: BulkReplay, token: str, preview: Preview | None, fault: str | None = None
+        request: Request, replay: Job, token: str, preview: Preview | None, fault: str | None = None
     ) -> Response:
         context = {"replay": replay, "token": token, "preview": preview, "fault": fault, "says": bulk_says(replay)}
         return pages.page(request, "bulk_preview.html", 422 if fault else 200, **context)
@@ -75,7 +76,7 @@ def bulk_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         form = form_of(request)
         try:
             fields = BulkRequest.model_validate(fields_of(form))
-            preview = await parts.bulk.preview(
+            preview = await parts.jobs.preview(
                 fields.mode, fields.select.selection, fields.rate_per_second, fields.reason.strip(), fields.options
             )
         except ValidationError as error:
@@ -89,18 +90,13 @@ def bulk_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         form = form_of(request)
         token = form.get("token", "")
         if form.get("confirmed") != "yes":
-            return show_preview(request, await parts.bulk.get(replay_id), token, None, NOT_CONFIRMED)
+            return show_preview(request, await parts.jobs.get(replay_id, BULK), token, None, NOT_CONFIRMED)
         try:
-            await parts.bulk.start(replay_id, token, by=operator_of(request))
-        except BulkRefused as error:
-            return show_preview(request, await parts.bulk.get(replay_id), token, None, f"Not started: {error}.")
-        return RedirectResponse(f"/replays/{replay_id}", 303)
-
-    @router.post("/replays/{replay_id}/cancel")
-    async def cancel(request: Request, replay_id: Annotated[UUID, Path()]) -> Response:
-        """Without a question: it is the brake."""
-        await parts.bulk.cancel(replay_id, by=operator_of(request))
-        return RedirectResponse(f"/replays/{replay_id}", 303)
+            await parts.jobs.start(replay_id, token, by=operator_of(request))
+        except JobRefused as error:
+            job = await parts.jobs.get(replay_id, BULK)
+            return show_preview(request, job, token, None, f"Not started: {error}.")
+        return RedirectResponse(f"/jobs/{replay_id}", 303)
 
     return router
 

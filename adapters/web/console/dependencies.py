@@ -1,14 +1,12 @@
 """What the console stands on: the same queries and commands as the API, and a few of its own."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
-from uuid import UUID
 
 from adapters.operations.ports import (
     Actions,
-    BulkReplays,
     Interventions,
+    Jobs,
     MoneyMayBeWrong,
     Parking,
     QuarantineOperations,
@@ -16,8 +14,6 @@ from adapters.operations.ports import (
     Reconciliation,
     Replays,
 )
-from adapters.records.actions import ActionRequest
-from adapters.records.comparisons import Comparison
 from adapters.records.orders import OrderFilter
 from adapters.records.status import ListedOrder, ProcessRow, Sample
 from domain.money import Till
@@ -36,16 +32,6 @@ class ConsoleQueries(Protocol):
     async def processes(self) -> list[ProcessRow]: ...
 
 
-class Comparisons(Protocol):
-    """See adapters.postgres.comparisons.PostgresComparisons for what is raised."""
-
-    async def count(self) -> int: ...
-    async def start(self, orders: Collection[int] | None, rate_per_second: float, asked: ActionRequest) -> UUID: ...
-    async def cancel(self, comparison_id: UUID, asked: ActionRequest) -> bool: ...
-    async def get(self, comparison_id: UUID) -> Comparison | None: ...
-    async def page(self, start: int | None, limit: int) -> list[Comparison]: ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleParts:
     """All of it."""
@@ -53,14 +39,14 @@ class ConsoleParts:
     queries: Queries
     console: ConsoleQueries
     replays: Replays
-    bulk: BulkReplays
+    jobs: Jobs
     reconciliation: Reconciliation
     money_may_be_wrong: MoneyMayBeWrong
     parking: Parking
     interventions: Interventions
     quarantining: QuarantineOperations
-    comparisons: Comparisons | None
-    """None where the third party can't be asked how an order stands."""
+    may_compare: bool
+    """Whether the third party can be asked how an order stands."""
     actions: Actions
     till: Till
     """That of intake."""

@@ -2,23 +2,15 @@
 
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
-from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from adapters.presentation.formatting import MAX_HEX_BYTES, hexdump, text_of
-from adapters.presentation.paging import (
-    ACTIONS,
-    DIFFERENCES,
-    PARKED,
-    QUARANTINE,
-    cut_page,
-    read_cursor,
-    write_cursor,
-)
+from adapters.presentation.paging import ACTIONS, DIFFERENCES, PARKED, QUARANTINE
 from adapters.presentation.views import parked_order
 from adapters.records.errors import UnknownQuarantined
+from adapters.records.jobs import COMPARISONS
 from adapters.records.quarantine import Headers, QuarantinedMessage
 from adapters.web.console.dependencies import ConsoleParts
 from adapters.web.console.pages import Pages
@@ -43,14 +35,14 @@ def lists_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         rows = await parts.queries.parked(PARKED.start(query.cursor), PAGE_ROWS + 1)
         page, following = PARKED.cut(rows, PAGE_ROWS)
         parked = [parked_order(row) for row in page]
-        return pages.page(request, "parked.html", parked=parked, next=_next("/parked", following))
+        return pages.page(request, "parked.html", parked=parked, next=next_page("/parked", following))
 
     @router.get("/quarantine")
     async def list_quarantine(request: Request, query: Annotated[QuarantineListQuery, Query()]) -> Response:
         state = None if query.state == "all" else query.state
         rows = await parts.queries.quarantine(state, QUARANTINE.start(query.cursor), PAGE_ROWS + 1)
         page, following = QUARANTINE.cut(rows, PAGE_ROWS)
-        address = _next("/quarantine", following, state=query.state)
+        address = next_page("/quarantine", following, state=query.state)
         return pages.page(request, "quarantine.html", messages=page, state=query.state, next=address)
 
     @router.get("/quarantine/{quarantine_id}")
@@ -62,25 +54,14 @@ def lists_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
             raise UnknownQuarantined(quarantine_id)
         return pages.page(request, "quarantined.html", message=message, done=query.done, **_contents(message))
 
-    @router.get("/replays")
-    async def list_replays(request: Request, query: Annotated[CursorQuery, Query()]) -> Response:
-        rows = await parts.bulk.page(read_cursor("replays", query.cursor), PAGE_ROWS + 1)
-        page, last = cut_page(rows, PAGE_ROWS)
-        following = write_cursor("replays", last.number - 1) if last else None
-        return pages.page(request, "replays.html", replays=page, next=_next("/replays", following))
-
-    @router.get("/replays/{replay_id}")
-    async def show_replay(request: Request, replay_id: Annotated[UUID, Path()]) -> Response:
-        return pages.page(request, "bulk_replay.html", replay=await parts.bulk.get(replay_id))
-
     @router.get("/reconciliation")
     async def list_differences(request: Request, query: Annotated[DifferencesListQuery, Query()]) -> Response:
         start = DIFFERENCES.start(query.cursor)
         rows = await parts.reconciliation.page(query.state, query.verdict, start, PAGE_ROWS + 1)
         page, following = DIFFERENCES.cut(rows, PAGE_ROWS)
         filters = {"state": query.state} | ({"class": query.verdict} if query.verdict else {})
-        address = _next("/reconciliation", following, **filters)
-        runs = None if parts.comparisons is None else await parts.comparisons.page(None, SHOWN_COMPARISONS)
+        address = next_page("/reconciliation", following, **filters)
+        runs = await parts.jobs.page(None, SHOWN_COMPARISONS, COMPARISONS) if parts.may_compare else None
         return pages.page(
             request, "reconciliation.html", differences=page, query=query, next=address, comparisons=runs
         )
@@ -90,13 +71,13 @@ def lists_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         rows = await parts.actions.page(query.order, ACTIONS.start(query.cursor), PAGE_ROWS + 1)
         page, following = ACTIONS.cut(rows, PAGE_ROWS)
         filters = {"order": str(query.order)} if query.order else {}
-        address = _next("/audit", following, **filters)
+        address = next_page("/audit", following, **filters)
         return pages.page(request, "audit.html", actions=page, order_id=query.order, next=address)
 
     return router
 
 
-def _next(path: str, cursor: str | None, **filters: str) -> str | None:
+def next_page(path: str, cursor: str | None, **filters: str) -> str | None:
     return f"{path}?{urlencode(filters | {'cursor': cursor})}" if cursor else None
 
 

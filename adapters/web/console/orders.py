@@ -92,7 +92,7 @@ def orders_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
             raise UnknownOrder(order_id)
         actions = await parts.actions.page(order_id, None, MAX_ACTIONS_SHOWN)
         context = await run_in_threadpool(_order_context, record, parts.till)
-        may_compare = parts.comparisons is not None
+        may_compare = parts.may_compare
         return pages.page(
             request, "order.html", done=query.done, actions=actions, may_compare=may_compare, **context
         )

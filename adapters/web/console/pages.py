@@ -53,7 +53,7 @@ PLACES: Final = (
     NavItem("/money-may-be-wrong", "Money may be wrong", "m"),
     NavItem("/parked", "Parked", "p"),
     NavItem("/quarantine", "Quarantine", "q"),
-    NavItem("/replays", "Replays", "r"),
+    NavItem("/jobs", "Jobs", "j"),
     NavItem("/reconciliation", "Reconciliation", "c"),
     NavItem("/audit", "Audit", "a"),
 )
@@ -166,8 +166,10 @@ def _page_before(path: str) -> str | None:
     match path.split("/"):
         case ["", "orders" | "parked", order_id, _]:
             return f"/orders/{order_id}"
-        case ["", "quarantine" | "replays" as place, thing, _]:
+        case ["", "quarantine" | "jobs" as place, thing, _]:
             return f"/{place}/{thing}"
+        case ["", "replays", job_id, _]:
+            return f"/jobs/{job_id}"
         case ["", "reconciliation", _, *_]:
             return "/reconciliation"
         case _:

@@ -5,8 +5,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from adapters.records.bulk import BulkMode
 from adapters.records.differences import DifferenceClass, DifferenceState
+from adapters.records.jobs import BulkMode
 from adapters.records.money_may_be_wrong import CaseKind, CaseSort
 from adapters.records.quarantine import QuarantineState
 from adapters.web.parameters import MAX_TEXT_LENGTH, Empty, Id, checked_nonce, storable

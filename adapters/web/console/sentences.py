@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any, Final, assert_never
 
 from adapters.presentation.formatting import amount, span
-from adapters.records.bulk import BulkMode, BulkReplay
+from adapters.records.jobs import COMPARE, BulkMode, Job
 from domain.exact_json import InvalidJson, loads
 from projections.republication import Mode
 
@@ -170,9 +170,10 @@ def quarantine_says(plan: Mapping[str, Any], *, is_edited: bool) -> list[str]:
     return [*says, "What came is kept as it came."] if is_edited else says
 
 
-def bulk_says(replay: BulkReplay) -> list[str]:
+def bulk_says(replay: Job) -> list[str]:
+    assert replay.kind != COMPARE, "a comparison has no preview"
     orders = number_of(replay.total, "order")
-    match replay.mode:
+    match replay.kind:
         case BulkMode.REDELIVER:
             what = f"The calls of {orders} are sent to the third party again"
         case BulkMode.REPUBLISH:
@@ -185,7 +186,7 @@ def bulk_says(replay: BulkReplay) -> list[str]:
         case BulkMode.RELEASE:
             what = f"Held messages of {orders} wait no longer: they have their turn, or are closed unpaid"
         case _:
-            assert_never(replay.mode)
+            assert_never(replay.kind)
     says = [
         f"{what}, at most {replay.rate_per_second:g} a second: {lasting(replay.total, replay.rate_per_second)}."
     ]
@@ -206,7 +207,7 @@ def bulk_says(replay: BulkReplay) -> list[str]:
 
 
 def selection_says(selection: Mapping[str, str | int]) -> str:
-    """See adapters.records.bulk.BulkReplay.selection."""
+    """See adapters.records.jobs.Job.selection."""
     return ", ".join(_CONDITIONS.get(name, name + " {}").format(value) for name, value in selection.items())
 
 

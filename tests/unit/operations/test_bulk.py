@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from adapters.cli.bulk_replay import selection
-from adapters.operations.bulk.runner import Handled, _Tally
+from adapters.operations.jobs.runner import Handled, _Tally
 from adapters.operations.rate import MAX_CHUNK, StepRate
-from adapters.records.bulk import MAX_ORDERS, BulkMode, BulkState, Selection
+from adapters.records.jobs import ALL_KINDS, MAX_ORDERS, JobState, Selection
 from adapters.settings import BadSetting
 from adapters.web.bulk_requests import BulkRequest
 from domain.instants import parse_instant
@@ -57,6 +57,10 @@ class TestPace:
     def test_slow_replays_go_in_small_steps(self, per_second: float, chunk: int) -> None:
         """So that they can be watched and cancelled."""
         assert StepRate(per_second).chunk == chunk
+
+    def test_a_kind_of_job_may_want_fewer_and_larger_steps(self) -> None:
+        """At the same rate."""
+        assert [StepRate(rate, 1).chunk for rate in (0.1, 4, 30, 1000)] == [1, 4, 30, MAX_CHUNK]
 
 
 class TestWhatIsOver:
@@ -175,5 +179,5 @@ def test_the_database_knows_every_mode_and_every_state() -> None:
         words = schema.split(f"CHECK ({column} IN (")[1].split(")")[0]
         return {word.strip(" '") for word in words.split(",")}
 
-    assert allowed("state", "_bulk_replays.sql") == set(BulkState)
-    assert allowed("mode", "_doubtful_orders.sql") == set(BulkMode)
+    assert allowed("state", "_jobs.sql") == set(JobState)
+    assert allowed("kind", "_jobs.sql") == set(ALL_KINDS)

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from adapters.records.bulk import BulkMode, BulkReplay, BulkState, Foretold
+from adapters.records.jobs import BulkMode, Foretold, Job, JobState
 from adapters.web.bulk_requests import BulkRequest
 from adapters.web.console.bulk_replays import fields_of
 from adapters.web.console.parameters import order_ids
@@ -37,11 +37,27 @@ def plan(*items: dict[str, Any], risk: str = "0", **more: Any) -> dict[str, Any]
     return whole | more
 
 
-def replay(mode: BulkMode, total: int, rate: float, foretold: Foretold | None = None) -> BulkReplay:
-    nothing = (NOW, NOW, None, None, None)
-    state = BulkState.PREVIEWED
-    counted = (total, Decimal(0), 0, 0, (), None, *nothing)
-    return BulkReplay(1, UUID(int=1), mode, state, {}, "why", rate, *counted, foretold=foretold)
+def replay(mode: BulkMode, total: int, rate: float, foretold: Foretold | None = None) -> Job:
+    return Job(
+        number=1,
+        id=UUID(int=1),
+        kind=mode,
+        state=JobState.PREVIEWED,
+        reason="why",
+        rate_per_second=rate,
+        total=total,
+        done=0,
+        failed=0,
+        note=None,
+        requested_at=NOW,
+        started_at=None,
+        ended_at=None,
+        expected_end=None,
+        selection={},
+        cashback=Decimal(0),
+        expires_at=NOW,
+        foretold=foretold,
+    )
 
 
 class TestReplaysOfOneOrder:
@@ -130,7 +146,7 @@ def test_a_message_that_is_known_already_decides_nothing() -> None:
         ),
     ],
 )
-def test_a_replay_of_many_orders_says_how_much_and_how_long(of: BulkReplay, said: list[str]) -> None:
+def test_a_replay_of_many_orders_says_how_much_and_how_long(of: Job, said: list[str]) -> None:
     assert bulk_says(of) == said
 
 

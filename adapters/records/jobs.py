@@ -1,39 +1,47 @@
-"""Bulk replays: what is said about them, and how they are refused.
+"""Jobs do something to many orders: what is said about them, and how they are refused.
 
-A preview freezes a set of orders and gives a token for it; with the token the replay of just that set starts. What
-is done to an order is the mode's affair (adapters/operations/bulk/runner.py); the rest is the same for all modes.
+A bulk replay begins with a preview that freezes a set of orders and gives a token for it; with the token the
+replay of just that set starts. A comparison with the third party's books changes nothing there, and starts at once.
+What is done to an order is the kind's affair (adapters/operations/jobs/kinds.py); the rest is the same for all.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from adapters.records.actions import ActionRequest
+from adapters.records.errors import Refused
 from adapters.records.operators import Operator
 from domain.errors import CashbackError
 from domain.events import Doubt
 from domain.lifecycle import Status
+from projections.reconciliation import BookEntry, Verdict
 from projections.redelivery import DEFAULT_OPTIONS, RedeliveryOptions
 
 MAX_ORDERS: Final = 100_000
 """In one bulk replay."""
 MAX_REDELIVERED_ORDERS: Final = 10_000
 """In one that calls the third party again: its preview looks at each call."""
+MAX_COMPARED_ORDERS: Final = 1000
+"""That can be named for one comparison."""
 TOKEN_MINUTES: Final = 15
 """How long a preview can be started."""
 KEPT_PREVIEW_HOURS: Final = 24
 """A preview that nobody has started is forgotten so long after its token has expired."""
 KEPT_ENDED: Final = 1000
-"""Of those that are over, so many; the earlier ones are forgotten."""
+"""Of the bulk replays that are over, so many; the earlier ones are forgotten."""
+KEPT_COMPARISONS: Final = 200
+"""Of the comparisons that are over."""
 MIN_RATE_PER_SECOND: Final = 0.1
 MAX_RATE_PER_SECOND: Final = 1000.0
 DEFAULT_RATE_PER_SECOND: Final = 50.0
-MAX_SHOWN_FAILURES: Final = 100
+MAX_SHOWN_FINDINGS: Final = 100
+"""Orders that failed, or that don't agree."""
 MAX_SHOWN_LEFT_OUT: Final = 100
 MAX_SAMPLE: Final = 20
 
@@ -53,8 +61,17 @@ class BulkMode(StrEnum):
     """What its held messages wait for is given up."""
 
 
-class BulkState(StrEnum):
-    """Where a bulk replay stands."""
+COMPARE: Final = "compare"
+"""The kind of job that is no bulk replay: each order is compared with the third party's books."""
+KindName = BulkMode | Literal["compare"]
+Kinds = frozenset[KindName]
+BULK: Final[Kinds] = frozenset(BulkMode)
+COMPARISONS: Final[Kinds] = frozenset({COMPARE})
+ALL_KINDS: Final = BULK | COMPARISONS
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
 
     PREVIEWED = "previewed"
     RUNNING = "running"
@@ -62,7 +79,7 @@ class BulkState(StrEnum):
     """With all orders, those that failed included."""
     CANCELLED = "cancelled"
     FAILED = "failed"
-    """By an error of ours; what is not done stays undone."""
+    """By an error of ours, or because the third party can't be asked; what is not done stays undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,43 +137,72 @@ class Settling:
     """The money that the doubts are about, to whoever's favour; of those that say it."""
 
 
+class ComparisonFinding(NamedTuple):
+    """An order on which the two sides don't agree, or which neither knows."""
+
+    order_id: int
+    verdict: Verdict
+    ours: BookEntry | None
+    theirs: BookEntry | None
+    detail: str | None
+
+
 @dataclass(frozen=True, slots=True)
-class BulkReplay:
-    """One bulk replay, as far as it has come."""
+class ComparisonResult:
+    """What a comparison has come to so far."""
+
+    is_of_all: bool
+    """Of all orders there were at the start."""
+    verdicts: Mapping[Verdict, int]
+    findings: Sequence[ComparisonFinding]
+    """The first MAX_SHOWN_FINDINGS."""
+
+    @property
+    def differing(self) -> int:
+        """Orders whose money may be wrong."""
+        return sum(number for verdict, number in self.verdicts.items() if verdict.is_real)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job, as far as it has come."""
 
     number: int
     """Greater for a later one."""
     id: UUID
-    mode: BulkMode
-    state: BulkState
-    selection: Mapping[str, str | int]
-    """As shown; of named orders only their number."""
+    kind: KindName
+    state: JobState
     reason: str
+    operator: str | None = None
+    """Who has started it."""
     rate_per_second: float
     total: int
-    cashback: Decimal
     done: int
     failed: int
-    failures: Sequence[tuple[int, str]]
-    """The first MAX_SHOWN_FAILURES: order id and reason."""
     note: str | None
     requested_at: datetime
-    expires_at: datetime
-    """The preview's token."""
     started_at: datetime | None
     ended_at: datetime | None
     expected_end: datetime | None
     """By its rate, or by its speed so far if that is less."""
+    selection: Mapping[str, str | int]
+    """As shown; of named orders only their number. Of bulk replays, as is what follows."""
+    cashback: Decimal | None
+    expires_at: datetime | None
+    """The preview's token."""
+    failures: Sequence[tuple[int, str]] = ()
+    """The first MAX_SHOWN_FINDINGS: order id and reason."""
     options: RedeliveryOptions | None = None
     """Of redeliveries."""
     foretold: Foretold | None = None
     """Of redeliveries: when the preview was made."""
     settling: Settling | None = None
     """Of doubts that are settled: when the preview was made."""
+    comparison: ComparisonResult | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class SampledOrder:
+class OrderSample:
     """One of the orders of a preview."""
 
     order_id: int
@@ -169,10 +215,10 @@ class SampledOrder:
 class Preview:
     """What would be replayed, and the token that starts it."""
 
-    replay: BulkReplay
+    replay: Job
     token: str
     by_status: Mapping[Status, int]
-    sample: Sequence[SampledOrder]
+    sample: Sequence[OrderSample]
     """Those with the most cashback, at most MAX_SAMPLE."""
     left_out_count: int
     """Named orders that aren't in the set: not known, or other conditions don't hold."""
@@ -180,65 +226,74 @@ class Preview:
     """The smallest of them, at most MAX_SHOWN_LEFT_OUT."""
 
 
-class BulkRefused(CashbackError):
-    """Base of what keeps a bulk replay from being previewed, started or cancelled; it is as it was."""
+class JobRefused(CashbackError):
+    """Base of what keeps a job from being previewed, started or cancelled; it is as it was."""
 
 
-class TooManyOrders(BulkRefused):
+class TooManyOrders(JobRefused):
     def __init__(self, limit: int = MAX_ORDERS) -> None:
         super().__init__(f"more than {limit} orders are selected: narrow the selection")
 
 
-class UnknownBulkReplay(BulkRefused):
-    def __init__(self, replay_id: UUID | str | None = None) -> None:
+class UnknownJob(JobRefused):
+    def __init__(self, job_id: UUID | str | None, kinds: Kinds) -> None:
         super().__init__(
             "no preview has this token"
-            if replay_id is None
-            else f"there is no bulk replay {replay_id}, or not any more"
+            if job_id is None
+            else f"there is no {job_name(kinds)} {job_id}, or not any more"
         )
 
 
-class WrongToken(BulkRefused):
-    def __init__(self, replay_id: UUID) -> None:
-        super().__init__(f"the token is not that of bulk replay {replay_id}")
+class WrongToken(JobRefused):
+    def __init__(self, job_id: UUID) -> None:
+        super().__init__(f"the token is not that of bulk replay {job_id}")
 
 
-class TokenExpired(BulkRefused):
-    def __init__(self, replay_id: UUID) -> None:
+class TokenExpired(JobRefused):
+    def __init__(self, job_id: UUID) -> None:
         super().__init__(
-            f"the preview {replay_id} is older than {TOKEN_MINUTES} minutes: make a new one and look at it"
+            f"the preview {job_id} is older than {TOKEN_MINUTES} minutes: make a new one and look at it"
         )
 
 
-class NotPossibleNow(BulkRefused):
-    """The bulk replay's state doesn't allow it."""
+class NotPossibleNow(JobRefused):
+    """The job's state doesn't allow it."""
 
-    def __init__(self, replay_id: UUID, state: BulkState, asked: str) -> None:
-        super().__init__(f"bulk replay {replay_id} is {state} already: it can't be {asked}")
+    def __init__(self, job_id: UUID, kind: KindName, state: JobState, asked: str) -> None:
+        super().__init__(f"{job_name(frozenset({kind}))} {job_id} is {state} already: it can't be {asked}")
         self.state = state
 
 
-class Overlaps(BulkRefused):
+class Overlaps(JobRefused):
     """Another bulk replay of the same mode is at work on some of the orders."""
 
-    def __init__(self, replay_id: UUID, other: UUID) -> None:
+    def __init__(self, job_id: UUID, other: UUID) -> None:
         super().__init__(
-            f"bulk replay {other} is at work on some of the orders of {replay_id}: wait for its end or cancel it"
+            f"bulk replay {other} is at work on some of the orders of {job_id}: wait for its end or cancel it"
         )
         self.other = other
 
 
+class AlreadyComparing(Refused):
+    def __init__(self, *, of_all: bool) -> None:
+        what = "all orders" if of_all else "some orders"
+        super().__init__(f"a comparison of {what} is running: wait for its end or cancel it")
+
+
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A bulk replay that this process has the lease for."""
+class JobClaim:
+    """A job that this process has the lease for."""
 
     id: UUID
-    mode: BulkMode
+    kind: KindName
     reason: str
     rate_per_second: float
-    orders: Sequence[int]
+    orders: Sequence[int] | None
+    """Ascending; None: all there are."""
     place: int
-    """How many of them were over when the lease was taken."""
+    """The last of them that is over; 0: none is."""
+    over: int
+    """How many were over when the lease was taken."""
     lease: UUID
     by: Operator
     """Who has started it."""
@@ -247,6 +302,25 @@ class Job:
     @property
     def asked(self) -> ActionRequest:
         return ActionRequest(self.by, self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class JobStep:
+    """What a few more orders came to, from behind the order `since` to the order `place`."""
+
+    since: int
+    place: int
+    done: int
+    failures: Mapping[int, str] = field(default_factory=dict)
+    verdicts: Mapping[Verdict, int] = field(default_factory=dict)
+    findings: Sequence[ComparisonFinding] = ()
+
+
+def job_name(kinds: Collection[KindName]) -> str:
+    """What people call jobs of these kinds."""
+    if COMPARE not in kinds:
+        return "bulk replay"
+    return "comparison" if len(kinds) == 1 else "job"
 
 
 LIMIT_PATTERN: Final = r"[0-9]{1,18}(\.[0-9]{1,9})?"

@@ -1,22 +1,29 @@
-"""Bulk replays and their previews as JSON members."""
+"""Jobs as JSON members: bulk replays with their previews, and comparisons."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
 from adapters.presentation.schemas import Amount, Nanoseconds
-from adapters.records.bulk import (
-    BulkMode,
-    BulkReplay,
-    BulkState,
-    Preview,
-)
+from adapters.presentation.views import book_entry_view
+from adapters.records.jobs import BulkMode, ComparisonFinding, Job, Preview
 from domain.events import Doubt
 from domain.instants import format_instant
 from domain.lifecycle import Status
 from projections.redelivery import How, Include
+
+
+class BulkState(StrEnum):
+    """Where a bulk replay stands."""
+
+    PREVIEWED = "previewed"
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
 
 
 class Failure(TypedDict):
@@ -117,11 +124,11 @@ class PreviewView(BulkView):
     leftOut: LeftOut
 
 
-def bulk_view(replay: BulkReplay) -> dict[str, Any]:
+def bulk_view(replay: Job) -> dict[str, Any]:
     """A `BulkView`."""
     return {
         "id": replay.id,
-        "mode": replay.mode,
+        "mode": replay.kind,
         "state": replay.state,
         "select": replay.selection,
         "reason": replay.reason,
@@ -141,7 +148,7 @@ def bulk_view(replay: BulkReplay) -> dict[str, Any]:
     }
 
 
-def _foretold(replay: BulkReplay) -> ForetoldView | None:
+def _foretold(replay: Job) -> ForetoldView | None:
     if replay.options is None or replay.foretold is None:
         return None
     return {
@@ -171,3 +178,39 @@ def preview_view(preview: Preview) -> dict[str, Any]:
         ],
         "leftOut": {"count": preview.left_out_count, "orders": preview.left_out},
     }
+
+
+def comparison_view(job: Job) -> dict[str, Any]:
+    """What no endpoint has, so it has members of its own."""
+    result = job.comparison
+    assert result is not None, "it is a comparison"
+    return {
+        "id": job.id,
+        "state": job.state,
+        "isOfAll": result.is_of_all,
+        "total": job.total,
+        "compared": job.done,
+        "classes": dict(result.verdicts),
+        "differences": [_finding(each) for each in result.findings],
+        "ratePerSecond": job.rate_per_second,
+        "operator": job.operator,
+        "reason": job.reason,
+        "note": job.note,
+        "requestedAt": job.requested_at,
+        "endedAt": job.ended_at,
+    }
+
+
+def job_view(job: Job) -> dict[str, Any]:
+    """As the views of its kind have it."""
+    return bulk_view(job) if job.comparison is None else comparison_view(job)
+
+
+def listed_job_view(job: Job) -> dict[str, Any]:
+    """In a list of all kinds."""
+    return {"kind": job.kind} | job_view(job)
+
+
+def _finding(found: ComparisonFinding) -> dict[str, Any]:
+    sides = {"ours": book_entry_view(found.ours), "theirs": book_entry_view(found.theirs)}
+    return {"orderId": found.order_id, "class": found.verdict} | sides | {"detail": found.detail}

@@ -1,58 +1,69 @@
-"""Bulk replays in PostgreSQL, as people deal with them: preview, start, look, cancel."""
+"""Jobs in PostgreSQL, as people deal with them: preview, start, look, cancel."""
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, assert_never
 from uuid import UUID, uuid4
 
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from adapters.postgres.audit_log import record_actions
-from adapters.postgres.bulk_selection import selected, shown
+from adapters.postgres.job_rows import job_of, kept_options
+from adapters.postgres.job_selection import selected, shown
 from adapters.postgres.pool import Connection, Database
+from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.postgres.replays import plans
-from adapters.postgres.sql import statements
+from adapters.postgres.sql import completed, statements
 from adapters.records.actions import Action, ActionRequest
-from adapters.records.bulk import (
+from adapters.records.jobs import (
+    ALL_KINDS,
+    BULK,
+    COMPARE,
+    COMPARISONS,
+    KEPT_COMPARISONS,
     KEPT_ENDED,
     KEPT_PREVIEW_HOURS,
     MAX_ORDERS,
     MAX_REDELIVERED_ORDERS,
     MAX_SHOWN_LEFT_OUT,
     TOKEN_MINUTES,
+    AlreadyComparing,
     BulkMode,
-    BulkReplay,
-    BulkState,
     Foretold,
+    Job,
+    JobState,
+    Kinds,
     NotPossibleNow,
+    OrderSample,
     Overlaps,
     Preview,
-    SampledOrder,
     Selection,
     Settling,
     TokenExpired,
     TooManyOrders,
-    UnknownBulkReplay,
+    UnknownJob,
     WrongToken,
 )
 from adapters.records.operators import ActionKind, Operator
 from domain.identifiers import MAX_ORDER_ID
 from domain.lifecycle import Status
 from domain.money import ZERO, total
-from projections.redelivery import DEFAULT_OPTIONS, How, Include, RedeliveryOptions
+from projections.redelivery import DEFAULT_OPTIONS, RedeliveryOptions
 
-_SQL: Final = statements("bulk")
+_SQL: Final = statements("jobs")
 _ORDERS_AT_A_TIME: Final = 500
 
 
-class PostgresBulk:
-    """Every method raises domain.ports.StoreUnavailable in an outage, and refuses as adapters.records.bulk says."""
+class PostgresJobs:
+    """Every method raises domain.ports.StoreUnavailable in an outage, and refuses as adapters.records.jobs says."""
 
     def __init__(self, database: Database, *, key_retention_hours: float = 24.0) -> None:
         self._database = database
+        self._books = PostgresReconciliation(database)
         self._key_retention = timedelta(hours=key_retention_hours)
 
     async def preview(
@@ -78,10 +89,10 @@ class PostgresBulk:
             case _:
                 assert_never(mode)
         limit = MAX_REDELIVERED_ORDERS if mode is BulkMode.REDELIVER else MAX_ORDERS
-        replay_id, token = uuid4(), secrets.token_urlsafe(16)
+        job_id, token = uuid4(), secrets.token_urlsafe(16)
         async with self._database.connection() as connection:
             await connection.execute(_SQL["forget_previews"], (KEPT_PREVIEW_HOURS,))
-            await connection.execute(_SQL["forget_ended"], (KEPT_ENDED,))
+            await _forget(connection, BULK, KEPT_ENDED)
         async with self._database.transaction() as connection:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             orders, cashback, by_status, largest = await selected(
@@ -93,8 +104,8 @@ class PostgresBulk:
             foretold = await self._foretold(connection, orders, options) if redelivers else None
             settling = await _settling(connection, orders) if mode is BulkMode.SETTLE else None
             new = {
-                "id": replay_id,
-                "mode": mode,
+                "id": job_id,
+                "kind": mode,
                 "selection": Jsonb(shown(selection)),
                 "reason": reason,
                 "rate": rate_per_second,
@@ -103,21 +114,21 @@ class PostgresBulk:
                 "cashback": cashback,
                 "digest": _digest(token),
                 "minutes": TOKEN_MINUTES,
-                "wish": Jsonb(_kept(options) if redelivers else {}),
+                "options": Jsonb(kept_options(options) if redelivers else {}),
                 "calls": settling.calls if settling else foretold and foretold.calls,
                 "suppressed": foretold and foretold.suppressed,
                 "amount_at_risk": foretold and foretold.amount_at_risk,
                 "at_stake": settling and settling.at_stake,
             }
             await connection.execute(_SQL["insert_preview"], new)
-            replay = await _one(connection, replay_id)
+            job = await _one(connection, job_id)
             sampled = await (await connection.execute(_SQL["sample"], (largest,))).fetchall()
         left_out = sorted((selection.orders or frozenset()).difference(orders))
         return Preview(
-            replay=replay,
+            replay=job,
             token=token,
             by_status={Status(status): number for status, number in by_status.items()},
-            sample=[SampledOrder(row[0], Status(row[1]), row[2], row[3]) for row in sampled],
+            sample=[OrderSample(order_id, Status(status), *rest) for order_id, status, *rest in sampled],
             left_out_count=len(left_out),
             left_out=left_out[:MAX_SHOWN_LEFT_OUT],
         )
@@ -136,62 +147,95 @@ class PostgresBulk:
 
     async def start(
         self,
-        replay_id: UUID | None,
+        job_id: UUID | None,
         token: str,
         *,
         by: Operator,
         lease: UUID | None = None,
         lease_seconds: float = 0.0,
-    ) -> BulkReplay:
+    ) -> Job:
         """Starts the preview with this token; without an id, whichever it is. With a `lease`, for its holder to do.
 
-        Raises UnknownBulkReplay, WrongToken, TokenExpired, NotPossibleNow or Overlaps.
+        Raises UnknownJob, WrongToken, TokenExpired, NotPossibleNow or Overlaps.
         """
         async with self._database.transaction() as connection:
             await connection.execute(_SQL["lock_starts"])
-            asked = {"id": replay_id, "digest": _digest(token)}
+            asked = {"id": job_id, "digest": _digest(token)}
             found = await (await connection.execute(_SQL["to_start"], asked)).fetchone()
             if found is None:
-                raise UnknownBulkReplay(replay_id)
-            found_id, state, is_its_token, expired = found
+                raise UnknownJob(job_id, BULK)
+            found_id, kind, state, is_its_token, expired = found
             if not is_its_token:
                 raise WrongToken(found_id)
-            if state != BulkState.PREVIEWED:
-                raise NotPossibleNow(found_id, BulkState(state), "started")
+            if state != JobState.PREVIEWED:
+                raise NotPossibleNow(found_id, BulkMode(kind), JobState(state), "started")
             if expired:
                 raise TokenExpired(found_id)
             other = await (await connection.execute(_SQL["overlapping"], (found_id,))).fetchone()
             if other is not None:
                 raise Overlaps(found_id, other[0])
             leased = {"id": found_id, "lease": lease, "lease_seconds": lease_seconds}
-            await connection.execute(_SQL["start"], leased)
+            await connection.execute(_SQL["start"], leased | _columns(by))
             started = await _one(connection, found_id)
-            await record_actions(connection, [_action(ActionKind.BULK_START, by, started, BulkState.PREVIEWED)])
+            await record_actions(connection, [_action(by, started, JobState.PREVIEWED)])
             return started
 
-    async def cancel(self, replay_id: UUID, *, by: Operator) -> BulkReplay:
-        """The orders under way at this moment still go; a second time changes nothing. Raises UnknownBulkReplay or
-        NotPossibleNow."""
+    async def count(self) -> int:
+        """All orders that there are to compare."""
+        return await self._books.count(None)
+
+    async def compare(self, orders: Collection[int] | None, rate_per_second: float, asked: ActionRequest) -> UUID:
+        """Starts a comparison; without `orders`, of all. Raises AlreadyComparing."""
+        await self._books.forget()
+        total = await self.count() if orders is None else len(set(orders))
+        new = {
+            "id": uuid4(),
+            "orders": None if orders is None else sorted(set(orders)),
+            "total": total,
+            "rate": rate_per_second,
+            "reason": asked.reason,
+        }
         async with self._database.transaction() as connection:
-            cancelled = await (await connection.execute(_SQL["cancel"], (replay_id,))).fetchone()
-            replay = await _one(connection, replay_id)
+            await _forget(connection, COMPARISONS, KEPT_COMPARISONS)
+            started = await (await connection.execute(_SQL["compare"], new | _columns(asked.by))).fetchone()
+            if started is None:
+                raise AlreadyComparing(of_all=orders is None)
+            job = await _one(connection, started[0])
+            only = next(iter(orders)) if orders is not None and total == 1 else None
+            await record_actions(connection, [replace(_action(asked.by, job, None), order_id=only)])
+        return job.id
+
+    async def cancel(
+        self, job_id: UUID, *, by: Operator, reason: str | None = None, kinds: Kinds = ALL_KINDS
+    ) -> Job:
+        """The orders under way at this moment still go; a second time changes nothing. `reason` is that of the job,
+        unless given. Raises UnknownJob or NotPossibleNow."""
+        async with self._database.transaction() as connection:
+            before = await _one(connection, job_id, kinds)
+            cancelled = await (await connection.execute(_SQL["cancel"], (job_id,))).fetchone()
+            job = await _one(connection, job_id)
             if cancelled is not None:
-                await record_actions(connection, [_action(ActionKind.BULK_CANCEL, by, replay, None)])
-        if cancelled is None and replay.state is not BulkState.CANCELLED:
-            raise NotPossibleNow(replay_id, replay.state, "cancelled")
-        return replay
+                said = job if reason is None else replace(job, reason=reason)
+                was = JobState.RUNNING if job.kind == COMPARE else None
+                await record_actions(connection, [_action(by, said, was)])
+        if cancelled is None and job.state is not JobState.CANCELLED:
+            raise NotPossibleNow(job_id, before.kind, job.state, "cancelled")
+        return job
 
-    async def get(self, replay_id: UUID) -> BulkReplay:
-        """Raises UnknownBulkReplay."""
+    async def get(self, job_id: UUID, kinds: Kinds = ALL_KINDS) -> Job:
+        """Raises UnknownJob."""
         async with self._database.connection() as connection:
-            return await _one(connection, replay_id)
+            return await _one(connection, job_id, kinds)
 
-    async def page(self, start: int | None, limit: int) -> list[BulkReplay]:
+    async def page(self, start: int | None, limit: int, kinds: Kinds = ALL_KINDS) -> list[Job]:
         """From the number `start` downwards; from the last one without it."""
-        statement = _SQL["page"].replace("/* condition */", "number <= %(start)s")
         async with self._database.connection() as connection:
-            parameters = {"start": MAX_ORDER_ID if start is None else start, "limit": limit}
-            return [_replay(row) async for row in await connection.execute(statement, parameters)]
+            place = MAX_ORDER_ID if start is None else start
+            return await _jobs(connection, "number <= %(wanted)s", place, limit, kinds)
+
+
+async def _forget(connection: Connection, kinds: Kinds, kept: int) -> None:
+    await connection.execute(_SQL["forget_ended"], {"kinds": list(kinds), "kept": kept})
 
 
 async def _settling(connection: Connection, orders: Sequence[int]) -> Settling:
@@ -200,61 +244,45 @@ async def _settling(connection: Connection, orders: Sequence[int]) -> Settling:
     return Settling(*row)
 
 
-async def _one(connection: Connection, replay_id: UUID) -> BulkReplay:
-    statement = _SQL["page"].replace("/* condition */", "id = %(id)s")
-    row = await (await connection.execute(statement, {"id": replay_id, "limit": 1})).fetchone()
-    if row is None:
-        raise UnknownBulkReplay(replay_id)
-    return _replay(row)
+async def _one(connection: Connection, job_id: UUID, kinds: Kinds = ALL_KINDS) -> Job:
+    found = await _jobs(connection, "id = %(wanted)s", job_id, 1, kinds)
+    if not found:
+        raise UnknownJob(job_id, kinds)
+    return found[0]
 
 
-def _replay(row: tuple[Any, ...]) -> BulkReplay:
-    number, replay_id, mode, state, selection, reason, rate, size, *rest = row[:-5]
-    cashback, done, failed, failures, *moments = rest
-    options, calls, suppressed, at_risk, at_stake = row[-5:]
-    replay = BulkReplay(
-        number,
-        replay_id,
-        BulkMode(mode),
-        BulkState(state),
-        selection,
-        reason,
-        rate,
-        size,
-        cashback,
-        done,
-        failed,
-        [(order_id, why) for order_id, why in failures],
-        *moments,
-    )
-    if replay.mode is BulkMode.SETTLE:
-        return replace(replay, settling=Settling(calls, at_stake))
-    if replay.mode is not BulkMode.REDELIVER:
-        return replay
-    return replace(replay, options=options_of(options), foretold=Foretold(calls, suppressed, at_risk))
+async def _jobs(connection: Connection, condition: str, wanted: UUID | int, limit: int, kinds: Kinds) -> list[Job]:
+    statement = completed(_SQL["page"], condition=condition)
+    cursor = connection.cursor(row_factory=dict_row)
+    await cursor.execute(statement, {"kinds": list(kinds), "wanted": wanted, "limit": limit})
+    return [job_of(row) async for row in cursor]
 
 
-def _kept(options: RedeliveryOptions) -> dict[str, Any]:
-    return {"how": options.how, "nonce": options.nonce, "include": sorted(options.include)}
+def _columns(by: Operator) -> dict[str, Any]:
+    return {"operator": by.name, "via": by.via, "role": by.role}
 
 
-def options_of(kept: Mapping[str, Any]) -> RedeliveryOptions:
-    """From the column `wish`."""
-    return RedeliveryOptions(How(kept["how"]), kept["nonce"], frozenset(map(Include, kept["include"])))
-
-
-def _action(kind: ActionKind, by: Operator, replay: BulkReplay, before: BulkState | None) -> Action:
-    detail: dict[str, Any] = {"mode": replay.mode, "orders": replay.total, "cashbackAmount": replay.cashback}
-    if replay.foretold is not None:
-        detail["amountAtRisk"] = replay.foretold.amount_at_risk
-    if replay.settling is not None:
-        detail["amountAtStake"] = replay.settling.at_stake
+def _action(by: Operator, job: Job, before: JobState | None) -> Action:
+    """A start, or what ended it."""
+    is_cancelled = job.state is JobState.CANCELLED
+    if job.comparison is not None:
+        kind = ActionKind.COMPARE_CANCEL if is_cancelled else ActionKind.COMPARE
+        detail: dict[str, Any] = {"comparison": job.id}
+        if not is_cancelled:
+            detail |= {"orders": job.total, "isOfAll": job.comparison.is_of_all}
+    else:
+        kind = ActionKind.BULK_CANCEL if is_cancelled else ActionKind.BULK_START
+        detail = {"mode": job.kind, "orders": job.total, "cashbackAmount": job.cashback}
+        if job.foretold is not None:
+            detail["amountAtRisk"] = job.foretold.amount_at_risk
+        if job.settling is not None:
+            detail["amountAtStake"] = job.settling.at_stake
     return Action(
         kind=kind,
-        asked=ActionRequest(by, replay.reason),
+        asked=ActionRequest(by, job.reason),
         state_before=before,
-        state_after=replay.state,
-        bulk_id=replay.id,
+        state_after=job.state,
+        bulk_id=None if job.comparison else job.id,
         detail=detail,
     )
 
