@@ -1,19 +1,26 @@
 """The schema: made once, whoever makes it and however often, and the same after every path."""
 
+import asyncio
 import secrets
 import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from adapters.postgres import migrate as migrate_module
+from adapters.postgres.job_work import PostgresJobWork
+from adapters.postgres.jobs import PostgresJobs
 from adapters.postgres.migrate import (
     DatabaseUnreachable,
     MigrationChanged,
@@ -23,6 +30,20 @@ from adapters.postgres.migrate import (
     migrate,
     migrations,
 )
+from adapters.postgres.pool import Database
+from adapters.records.jobs import (
+    ALL_KINDS,
+    ComparisonFinding,
+    ComparisonResult,
+    Foretold,
+    Job,
+    JobClaim,
+    JobState,
+)
+from adapters.records.operators import Operator, Role, Via
+from domain.lifecycle import Status
+from projections.reconciliation import BookEntry, Verdict
+from projections.redelivery import How, Include, RedeliveryOptions
 from sandbox.servers.postgres import create_database, drop_database
 from tests.support.processes import REPOSITORY, bare_environment, command
 
@@ -232,6 +253,97 @@ def test_orders_that_are_doubtful_already_are_marked_in_the_ledger(empty: str) -
         ).fetchall()
     assert marked == [(1, 0, True), (2, 4, True), (3, 1, False)]
     assert positions == [("orders", 7), ("third-party", 7)]
+
+
+def test_bulk_replays_and_comparisons_become_jobs(empty: str) -> None:
+    """Whatever their state, in the order in which they were asked for. Those at work are taken over by the new
+    version, where they stood; a preview is started with the token that it had."""
+    (number,) = (each.number for each in migrations() if each.name == "jobs")
+    make_version(empty, number - 1)
+    states = ["previewed", "running", "cancelled", "done", "failed"]
+    bulk = {state: UUID(int=n) for n, state in enumerate(states, 1)}
+    compared = {state: UUID(int=n) for n, state in enumerate(states[1:], 11)}
+    with psycopg.connect(empty) as connection:
+        for n, (state, job_id) in enumerate(bulk.items()):
+            row = {
+                "id": job_id,
+                "state": state,
+                "orders": [2, 3, 5, 7] if state != "previewed" else [20, 30, 50, 70],
+                "digest": sha256(f"token of {state}".encode()).digest(),
+                "hour": n,
+                "over": int(state != "previewed"),
+                "failures": Jsonb([] if state == "previewed" else [[3, "ill"], [5, "gone"]]),
+                "lease": uuid4() if state == "running" else None,
+            }
+            connection.execute(
+                "INSERT INTO bulk_replay (id, mode, state, selection, reason, rate_per_second, orders, total,"
+                " cashback, token_digest, expires_at, done, failed, failures, requested_at, lease_token,"
+                " lease_until, wish, calls, suppressed, amount_at_risk)"
+                " VALUES (%(id)s, 'redeliver', %(state)s, '{\"parked\": true}', 'a test', 8, %(orders)s, 4, 30.50,"
+                " %(digest)s, now() + interval '1 h', %(over)s, 2 * %(over)s, %(failures)s,"
+                " '2025-03-01Z'::timestamptz + %(hour)s * interval '1 h', %(lease)s, now() - interval '1 s',"
+                ' \'{"how": "resume", "nonce": "n", "include": ["skipped"]}\', 9, 1, 0.30)',
+                row,
+            )
+        connection.execute(
+            "INSERT INTO operator_action (operator, via, role, action, reason, bulk_id)"
+            " VALUES ('Ada', 'api', 'operator token', 'bulk_start', 'a test', %s)",
+            (bulk["running"],),
+        )
+        for n, (state, job_id) in enumerate(compared.items()):
+            orders = None if state in {"running", "done"} else [1, 2, 4, 8, 9]
+            lease = uuid4() if state == "running" else None
+            connection.execute(
+                "INSERT INTO comparison (id, state, orders, total, per_second, operator, reason, place, verdicts,"
+                " findings, requested_at, lease, lease_until) VALUES (%s, %s, %s, 5, 4, 'Bea', 'theirs', 4,"
+                ' \'{"agrees": 2, "amount": 1}\', \'[{"orderId": 4, "class": "amount", "detail": "why", "ours":'
+                ' {"status": "COMPLETED", "cashbackAmount": 6.10}, "theirs": null}]\','
+                " '2025-03-01T00:30Z'::timestamptz + %s * interval '1 h', %s, now() - interval '1 s')",
+                (job_id, state, orders, n, lease),
+            )
+    assert migrate(empty) == migrations()[number - 1 :]
+
+    async def look() -> tuple[list[Job], list[JobClaim | None], Job]:
+        async with Database(empty) as database:
+            jobs, work = PostgresJobs(database), PostgresJobWork(database)
+            listed = await jobs.page(None, 20)
+            claims = [await work.claim(ALL_KINDS) for _ in range(3)]
+            started = await jobs.start(None, "token of previewed", by=Operator("Cy", Via.API))
+            return listed, claims, started
+
+    listed, claims, started = asyncio.run(look())
+    order = [*zip(bulk.values(), compared.values(), strict=False)]
+    assert [job.id for job in reversed(listed)] == [*(each for pair in order for each in pair), bulk["failed"]]
+    by_id = {job.id: job for job in listed}
+    for state, job_id in bulk.items():
+        job = by_id[job_id]
+        over = 0 if state == "previewed" else 1
+        assert (job.kind, job.state, job.done, job.failed, job.total) == ("redeliver", state, over, 2 * over, 4)
+        assert (job.cashback, job.selection) == (Decimal("30.50"), {"parked": True})
+        assert job.failures == ([(3, "ill"), (5, "gone")] if over else [])
+        assert job.options == RedeliveryOptions(How.RESUME, "n", frozenset({Include.SKIPPED}))
+        assert job.foretold == Foretold(9, 1, Decimal("0.30"))
+    for state, job_id in compared.items():
+        job = by_id[job_id]
+        assert (job.kind, job.state, job.done, job.total, job.operator) == ("compare", state, 3, 5, "Bea")
+        assert job.comparison == ComparisonResult(
+            state in {"running", "done"},
+            {Verdict.AGREES: 2, Verdict.AMOUNT: 1},
+            [ComparisonFinding(4, Verdict.AMOUNT, BookEntry(Status.COMPLETED, Decimal("6.10")), None, "why")],
+        )
+    comparison, replay, none = claims
+    assert none is None
+    assert replay is not None
+    assert comparison is not None
+    assert (replay.id, replay.orders, replay.place, replay.over) == (bulk["running"], [2, 3, 5, 7], 5, 3)
+    assert replay.by == Operator("Ada", Via.API, Role.OPERATOR)
+    assert (comparison.id, comparison.orders, comparison.place, comparison.over) == (
+        compared["running"],
+        None,
+        4,
+        3,
+    )
+    assert (started.id, started.state) == (bulk["previewed"], JobState.RUNNING)
 
 
 def test_processes_that_migrate_at_once_do_the_work_once(empty: str, database_url: str) -> None:
