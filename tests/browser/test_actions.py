@@ -14,7 +14,7 @@ import pytest
 from domain.exact_json import dumps, loads
 from domain.messages import Kind
 from tests.browser.conftest import OPERATOR, READER, OpenPage, expect, heading
-from tests.support.browser_world import BUYER, HELD, PARKED, PLAIN, READ_TOKEN, STORY, World
+from tests.support.browser_world import ADDED, BUYER, HELD, PARKED, PLAIN, READ_TOKEN, STORY, World
 from tests.support.messages import product
 from tests.support.waiting import wait_until
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 LookAt = Callable[["Page", str], None]
-RETRIED, SKIPPED, EDITED, DISCARDED, LOST, REPUBLISHED, DOUBTFUL, RELEASED = range(24_400_001, 24_400_009)
+RETRIED, SKIPPED, EDITED, DISCARDED, LOST, REPUBLISHED, DOUBTFUL, RELEASED = range(ADDED + 1, ADDED + 9)
 
 
 def confirm(page: "Page", button: str, reason: str) -> None:

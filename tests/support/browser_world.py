@@ -35,6 +35,8 @@ HELD: Final = 24_323_601
 BUYER: Final = "buyer-4711"
 PLAIN: Final = range(1000, 1120)
 """More than two pages of orders about which there is nothing to say."""
+ADDED: Final = 24_400_000
+"""From this id on: orders that a test adds to the world that all of them share."""
 MIN_FAILED_CALLS: Final = 3
 POISON: Final = b'{"type": "CREATED", \x00\xff\xfe "payload": nonsense}'
 _MINUTE_NS: Final = 60 * NANOSECONDS_PER_SECOND
