@@ -190,6 +190,7 @@ class TestReading:
         assert shown(parked=True) == [str(PARKED)]
         assert shown(State="COMPLETED") == [str(STORY)]
         assert shown(State="COMPLETED", parked=True) == []
+        world.sql("DELETE FROM reconciliation")
         world.sql("INSERT INTO reconciliation (order_id, class) VALUES (%s, 'amount')", STORY)
         assert shown(mismatch=True) == [str(STORY)]
         assert shown(mismatch=True, held=True) == []
