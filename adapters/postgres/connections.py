@@ -2,6 +2,9 @@
 
 A peer that is gone without a word (power, network) is noticed on either side within about DEAD_PEER_SECONDS, where
 TCP alone takes two hours when it has nothing to send, and a quarter of an hour when it has.
+
+A commit is told to us only when it is on the disk, whatever the server, the database or the role has as its default:
+what we were told is stored must not be gone after a crash.
 """
 
 from typing import Any, Final
@@ -30,6 +33,7 @@ _THEIR_SIDE: Final = {
     "tcp_keepalives_count": str(KEEPALIVE_COUNT),
     "tcp_user_timeout": f"{DEAD_PEER_SECONDS}s",
     "client_connection_check_interval": f"{CLIENT_CHECK_SECONDS}s",
+    "synchronous_commit": "on",
 }
 
 

@@ -1,10 +1,15 @@
 """Connections as PostgreSQL sees them."""
 
+import asyncio
+from urllib.parse import urlsplit
+
 import psycopg
 import pytest
+from psycopg import sql
 
 from adapters.postgres.connections import conninfo
 from adapters.postgres.event_store import OrderDatastore
+from adapters.postgres.ledger import PostgresLedger
 
 pytestmark = pytest.mark.slow
 
@@ -22,6 +27,27 @@ def test_the_server_looks_after_the_client(database_url: str) -> None:
         given = connection.info.get_parameters()
     assert found == ["10", "3", "25000", "cashback-test", "5s"]
     assert (given["keepalives_idle"], given["tcp_user_timeout"]) == ("10", "25000")
+
+
+def test_what_is_committed_is_on_the_disk_whatever_the_database_says(database_url: str) -> None:
+    """Intake's transactions and the ledger's: else a crash would take back what was told to others."""
+    name = urlsplit(database_url).path.removeprefix("/")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(sql.Identifier(name)))
+    with psycopg.connect(database_url) as connection:
+        assert settings_of(connection, "synchronous_commit") == ["off"]
+    show = "SELECT current_setting('synchronous_commit') AS value"
+
+    datastore = OrderDatastore(database_url, pool_size=1)
+    with datastore.get_connection() as store:
+        assert store.execute(show).fetchone() == {"value": "on"}
+    datastore.close()
+
+    async def of_the_ledger() -> object:
+        async with PostgresLedger(database_url, lease_seconds=60) as ledger, ledger._translated() as delivery:  # noqa: SLF001 - how its connections are is not told otherwise
+            return await (await delivery.execute(show)).fetchone()
+
+    assert asyncio.run(of_the_ledger()) == ("on",)
 
 
 def test_limits_of_the_store_can_be_changed_in_the_database_url(database_url: str) -> None:
