@@ -193,6 +193,7 @@ def _state_after(settlement: Settlement, call: Call, *, in_doubt: bool) -> str:
 
 def _attempt_columns(attempts: Sequence[Attempt]) -> dict[str, Any]:
     return {
+        "ids": [each.id for each in attempts],
         "kinds": [str(each.kind) for each in attempts],
         "orders": [each.call.order_id for each in attempts],
         "versions": [each.call.version for each in attempts],

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from domain.effects import EffectKind
 
@@ -113,6 +113,8 @@ class Attempt:
     kind: AttemptKind = AttemptKind.CALL
     number: int = 1
     """How often the call has been sent, with this attempt; of a lookup, before it."""
+    id: UUID = field(default_factory=uuid4, compare=False)
+    """Names it, so that it stands in the record once, however often it is handed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,8 @@ class Ledger(Protocol):
 
     async def settle(self, settlements: Sequence[Settlement]) -> int:
         """Records what became of claims, in one transaction; a claim whose lease was lost changes nothing but
-        the record of attempts. Says how many were lost."""
+        the record of attempts. An attempt that stands in the record already is left as it is: whoever never heard
+        of his commit settles again. Says how many were lost."""
 
     async def free_doubtful(self) -> None:
         """Orders that stand still because they are doubtful go on, all of them: doubtful ones are paid from now

@@ -235,6 +235,21 @@ class TestSettling:
         assert world.standing(7) == Standing(3, 0, None, is_leased=False)
         assert Counter(each.outcome for each in world.attempts()) == {"delivered": 3, "refused": 1, "failed": 1}
 
+    def test_what_is_settled_again_stands_in_the_record_once(self, world: LedgerWorld) -> None:
+        """As after a commit of which no answer came; a later attempt at the same call is another one."""
+        world.add(*lifecycle(7))
+
+        async def scenario(ledger: Ledger) -> None:
+            settlement = failed(await claim_one(ledger))
+            assert await ledger.settle([settlement]) == 0
+            assert await ledger.settle([settlement]) == 1
+            assert await ledger.settle([delivered(await claim_one(ledger))]) == 0
+
+        world.run(scenario)
+        assert world.standing(7) == Standing(3, 0, None, is_leased=False)
+        outcomes = [(each.version, each.outcome) for each in world.attempts()]
+        assert outcomes == [(1, "failed"), (1, "delivered"), (2, "delivered"), (3, "delivered")]
+
     @pytest.mark.parametrize("slow_first", [True, False])
     def test_of_two_claims_of_one_order_settled_together_only_the_last_counts(
         self, world: LedgerWorld, *, slow_first: bool

@@ -17,6 +17,7 @@ from projections.delivery.ports import Answer, Attempt, Claim, Ledger, Outcome, 
 from tests.support.event_store import sql
 from tests.support.fake_ledger import call, lifecycle
 from tests.support.ledgers import LEASE_SECONDS, OnPostgres
+from tests.support.postgres_proxy import postgres_proxy
 from tests.support.waiting import DEADLINE_SECONDS
 
 pytestmark = pytest.mark.slow
@@ -104,6 +105,26 @@ def test_a_call_that_a_person_has_given_up_is_passed_over(world: OnPostgres, dat
         assert [each.version for each in claim.calls] == [1, 3]
 
     world.run(scenario)
+
+
+def test_a_commit_whose_answer_is_lost_notes_each_attempt_once(world: OnPostgres, database_url: str) -> None:
+    """Nobody can know whether it was carried out, so it is settled again."""
+    world.add(*lifecycle(7))
+
+    async def scenario() -> None:
+        with postgres_proxy(database_url) as proxy:
+            async with PostgresLedger(proxy.url, lease_seconds=LEASE_SECONDS) as ledger:
+                [claim], _ = await ledger.claim(1)
+                attempts = tuple(attempt(claim, number, Outcome.DELIVERED) for number in range(3))
+                settlement = Settlement(claim, attempts, 3, 0, 0.0)
+                proxy.lose_next_commit()
+                with pytest.raises(StoreUnavailable):
+                    await ledger.settle([settlement])
+                await ledger.settle([settlement])
+
+    asyncio.run(scenario())
+    assert [(each.version, each.outcome) for each in world.attempts()] == [(n, "delivered") for n in (1, 2, 3)]
+    assert world.standing(7).settled_version == 3
 
 
 def test_whatever_the_third_party_writes_can_be_kept(world: OnPostgres, database_url: str) -> None:

@@ -161,7 +161,8 @@ class FakeLedger:
         lost = 0
         self.settlements += settlements
         for each in settlements:
-            self.attempts += each.attempts
+            known = {attempt.id for attempt in self.attempts}
+            self.attempts += [attempt for attempt in each.attempts if attempt.id not in known]
             cursor = self.cursors[each.claim.order_id]
             if cursor.lease != each.claim.token:
                 lost += 1

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from tests.support.waiting import DEADLINE_SECONDS
 
 BIND: Final = b"B"
+COMMITTED: Final = b"COMMIT\x00"
 HEADER_BYTES: Final = 5
 LENGTH_BYTES: Final = 4
 _PLAIN: Final = "sslmode=disable&gssencmode=disable"
@@ -33,6 +34,7 @@ class PostgresProxy:
         self._flows = threading.Event()
         self._flows.set()
         self._hold: tuple[int, float] | None = None
+        self._loses_commit = False
         self._sockets: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
@@ -40,6 +42,10 @@ class PostgresProxy:
     def hold_next(self, *, min_bytes: int, share: float = 0.5) -> None:
         """Of the next statement whose parameters are as large as that only a share is passed on."""
         self._hold = (min_bytes, share)
+
+    def lose_next_commit(self) -> None:
+        """The next COMMIT is carried out, and its connection is cut before the answer."""
+        self._loses_commit = True
 
     def wait_until_held(self) -> None:
         assert self.is_held.wait(DEADLINE_SECONDS), "no message was as large as that"
@@ -93,6 +99,9 @@ class PostgresProxy:
 
     def _answer(self, server: socket.socket, client: socket.socket) -> None:
         while found := server.recv(65_536):
+            if self._loses_commit and COMMITTED in found:
+                self._loses_commit = False
+                return
             self._pass_on(client, found)
 
     def _pass_on(self, sink: socket.socket, data: bytes) -> None:

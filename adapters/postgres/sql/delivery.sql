@@ -102,10 +102,12 @@ WITH given AS (
 SELECT order_id FROM ended
 
 -- name: insert_attempts
--- The record of what was sent, whoever had the lease.
-INSERT INTO attempt (kind, order_id, version, started_at, duration_ms, outcome, status, answer)
-SELECT * FROM unnest(%(kinds)s::text[], %(orders)s::bigint[], %(versions)s::bigint[], %(started)s::timestamptz[],
-                     %(durations)s::integer[], %(outcomes)s::text[], %(statuses)s::integer[], %(answers)s::text[])
+-- The record of what was sent, whoever had the lease. What it has already was settled by a commit whose answer was lost.
+INSERT INTO attempt (attempt_id, kind, order_id, version, started_at, duration_ms, outcome, status, answer)
+SELECT * FROM unnest(%(ids)s::uuid[], %(kinds)s::text[], %(orders)s::bigint[], %(versions)s::bigint[],
+                     %(started)s::timestamptz[], %(durations)s::integer[], %(outcomes)s::text[], %(statuses)s::integer[],
+                     %(answers)s::text[])
+ON CONFLICT DO NOTHING
 
 -- name: free_doubtful
 -- Orders that stand still because they are doubtful go on.
