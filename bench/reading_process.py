@@ -21,7 +21,7 @@ from bench.laboratory import BATCH_SIZE
 from bench.processes import TimeUp
 from bench.reading import DEADLINE_SECONDS, FullTopic, ReadTask
 from domain.losses import StoppedPartition
-from domain.ports import Partition
+from domain.ports import Partition, RewindSign
 
 
 def main(file: Path) -> None:
@@ -115,6 +115,7 @@ class _Watch:
     ) -> None: ...
     def intake_state(self, state: str) -> None: ...
     def partition_stopped(self, partition: str, why: StoppedPartition | None) -> None: ...
+    def database_rewound(self, sign: RewindSign, found: str) -> None: ...
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What the domain needs from the world, as interfaces; each has one suite of tests for all that implement it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -90,6 +90,35 @@ class Fenced(CashbackError):
     """Another consumer has moved a position on, or stopped it: what was read since is not ours to store."""
 
 
+class RewindSign(StrEnum):
+    """What shows that the database has gone back in time under a living process."""
+
+    SERVER = "server"
+    """It is another server or database, or a server on another timeline."""
+    EVENT = "event"
+    """An event is gone that was stored."""
+    POSITION = "position"
+    """A position in Kafka is lower than it was."""
+    STREAM = "stream"
+    """An order's stream ends before what was decided upon."""
+    PROJECTION = "projection"
+    """A projection has read further than the events go."""
+    ATTEMPT = "attempt"
+    """An attempt at a call is gone that was noted."""
+
+
+OnRewind = Callable[[RewindSign, str], None]
+"""Hears by which sign it was noticed, and what was found, for a person."""
+
+
+class Rewound(Fenced):
+    """The store lacks what it had: it has gone back in time. Nothing that was read before counts any more."""
+
+    def __init__(self, sign: RewindSign, found: str) -> None:
+        super().__init__(found)
+        self.sign = sign
+
+
 class StaleOrder(CashbackError):
     """Another process has added to a stream since it was loaded."""
 
@@ -110,7 +139,10 @@ class OrderStore(Protocol):
 
     def commit(self, batch: Batch) -> None:
         """Stores the batch in one transaction. Raises Fenced, StaleOrder or StoreUnavailable; then nothing of it
-        is stored (after StoreUnavailable it may have been, which a second try finds out as Fenced)."""
+        is stored (after StoreUnavailable it may have been, which a second try finds out as Fenced).
+
+        A stream never gets a hole: where the event before the first new one isn't there, a batch that moves
+        positions is Rewound, any other is a StaleOrder."""
 
     def positions(self, topics: Iterable[str]) -> Mapping[Partition, Position]:
         """All positions in topics of these names, whatever their ids; the last one moved comes last.

@@ -2,11 +2,13 @@
 
 import threading
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
 
 from domain.losses import StoppedPartition
+from domain.ports import RewindSign
 
 READY: Final = frozenset({"reading", "sending", "running", "listening", "copying", "standing by"})
 """States in which a part does its work; every other one says in words what it waits for."""
@@ -22,6 +24,7 @@ class Health:
         self._states: dict[str, str] = {}
         self._aside: set[str] = set()
         self._stopped_partitions: dict[str, StoppedPartition] = {}
+        self._rewound: dict[str, str] | None = None
         self._dead: str | None = None
 
     def part(self, name: str, state: str, *, aside: bool = False) -> None:
@@ -42,6 +45,13 @@ class Health:
                 self._stopped_partitions.pop(partition, None)
             else:
                 self._stopped_partitions[partition] = why
+
+    def database_rewound(self, sign: RewindSign, found: str) -> None:
+        """Notes that the database has gone back in time. It is told until the process ends: what people did since
+        that moment is for people to do again."""
+        with self._lock:
+            at = datetime.now(UTC).isoformat(timespec="seconds")
+            self._rewound = {"at": at, "sign": sign.value, "found": found}
 
     def died(self, part: str) -> None:
         """A part ended by an error of ours: only a restart helps."""
@@ -71,4 +81,5 @@ class Health:
                 partition: {"error": stop.loss.value, "detail": stop.detail}
                 for partition, stop in self._stopped_partitions.items()
             }
-            return ready, {"parts": dict(self._states), "stoppedPartitions": stopped}
+            details: dict[str, object] = {"parts": dict(self._states), "stoppedPartitions": stopped}
+            return ready, details | ({"databaseRewound": dict(self._rewound)} if self._rewound else {})

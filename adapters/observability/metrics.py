@@ -20,7 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from adapters.kafka.consumer.intake import BatchOutcome as IntakeOutcome
 from adapters.observability.backlog_metrics import BacklogMetrics
 from adapters.observability.version import VERSION
-from domain.ports import Loss, Partition
+from domain.ports import Loss, Partition, RewindSign
 from projections.delivery.breaker import BreakerState
 from projections.delivery.ports import Attempt, AttemptKind
 from projections.reconciliation import Invariant, Verdict
@@ -70,6 +70,11 @@ class Metrics:
             registry=self.registry,
         )
         self.partitions_stopped(())
+        self._rewinds = self._counter(
+            "cashback_database_rewinds", "Times that the database was seen to have gone back in time", "sign"
+        )
+        for sign in RewindSign:
+            self._rewinds.labels(sign.value)
         self._dead_letters = self._counter(
             "cashback_dead_letters", "Quarantined messages by what became of their copy", "outcome"
         )
@@ -144,6 +149,9 @@ class Metrics:
         counts = Counts(losses)
         for loss in Loss:
             self._stopped.labels(loss.value).set(counts[loss])
+
+    def database_rewound(self, sign: RewindSign) -> None:
+        self._rewinds.labels(sign.value).inc()
 
     def dead_letters_copied(self, messages: int) -> None:
         self._dead_letters.labels("copied").inc(messages)

@@ -26,6 +26,7 @@ from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
 from adapters.postgres.codec import EventMapper
 from adapters.postgres.connections import conninfo
+from adapters.postgres.lineage import History, Lineage, read_lineage
 from adapters.postgres.sql import statements
 from domain.identifiers import stream_id
 from domain.order import Order, fold
@@ -34,9 +35,12 @@ from domain.ports import (
     Batch,
     Fenced,
     Loss,
+    OnRewind,
     Partition,
     Position,
     Quarantined,
+    RewindSign,
+    Rewound,
     StaleOrder,
     StoreUnavailable,
 )
@@ -61,6 +65,12 @@ _SQL = statements("intake")
 _mapper = EventMapper()
 
 
+class StoreConnection(Connection[DictRow]):
+    """Knows the history that it works on."""
+
+    lineage: Lineage | None = None
+
+
 class OrderDatastore(PostgresDatastore):
     """The library's datastore, with a connection string (so that TLS and the rest can be set there)."""
 
@@ -81,7 +91,7 @@ class OrderDatastore(PostgresDatastore):
                 lock_timeout=f"{LOCK_TIMEOUT_SECONDS}s",
                 idle_in_transaction_session_timeout=f"{IDLE_IN_TRANSACTION_SECONDS}s",
             ),
-            connection_class=Connection[DictRow],
+            connection_class=StoreConnection,
             kwargs={"row_factory": dict_row, "autocommit": True},
             min_size=1,
             max_size=pool_size,
@@ -103,13 +113,19 @@ def _configure(connection: Connection[Any]) -> None:
     connection.adapters.register_dumper(int, Int8Dumper)
     connection.adapters.register_dumper(int, Int8BinaryDumper)
     connection.execute(_SQL["limit_transactions"], (f"{TRANSACTION_TIMEOUT_SECONDS}s",))
+    if isinstance(connection, StoreConnection):
+        connection.lineage = read_lineage(connection)
 
 
 class OrderRecorder(PostgresApplicationRecorder):
     """Stores a batch's events, positions and quarantine in one transaction."""
 
-    def __init__(self, datastore: OrderDatastore) -> None:
+    def __init__(self, datastore: OrderDatastore, on_rewind: OnRewind) -> None:
         super().__init__(datastore)
+        self._on_rewind = on_rewind
+        self._history = History(on_rewind)
+        self._last: StoredEvent | None = None
+        """Of those that were stored with positions."""
 
     def insert_events(
         self,
@@ -120,10 +136,12 @@ class OrderRecorder(PostgresApplicationRecorder):
         first: First | None = None,
         **_: Any,
     ) -> None:
-        """Raises Fenced if a position was moved by another; the library's IntegrityError if a stream was."""
+        """Raises Fenced if a position was moved by another, or if the server isn't the one that the positions were
+        read from; the library's IntegrityError if a stream was moved; as either if it lacks what came before."""
         columns = {
             **_position_columns(advances),
             **_quarantine_columns(quarantined),
+            **_base_columns(stored_events),
             "streams": [event.originator_id for event in stored_events],
             "versions": [event.originator_version for event in stored_events],
             "names": [event.topic for event in stored_events],
@@ -134,6 +152,8 @@ class OrderRecorder(PostgresApplicationRecorder):
             connection.transaction() if first else nullcontext(),
             connection.cursor() as cursor,
         ):
+            if advances and self._has_changed(connection):
+                raise Fenced("the server was restarted, or is another one, since the positions were read")
             if first is not None:
                 first(cursor)
             try:
@@ -142,11 +162,16 @@ class OrderRecorder(PostgresApplicationRecorder):
                 if error.diag.table_name == "kafka_position":
                     raise Fenced("a position was stored first by another consumer") from error
                 raise
+            if fence["lacking"]:
+                found = f"{fence['lacking']} orders lack events that were there when these were decided"
+                raise Rewound(RewindSign.STREAM, found) if advances else library.IntegrityError(found)
             if not fence["holds"]:
                 expected = sum(advance.expected is not None for advance in advances)
                 raise Fenced(
                     f"{expected - fence['held']} of {expected} positions were moved or stopped by another consumer"
                 )
+        if advances and stored_events:
+            self._last = stored_events[-1]
 
     def select_streams(self, stream_ids: Sequence[UUID]) -> list[StoredEvent]:
         with self.datastore.get_connection() as connection, connection.cursor(binary=True) as cursor:
@@ -157,9 +182,19 @@ class OrderRecorder(PostgresApplicationRecorder):
             ]
 
     def select_positions(self, topics: Iterable[str]) -> dict[Partition, Position]:
+        """From here on batches build on the server that answers."""
         with self.datastore.get_connection() as connection:
+            self._has_changed(connection)
             rows = connection.execute(_SQL["select_positions"], (list(topics),)).fetchall()
+            if self._last is not None and not _has_event(connection, self._last):
+                stream, version = self._last.originator_id, self._last.originator_version
+                self._last = None
+                self._on_rewind(RewindSign.EVENT, f"event {version} of stream {stream} was stored, and isn't there")
         return dict(map(position_of, rows))
+
+    def _has_changed(self, connection: Connection[DictRow]) -> bool:
+        assert isinstance(connection, StoreConnection)
+        return connection.lineage is not None and self._history.has_changed(connection.lineage)
 
     def stop_position(self, partition: Partition, position: int, loss: Loss) -> bool:
         """False if there's no such position."""
@@ -184,15 +219,17 @@ class _Prepared(Batch):
 class OrderApplication(Application[UUID]):
     """The library's application over our recorder; `domain.ports.OrderStore` for intake."""
 
-    def __init__(self, database_url: str, *, pool_size: int = 2) -> None:
+    def __init__(self, database_url: str, *, pool_size: int = 2, on_rewind: OnRewind = lambda *_: None) -> None:
+        """`on_rewind` hears when the database is seen to have gone back in time, on the thread that sees it."""
         self._datastore = OrderDatastore(database_url, pool_size=pool_size)
+        self._on_rewind = on_rewind
         super().__init__(env={})
 
     def construct_mapper(self) -> EventMapper:
         return _mapper
 
     def construct_recorder(self) -> OrderRecorder:
-        return OrderRecorder(self._datastore)
+        return OrderRecorder(self._datastore, self._on_rewind)
 
     def load(self, order_ids: Iterable[int]) -> Mapping[int, Order]:
         wanted = {stream_id(order_id): Order(order_id) for order_id in order_ids}
@@ -261,6 +298,21 @@ def position_of(row: Mapping[str, Any]) -> tuple[Partition, Position]:
     loss = None if row["loss"] is None else Loss(row["loss"])
     position = Position(row["next_offset"], row["leader_epoch"], loss)
     return Partition(row["topic"], row["topic_id"], row["partition"]), position
+
+
+def _has_event(connection: Connection[DictRow], event: StoredEvent) -> bool:
+    """This very one: decided anew, it would have another time."""
+    row = connection.execute(_SQL["select_event"], (event.originator_id, event.originator_version)).fetchone()
+    return row is not None and bytes(row["state"]) == event.state
+
+
+def _base_columns(stored_events: Sequence[StoredEvent]) -> dict[str, Any]:
+    """The event before the first new one of each stream."""
+    firsts: dict[Any, int] = {}
+    for event in stored_events:
+        firsts.setdefault(event.originator_id, event.originator_version)
+    bases = [(stream, version - 1) for stream, version in firsts.items() if version > 1]
+    return {"bases": [stream for stream, _ in bases], "base_versions": [version for _, version in bases]}
 
 
 def _position_columns(advances: Sequence[Advance]) -> dict[str, Any]:

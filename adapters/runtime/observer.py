@@ -11,7 +11,7 @@ from adapters.observability.health import Health
 from adapters.observability.metrics import Metrics
 from adapters.runtime.process_status import ProcessState
 from domain.losses import StoppedPartition
-from domain.ports import Partition
+from domain.ports import Partition, RewindSign
 from projections.delivery.breaker import BreakerState
 from projections.delivery.ports import Attempt, AttemptKind, Claim, Outcome
 from projections.reconciliation import Invariant, Verdict
@@ -50,6 +50,11 @@ class ProcessObserver:
     def partition_stopped(self, partition: str, why: StoppedPartition | None) -> None:
         self.health.partition_stopped(partition, why)
         self.metrics.partitions_stopped(stop.loss for stop in self.health.stopped_partitions.values())
+
+    def database_rewound(self, sign: RewindSign, found: str) -> None:
+        self.health.database_rewound(sign, found)
+        self.metrics.database_rewound(sign)
+        log.error("the database has gone back in time; starting over from it", sign=sign.value, found=found)
 
     def dead_letters_state(self, state: str) -> None:
         self.health.part("dead letters", state, aside=True)

@@ -21,6 +21,8 @@ from domain.ports import (
     Partition,
     Position,
     Quarantined,
+    RewindSign,
+    Rewound,
     StaleOrder,
 )
 from tests.support.memory_store import MemoryStore, offsets
@@ -134,6 +136,21 @@ def test_a_stream_that_has_grown_meanwhile_is_stale(store: OrderStore) -> None:
     with pytest.raises(StaleOrder):
         store.commit(batch(second))
     assert store.load([ONE])[ONE] == fold(None, [*lifecycle(ONE)[:1], *first])
+
+
+def test_a_stream_gets_no_hole(store: OrderStore, quarantine: QuarantineReader) -> None:
+    """What was decided upon isn't there any more: nothing of the batch is stored. One that moves positions must
+    start over from them; any other is decided anew."""
+    store.commit(batch(lifecycle(ONE)[:1], [Advance(P0, None, 1)]))
+    late = lifecycle(ONE)[2:]
+    with pytest.raises(Rewound) as error:
+        store.commit(batch([*lifecycle(OTHER), *late], [Advance(P0, 1, 9)], [unreadable(P0, 5)]))
+    assert error.value.sign is RewindSign.STREAM
+    with pytest.raises(StaleOrder):
+        store.commit(batch([*lifecycle(OTHER), *late]))
+    assert store.load([ONE, OTHER]) == {ONE: fold(None, lifecycle(ONE)[:1]), OTHER: Order(OTHER)}
+    assert offsets(store, [P0]) == {P0: 1}
+    assert quarantine() == []
 
 
 def test_the_same_batch_again_is_refused(store: OrderStore) -> None:

@@ -8,7 +8,21 @@ from uuid import UUID
 from domain.events import OrderEvent
 from domain.identifiers import stream_id
 from domain.order import Order, fold
-from domain.ports import Advance, Batch, Fenced, Loss, OrderStore, Partition, Position, Quarantined, StaleOrder
+from domain.ports import (
+    Advance,
+    Batch,
+    Fenced,
+    Loss,
+    OrderStore,
+    Partition,
+    Position,
+    Quarantined,
+    RewindSign,
+    Rewound,
+    StaleOrder,
+)
+
+Moment = tuple[dict[UUID, list[OrderEvent]], dict[tuple[Partition, int], Quarantined], dict[Partition, Position]]
 
 
 class MemoryStore:
@@ -30,7 +44,7 @@ class MemoryStore:
     def commit(self, batch: Batch) -> None:
         with self._lock:
             positions = self._advanced(batch.advances)
-            streams = self._appended(batch.events)
+            streams = self._appended(batch.events, are_read=bool(batch.advances))
             self._move(positions)
             self.streams |= streams
             for each in batch.quarantined:
@@ -47,6 +61,16 @@ class MemoryStore:
             if found is None or found.next_offset != position:
                 raise Fenced(f"{partition} is not at {position}")
             self._positions[partition] = replace(found, loss=loss)
+
+    def moment(self) -> Moment:
+        """All that is stored now, to go back to."""
+        with self._lock:
+            streams = {stream: [*events] for stream, events in self.streams.items()}
+            return streams, dict(self.quarantine), dict(self._positions)
+
+    def go_back(self, moment: Moment) -> None:
+        with self._lock:
+            self.streams, self.quarantine, self._positions = moment
 
     def _move(self, positions: Mapping[Partition, Position]) -> None:
         for partition, position in positions.items():
@@ -67,13 +91,15 @@ class MemoryStore:
             moved[advance.partition] = Position(advance.next_offset, advance.leader_epoch)
         return moved
 
-    def _appended(self, events: Iterable[OrderEvent]) -> dict[UUID, list[OrderEvent]]:
+    def _appended(self, events: Iterable[OrderEvent], *, are_read: bool) -> dict[UUID, list[OrderEvent]]:
         longer: dict[UUID, list[OrderEvent]] = {}
         for event in events:
             stream = longer.setdefault(event.originator_id, [*self.streams.get(event.originator_id, [])])
             if event.originator_version <= len(stream):
                 raise StaleOrder(f"{event.originator_id} has an event {event.originator_version} already")
-            assert event.originator_version == len(stream) + 1, "a stream has no gaps"
+            if event.originator_version > len(stream) + 1:
+                lacking = f"{event.originator_id} lacks what came before {event.originator_version}"
+                raise Rewound(RewindSign.STREAM, lacking) if are_read else StaleOrder(lacking)
             stream.append(event)
         return longer
 

@@ -10,7 +10,7 @@ from adapters.kafka.consumer.consumer import KafkaIntake
 from adapters.kafka.consumer.intake import BatchOutcome, Intake, Limits
 from domain.decision import DEFAULT_POLICY, Policy
 from domain.losses import StoppedPartition
-from domain.ports import OrderStore, Partition
+from domain.ports import OrderStore, Partition, RewindSign
 from tests.support.memory_store import MemoryStore
 from tests.support.processes import QUICK_GROUP
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
@@ -23,6 +23,7 @@ class Watch:
         self.states: list[str] = []
         self.stopped: dict[str, StoppedPartition] = {}
         self.positions: Mapping[Partition, int | None] = {}
+        self.rewinds: list[RewindSign] = []
         self.records = 0
 
     @property
@@ -43,6 +44,9 @@ class Watch:
             del self.stopped[partition]
         else:
             self.stopped[partition] = why
+
+    def database_rewound(self, sign: RewindSign, found: str) -> None:
+        self.rewinds.append(sign)
 
 
 class RunningIntake:

@@ -26,12 +26,14 @@ from adapters.kafka.consumer.pipeline import StorePipeline
 from adapters.kafka.consumer.stopped_partitions import StoppedPartitions
 from adapters.kafka.decoding.record import Record, record_of
 from domain.losses import Bounds, refused, topic_id_of
-from domain.ports import Fenced, Partition, StoreUnavailable
+from domain.ports import Fenced, Partition, RewindSign, Rewound, StoreUnavailable
 
 POLL_SECONDS: Final = 0.1
 REPORT_SECONDS: Final = 1.0
 PROBE_SECONDS: Final = 1.0
 BOUNDS_SECONDS: Final = 10.0
+READING: Final = "reading"
+READING_AGAIN: Final = "reading again what the database has lost"
 _LOG_WAS_CUT: Final = KafkaError(KafkaError._LOG_TRUNCATION).str()  # noqa: SLF001 - the name that librdkafka gives it
 
 log = structlog.get_logger(__name__)
@@ -67,6 +69,7 @@ class KafkaIntake:
         self._report_at = 0.0
         self._is_cut_off = False
         self._was_cut_off = False
+        self._reads_again = False
 
     def run(self, stop: threading.Event) -> None:
         """Reads, decides and stores until `stop` is set; the batch in hand is finished first."""
@@ -141,6 +144,10 @@ class KafkaIntake:
         """Waits until the batch under way is stored. False if it wasn't: all that was read is to be read again."""
         try:
             stored = self._pipeline.result()
+        except Rewound as error:
+            self._listener.database_rewound(error.sign, str(error))
+            self._displace(consumer, "waiting: the database has gone back in time")
+            return False
         except Fenced as error:
             log.warning("another consumer moved our position on; reading again from there", detail=str(error))
             self._displace(consumer, "waiting: fenced by another consumer")
@@ -182,7 +189,7 @@ class KafkaIntake:
             consumer.assign([])
         log.info("partitions assigned", partitions=len(partitions))
         if not self._unplaced:
-            self._listener.intake_state("reading")  # nothing for us now, and ready to take over
+            self._say_reading()  # nothing for us now, and ready to take over
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         revoked = {(each.topic, each.partition) for each in partitions}
@@ -239,7 +246,7 @@ class KafkaIntake:
         if self._unplaced:
             self._wait("waiting for a topic")
         else:
-            self._listener.intake_state("reading")
+            self._say_reading()
         if placed:
             self._fetch(consumer, placed)
 
@@ -250,6 +257,21 @@ class KafkaIntake:
         start_fetching(consumer, self._intake, logs.values(), incremental=self._incremental)
         log.info("reading", partitions=len(self._placed))
 
+    def _say_reading(self) -> None:
+        """Ready only once all is read again that had been stored before the database went back in time."""
+        if set_back := self._intake.set_back:
+            if not self._reads_again:
+                log_name, (position, reached) = min(set_back.items())
+                where = f"{log_name.topic}/{log_name.number}"
+                self._listener.database_rewound(
+                    RewindSign.POSITION,
+                    f"the position in {where} is {position or 0}, and was {reached}; so {len(set_back)} in all",
+                )
+            self._listener.intake_state(READING_AGAIN)
+        else:
+            self._listener.intake_state(READING)
+        self._reads_again = bool(set_back)
+
     def _report(self, consumer: Consumer) -> None:
         """Tells the observer where we are, and notices when the brokers are back."""
         ends = {}
@@ -258,6 +280,8 @@ class KafkaIntake:
             if end >= 0:
                 ends[partition] = end
         self._listener.positions_changed(self._intake.positions, ends)
+        if self._reads_again and not self._unplaced:
+            self._say_reading()
         if self._is_cut_off:
             with suppress(KafkaException):
                 consumer.list_topics(self._topics[0], timeout=PROBE_SECONDS)
@@ -310,7 +334,7 @@ class KafkaIntake:
         self._unplaced.discard(key)
         self._stops.note(key, stop)
         if not self._unplaced:
-            self._listener.intake_state("reading")
+            self._say_reading()
 
     def _on_client_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the name that librdkafka gives it

@@ -92,17 +92,20 @@ class Intake:
         self._leader_epochs: dict[Partition, int | None] = {}
         self._cache: OrderedDict[int, Order] = OrderedDict()
         self._ahead: list[Decided] = []
+        self._reached: dict[Partition, int] = {}
 
     def assign(self, partitions: Iterable[Partition]) -> dict[Partition, ResumePoint]:
         """Takes charge of partitions, named by Kafka's ids of their topics, and tells where to go on in which log.
 
-        Not of those that must not be read because messages may be lost. Raises StoreUnavailable.
+        Not of those that must not be read because messages may be lost. What was remembered of orders is forgotten
+        with it: positions that aren't where we left them may be those of an earlier day. Raises StoreUnavailable.
         """
         assert not self._ahead, "what was decided is stored or undone first"
         partitions = list(partitions)
         found = resume_points(partitions, self._store.positions({partition.topic for partition in partitions}))
         for place in found.values():
             if place.stop is None:
+                self._cache.clear()
                 position = place.position
                 self._positions[place.log] = None if position is None else position.next_offset
                 self._leader_epochs[place.log] = None if position is None else position.leader_epoch
@@ -125,6 +128,15 @@ class Intake:
     def positions(self) -> Mapping[Partition, int | None]:
         """Of the logs that we have charge of; None: nothing was read yet."""
         return self._positions
+
+    @property
+    def set_back(self) -> Mapping[Partition, tuple[int | None, int]]:
+        """Positions before what was stored here, and how far that was: the store has gone back in time."""
+        return {
+            log: (position, self._reached[log])
+            for log, position in self._positions.items()
+            if (position or 0) < self._reached.get(log, 0)
+        }
 
     @property
     def leader_epochs(self) -> Mapping[Partition, int | None]:
@@ -191,6 +203,7 @@ class Intake:
         for advance in decided.batch.advances:
             self._positions[advance.partition] = advance.next_offset
             self._leader_epochs[advance.partition] = advance.leader_epoch
+            self._reached[advance.partition] = max(advance.next_offset, self._reached.get(advance.partition, 0))
         self._remember(decided.orders)
 
     def undo(self) -> None:

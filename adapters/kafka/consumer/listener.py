@@ -5,7 +5,7 @@ from typing import Protocol
 
 from adapters.kafka.consumer.intake import BatchOutcome
 from domain.losses import StoppedPartition
-from domain.ports import Partition
+from domain.ports import Partition, RewindSign
 
 
 class IntakeListener(Protocol):
@@ -21,3 +21,6 @@ class IntakeListener(Protocol):
 
     def partition_stopped(self, partition: str, why: StoppedPartition | None) -> None:
         """It stands still until a person has accepted a loss; None: it goes on, or isn't ours any more."""
+
+    def database_rewound(self, sign: RewindSign, found: str) -> None:
+        """The database has gone back in time: what it lacks is read again."""

@@ -7,6 +7,8 @@
 -- its row. (The library locks the table instead, which waits for VACUUM.) The ids of the quarantine keep the same order,
 -- for those who copy it. The projections are woken when the transaction commits.
 -- `made`: a position that is there already is a unique violation. `kept`: a message that is read twice is kept once.
+-- `gone`: what a stream was decided upon is looked for in the index, event by event; if it isn't there the database has gone
+-- back in time, and a stream must not get a hole.
 -- unnest() stands where it makes row after row: in FROM it would make all of them first, and PostgreSQL on disk.
 WITH wanted AS MATERIALIZED (
     SELECT * FROM unnest(%(topics)s::text[], %(topic_ids)s::text[], %(partitions)s::integer[],
@@ -17,8 +19,12 @@ WITH wanted AS MATERIALIZED (
     WHERE p.next_offset = w.expected AND p.loss IS NULL
     ORDER BY topic, topic_id, partition
     FOR NO KEY UPDATE OF p
+), gone AS MATERIALIZED (
+    SELECT count(*) AS lacking FROM unnest(%(bases)b::uuid[], %(base_versions)b::bigint[]) AS b (stream, version)
+    WHERE (SELECT true FROM stored_events WHERE originator_id = b.stream AND originator_version = b.version) IS NULL
 ), fence AS MATERIALIZED (
-    SELECT count(*) AS held, count(*) = (SELECT count(expected) FROM wanted) AS holds FROM held
+    SELECT held, lacking, held = (SELECT count(expected) FROM wanted) AND lacking = 0 AS holds
+    FROM (SELECT count(*) AS held FROM held) AS h CROSS JOIN gone
 ), moved AS (
     UPDATE kafka_position AS p
     SET next_offset = w.next_offset, leader_epoch = w.leader_epoch, updated_at = now()
@@ -49,13 +55,17 @@ WITH wanted AS MATERIALIZED (
            unnest(%(states)b::bytea[])
     FROM turn
 )
-SELECT holds, held FROM fence
+SELECT holds, held, lacking FROM fence
 
 -- name: select_streams
 -- The whole streams of many orders.
 SELECT originator_id, originator_version, topic, state FROM stored_events
 WHERE originator_id = ANY(%b::uuid[])
 ORDER BY originator_id, originator_version
+
+-- name: select_event
+-- As it is stored.
+SELECT state FROM stored_events WHERE originator_id = %s AND originator_version = %s
 
 -- name: select_positions
 -- All positions in topics of these names, the last one moved last.

@@ -9,11 +9,14 @@ from adapters.web.responses import ExactJson
 
 
 class Probe(TypedDict, total=False):
-    """`parts`: what each part of the process does or waits for; of `/readyz`."""
+    """`parts`: what each part of the process does or waits for; of `/readyz`.
+
+    `databaseRewound`: when and by which sign the process has seen last that the database has gone back in time."""
 
     status: str
     parts: dict[str, str]
     stoppedPartitions: dict[str, dict[str, str]]
+    databaseRewound: dict[str, str]
 
 
 def probes_router(health: HealthCheck, metrics_text: MetricsText) -> APIRouter:

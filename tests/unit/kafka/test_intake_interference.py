@@ -8,7 +8,7 @@ from adapters.kafka.consumer.intake import MAX_DECIDING_ROUNDS, BatchOutcome, Li
 from adapters.kafka.consumer.pipeline import StorePipeline
 from domain.identifiers import stream_id
 from domain.messages import Kind
-from domain.ports import Fenced, StaleOrder, StoreUnavailable
+from domain.ports import Fenced, RewindSign, Rewound, StaleOrder, StoreUnavailable
 from tests.support.intakes import LIFECYCLE, P0, P1, counted, counts, intake_of, order_in
 from tests.support.memory_store import WatchedStore, offsets
 from tests.support.messages import ORDER_ID, record, record_of
@@ -105,6 +105,44 @@ def test_a_commit_whose_answer_was_lost_is_found_out(store: WatchedStore) -> Non
         "cashback-updated",
         "cashback-completed",
     ]
+
+
+# When the store goes back in time.
+
+
+def test_what_the_store_has_lost_is_decided_again_once_positions_are_read_anew(store: WatchedStore) -> None:
+    """What was remembered of the order would have made repeats of its messages."""
+    intake = intake_of(store)
+    intake.handle(LIFECYCLE[:1])
+    earlier = store.moment()
+    intake.handle(LIFECYCLE[1:])
+    store.go_back(earlier)
+    assert intake.set_back == {}
+    intake.assign([P0])
+    assert intake.set_back == {P0: (1, 3)}
+    intake.handle(LIFECYCLE[:2])
+    assert intake.set_back == {P0: (2, 3)}
+    intake.handle(LIFECYCLE)
+    assert intake.set_back == {}
+    assert [event.TOPIC for event in store.streams[stream_id(ORDER_ID)]] == [
+        "cashback-created",
+        "cashback-updated",
+        "cashback-completed",
+    ]
+
+
+def test_a_stream_that_lacks_what_was_decided_upon_gets_no_hole(store: WatchedStore) -> None:
+    """Even where the position is as it was: the order's other messages came by another partition."""
+    ours, theirs = intake_of(store, P0), intake_of(store, P1)
+    earlier = store.moment()
+    theirs.handle([record_of(Kind.CREATED, partition=1)])
+    decided = ours.decide(ours.read([record_of(Kind.UPDATED, offset=0, at_ns=1)]))
+    store.go_back(earlier)
+    with pytest.raises(Rewound) as error:
+        ours.commit(decided)
+    assert error.value.sign is RewindSign.STREAM
+    assert store.streams == {}
+    assert offsets(store, [P0]) == {}
 
 
 # A batch that is decided while the one before it is being stored.
