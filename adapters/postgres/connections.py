@@ -3,8 +3,8 @@
 A peer that is gone without a word (power, network) is noticed on either side within about DEAD_PEER_SECONDS, where
 TCP alone takes two hours when it has nothing to send, and a quarter of an hour when it has.
 
-A commit is told to us only when it is on the disk, whatever the server, the database or the role has as its default:
-what we were told is stored must not be gone after a crash.
+A commit is answered only when it is on the disk, whatever the server, the database or the role has as its default:
+what was answered must not be gone after a crash.
 """
 
 from typing import Any, Final

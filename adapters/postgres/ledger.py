@@ -1,6 +1,8 @@
 """The effect ledger on PostgreSQL (projections/delivery/ports.py): a few statements for however many orders."""
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import groupby
@@ -11,9 +13,10 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from adapters.postgres.connections import CONNECT_TIMEOUT_SECONDS, conninfo
+from adapters.postgres.lineage import History, Lineage, read_lineage_async
 from adapters.postgres.sql import completed, statements
 from domain.effects import EffectKind
-from domain.ports import StoreUnavailable
+from domain.ports import OnRewind, RewindSign, StoreUnavailable
 from projections.delivery.doubt import maybe_done_after
 from projections.delivery.ports import Attempt, AttemptKind, Call, Claim, Settlement
 from projections.waiting import wait_for_event
@@ -29,6 +32,17 @@ _SQL = statements("delivery")
 _CLAIM_BY_CHANCE: Final = completed(_SQL["claim"], offset=_SQL["by_chance"])
 
 
+class LedgerConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
+    """Knows the history that it works on."""
+
+    lineage: Lineage | None = None
+
+
+async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    assert isinstance(connection, LedgerConnection)
+    connection.lineage = await read_lineage_async(connection)
+
+
 class PostgresLedger:
     """For one event loop. Use as an async context manager."""
 
@@ -39,7 +53,9 @@ class PostgresLedger:
         lease_seconds: float,
         pool_size: int = 4,
         answer_timeout_seconds: float = ANSWER_TIMEOUT_SECONDS,
+        on_rewind: OnRewind = lambda *_: None,
     ) -> None:
+        """`on_rewind` hears when the database is seen to have gone back in time."""
         self._database_url = database_url
         self._lease_seconds = lease_seconds
         self._answer_timeout_seconds = answer_timeout_seconds
@@ -52,11 +68,17 @@ class PostgresLedger:
             min_size=1,
             max_size=pool_size,
             open=False,
+            connection_class=LedgerConnection,
+            configure=_configure,
             timeout=CONNECT_TIMEOUT_SECONDS,
             reconnect_timeout=CONNECT_TIMEOUT_SECONDS,  # or its pauses would outlast a long outage by minutes
             kwargs={"autocommit": True},
             check=AsyncConnectionPool.check_connection,
         )
+        self._on_rewind = on_rewind
+        self._history = History(self._rewound)
+        self._last_attempt: UUID | None = None
+        self._held_until = -math.inf
         self._due = asyncio.Event()
         self._listener: asyncio.Task[None] | None = None
         self._connecting = asyncio.Lock()
@@ -79,6 +101,7 @@ class PostgresLedger:
         lease = {"token": token, "lease_seconds": self._lease_seconds}
         taking = {"limit": limit, "calls": CALLS_PER_CLAIM, **lease}
         async with self._translated() as connection:
+            self._check_hold()
             cursor = connection.cursor(binary=True)
             await cursor.execute(_CLAIM_BY_CHANCE if by_chance else _SQL["claim"], taking, prepare=True)
             order_ids = [order_id for (order_id,) in await cursor.fetchall()]
@@ -100,6 +123,8 @@ class PostgresLedger:
             ours = await cursor.fetchall()
             if attempts:
                 await connection.execute(_SQL["insert_attempts"], _attempt_columns(attempts), prepare=True)
+        if attempts:
+            self._last_attempt = attempts[-1].id
         return len(settlements) - len(ours)
 
     async def free_doubtful(self) -> None:
@@ -125,10 +150,39 @@ class PostgresLedger:
                         self._due.set()
             await asyncio.sleep(RELISTEN_SECONDS)
 
+    async def _look_back(self, connection: LedgerConnection) -> None:
+        """On a server that was restarted, or another one: is what we noted last still there?"""
+        if connection.lineage is None or not self._history.has_changed(connection.lineage):
+            return
+        last, self._last_attempt = self._last_attempt, None
+        if last is None:
+            return
+        before, self._held_until = self._held_until, math.inf  # nobody claims until the answer is there
+        try:
+            found = await (await connection.execute(_SQL["has_attempt"], (last,))).fetchone()
+        finally:
+            self._held_until = before
+        if found is None:
+            self._rewound(RewindSign.ATTEMPT, "the attempt that was noted last isn't there")
+        else:
+            self._last_attempt = last
+
+    def _rewound(self, sign: RewindSign, found: str) -> None:
+        """Claims may be forgotten whose calls are under way, here or elsewhere: they end with the lease."""
+        self._held_until = time.monotonic() + self._lease_seconds
+        self._on_rewind(sign, found)
+
+    def _check_hold(self) -> None:
+        left_seconds = self._held_until - time.monotonic()
+        if left_seconds > 0:
+            why = "the database has gone back in time, and calls of forgotten claims may be under way"
+            raise StoreUnavailable(f"{why}; none is claimed before they have ended")
+
     @asynccontextmanager
     async def _translated(self) -> AsyncIterator[psycopg.AsyncConnection[tuple[Any, ...]]]:
         try:
             async with asyncio.timeout(self._answer_timeout_seconds), self._pool.connection() as connection:
+                await self._look_back(connection)
                 yield connection
         except TimeoutError as error:
             raise StoreUnavailable(f"no answer within {self._answer_timeout_seconds:g} s") from error

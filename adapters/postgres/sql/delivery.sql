@@ -109,6 +109,10 @@ SELECT * FROM unnest(%(ids)s::uuid[], %(kinds)s::text[], %(orders)s::bigint[], %
                      %(answers)s::text[])
 ON CONFLICT DO NOTHING
 
+-- name: has_attempt
+-- Whether it is in the record.
+SELECT 1 FROM attempt WHERE attempt_id = %s
+
 -- name: free_doubtful
 -- Orders that stand still because they are doubtful go on.
 WITH held AS (
