@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Generic, Literal, TypeVar
+from uuid import UUID
 
 import psycopg
 from eventsourcing.persistence import StoredEvent
@@ -10,7 +11,7 @@ from eventsourcing.persistence import StoredEvent
 from adapters.postgres.codec import EventMapper
 from adapters.postgres.connections import conninfo
 from adapters.postgres.sql import statements
-from domain.ports import StoreUnavailable
+from domain.ports import OnRewind, RewindSign, StoreUnavailable
 from projections.doubt_marks import DoubtMark, LedgerRow
 from projections.feed import Recorded
 from projections.intended_calls import IntendedCall
@@ -30,6 +31,8 @@ _mapper = EventMapper()
 Row = TypeVar("Row")
 Connection = psycopg.Connection[tuple[Any, ...]]
 Writer = Callable[[Connection, Sequence[Row]], None]
+_Handled = tuple[int, UUID, int]
+"""An event that was handled: its notification id, its stream and its version."""
 
 
 class PostgresBatch(Generic[Row]):
@@ -48,11 +51,25 @@ class PostgresBatch(Generic[Row]):
 class PostgresFeed(Generic[Row]):
     """For one thread at a time. Connects when it is first used, and again after an outage."""
 
-    def __init__(self, database_url: str, name: str, writer: Writer[Row]) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        name: str,
+        writer: Writer[Row],
+        *,
+        forget: Callable[[Connection], None] = lambda _: None,
+        on_rewind: OnRewind = lambda *_: None,
+    ) -> None:
+        """`forget` takes away what the projection has written, where it can be written anew; `on_rewind` hears when
+        the database is seen to have gone back in time."""
         self._database_url = database_url
         self._name = name
         self._writer = writer
+        self._forget = forget
+        self._on_rewind = on_rewind
         self._connection: Connection | None = None
+        self._last: _Handled | None = None
+        self._was_checked = False
 
     @contextmanager
     def next_batch(self, limit: int) -> Iterator[PostgresBatch[Row] | None]:
@@ -65,13 +82,41 @@ class PostgresFeed(Generic[Row]):
                 if locked is None:
                     yield None
                     return
+                if self._is_ahead(connection, locked[0]):
+                    self._forget(connection)
+                    connection.execute(_SQL["move_position"], (0, self._name))
+                    yield PostgresBatch(connection, [], self._writer)
+                    return
                 events = _next_events(connection, locked[0], limit)
                 yield PostgresBatch(connection, events, self._writer)
                 if events:
                     connection.execute(_SQL["move_position"], (events[-1].notification_id, self._name))
+            if events:
+                last = events[-1]
+                self._last = last.notification_id, last.event.originator_id, last.event.originator_version
         except psycopg.Error as error:
             self.close()
             raise StoreUnavailable(str(error).strip()) from error
+
+    def _is_ahead(self, connection: Connection, position: int) -> bool:
+        """Whether the projection has read further than the events go: it must start over, or it would pass over
+        those that get the same ids. Where both went back together it only goes on from there."""
+        if self._last is not None and not self._was_checked:
+            last, self._last = self._last, None
+            found = connection.execute(_SQL["event_at"], (last[0],)).fetchone()
+            if found == last[1:]:
+                self._last = last
+            else:
+                what = f"event {last[0]}, which {self._name} had handled, isn't there any more"
+                self._on_rewind(RewindSign.PROJECTION, what)
+        self._was_checked = True
+        [end] = connection.execute(_SQL["last_event"]).fetchone() or (0,)
+        if position <= end:
+            return False
+        self._on_rewind(
+            RewindSign.PROJECTION, f"{self._name} has read up to event {position}, and the last is {end}"
+        )
+        return True
 
     def wait(self, timeout_seconds: float) -> None:
         try:
@@ -98,6 +143,7 @@ class PostgresFeed(Generic[Row]):
             )
             connection.execute("LISTEN cashback_events")
             self._connection = connection
+            self._was_checked = False
         return self._connection
 
 
@@ -105,6 +151,11 @@ def _next_events(connection: Connection, after: int, limit: int) -> list[Recorde
     with connection.cursor(binary=True) as cursor:
         cursor.execute(_SQL["next_events"], (after, limit), prepare=True)
         return [Recorded(row[0], _mapper.to_domain_event(StoredEvent(*row[1:]))) for row in cursor]
+
+
+def forget_orders(connection: Connection) -> None:
+    """All rows of the operators' read model; they are made anew."""
+    connection.execute(_SQL["forget_orders"])
 
 
 def write_orders(

@@ -39,7 +39,7 @@ from adapters.postgres.money_may_be_wrong import PostgresMoneyMayBeWrong
 from adapters.postgres.order_row_refill import refill_for_ever
 from adapters.postgres.parking import PostgresParking
 from adapters.postgres.pool import Database
-from adapters.postgres.projection_feeds import PostgresFeed, write_ledger_rows, write_orders
+from adapters.postgres.projection_feeds import PostgresFeed, forget_orders, write_ledger_rows, write_orders
 from adapters.postgres.queries import PostgresQueries
 from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.postgres.service_status import PostgresConsole
@@ -158,7 +158,11 @@ class Service:
         settings = self._settings
         tracing = self._tracing
         ledger: Ledger = await stack.enter_async_context(
-            PostgresLedger(self._database_url, lease_seconds=settings.lease_seconds)
+            PostgresLedger(
+                self._database_url,
+                lease_seconds=settings.lease_seconds,
+                on_rewind=self._observer.database_rewound,
+            )
         )
         concurrency = settings.push_concurrency
         client: ThirdParty = await self._third_party(stack, concurrency)
@@ -300,7 +304,12 @@ class Service:
             write_calls = partial(write_ledger_rows, on_broken=self._observer.invariant_broken)
             calls = Projection(
                 intended_calls.NAME,
-                PostgresFeed(self._database_url, intended_calls.NAME, write_calls),
+                PostgresFeed(
+                    self._database_url,
+                    intended_calls.NAME,
+                    write_calls,
+                    on_rewind=self._observer.database_rewound,
+                ),
                 doubt_marks.ledger_rows,
             )
             self._start_thread(loop, f"projection {intended_calls.NAME}", lambda: self._project(calls))
@@ -308,7 +317,13 @@ class Service:
             store = OrderApplication(self._database_url)
             rows = Projection(
                 orders.NAME,
-                PostgresFeed(self._database_url, orders.NAME, write_orders),
+                PostgresFeed(
+                    self._database_url,
+                    orders.NAME,
+                    write_orders,
+                    forget=forget_orders,
+                    on_rewind=self._observer.database_rewound,
+                ),
                 orders.OrderRows(store.load),
             )
             self._start_thread(loop, f"projection {orders.NAME}", lambda: self._project(rows))
@@ -330,7 +345,7 @@ class Service:
         tracing = self._tracing
         make = Intake if tracing is None else partial(tracing.intake, settings.kafka_group)
         intake = make(
-            OrderApplication(self._database_url),
+            OrderApplication(self._database_url, on_rewind=self._observer.database_rewound),
             policy=policy_of(settings),
             limits=limits_of(settings),
             till=settings.till,

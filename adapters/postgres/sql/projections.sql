@@ -7,6 +7,18 @@ SELECT notification_id FROM projection_position WHERE name = %s FOR UPDATE SKIP 
 SELECT notification_id, originator_id, originator_version, topic, state FROM stored_events
 WHERE notification_id > %s ORDER BY notification_id LIMIT %s
 
+-- name: last_event
+-- How far the events go.
+SELECT coalesce(max(notification_id), 0) FROM stored_events
+
+-- name: event_at
+-- Which one it is.
+SELECT originator_id, originator_version FROM stored_events WHERE notification_id = %s
+
+-- name: forget_orders
+-- All of them.
+DELETE FROM orders
+
 -- name: move_position
 -- Commits together with the rows.
 UPDATE projection_position SET notification_id = %s, updated_at = now() WHERE name = %s
