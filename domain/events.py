@@ -196,6 +196,12 @@ class CreateGivenUp(OperatorEvent, frozen=True, kw_only=True, omit_defaults=True
     TOPIC: ClassVar[str] = "create-given-up"
 
 
+class EventLost(OperatorEvent, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """In the place of an event that was stored and is gone: what is behind it counts again, with a doubt."""
+
+    TOPIC: ClassVar[str] = "event-lost"
+
+
 type_of_topic: dict[str, type[OrderEvent]] = {
     event_type.TOPIC: event_type
     for event_type in (
@@ -212,6 +218,7 @@ type_of_topic: dict[str, type[OrderEvent]] = {
         DoubtSettled,
         GapAccepted,
         CreateGivenUp,
+        EventLost,
     )
 }
 """Every event class by the name under which it is stored."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from domain.decision import DEFAULT_POLICY, Decision, Policy
 from domain.errors import CashbackError
-from domain.events import CreateGivenUp, DoubtSettled, GapAccepted, OperatorEvent, OrderEvent, WaitsFor
+from domain.events import CreateGivenUp, DoubtSettled, EventLost, GapAccepted, OperatorEvent, OrderEvent, WaitsFor
 from domain.order import NotCreated, Order, evolve
 
 Numbers = tuple[int, int]
@@ -46,6 +46,14 @@ class NothingToRelease(CashbackError):
 
     def __init__(self, order_id: int) -> None:
         super().__init__(f"no message of order {order_id} is held")
+        self.order_id = order_id
+
+
+class NothingToRepair(CashbackError):
+    """The order's stream lacks nothing."""
+
+    def __init__(self, order_id: int) -> None:
+        super().__init__(f"the stream of order {order_id} lacks no event")
         self.order_id = order_id
 
 
@@ -123,6 +131,28 @@ def release(
         )
         events.append(given_up)
     return tuple(events)
+
+
+def repair(order: Order, author: Author, *, now_ns: int) -> tuple[OrderEvent, ...]:
+    """The events that the order's stream lacks are lost: what is behind them counts again, with a doubt.
+
+    Raises NothingToRepair.
+    """
+    if not order.missing:
+        raise NothingToRepair(order.order_id)
+    return tuple(
+        [
+            EventLost(
+                originator_id=order.id,
+                originator_version=version,
+                recorded_at_ns=now_ns,
+                decided_by=author.name,
+                reason=author.reason,
+            )
+            for first, last in order.missing
+            for version in range(first, last + 1)
+        ]
+    )
 
 
 def missing_numbers(order: Order) -> list[Numbers]:

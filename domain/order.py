@@ -22,6 +22,7 @@ from domain.events import (
     CreateGivenUp,
     Doubt,
     DoubtSettled,
+    EventLost,
     GapAccepted,
     MessageEvent,
     MessageHeld,
@@ -189,6 +190,11 @@ class Order(msgspec.Struct, frozen=True):
     is_repeat_doubted: bool = False
     """The doubt that follows from a repeat elsewhere has been raised."""
     open_doubts: tuple[OpenDoubt, ...] = ()
+    missing: tuple[tuple[int, int], ...] = ()
+    """Versions, first and last, that the stream lacks. All else is as it was before the first of them; nothing may
+    be decided until a person has repaired the stream."""
+    has_lost: bool = False
+    """Events of the stream were lost, and a person has accepted it."""
 
     @property
     def id(self) -> UUID:
@@ -254,7 +260,7 @@ class Order(msgspec.Struct, frozen=True):
     def is_number_taken(self, sequence: int) -> bool:
         """True if the number is gone: its message has come, or would have had to before others that counted."""
         return sequence <= self.last_sequence and not (
-            any(first <= sequence <= last for first, last in self.accepted_gaps)
+            (self.has_lost or any(first <= sequence <= last for first, last in self.accepted_gaps))
             and all(seen.sequence != sequence for seen in self.seen_messages)
         )
 
@@ -340,9 +346,16 @@ def evolve(order: Order, event: OrderEvent) -> Order:
 
 
 def fold(order: Order | None, events: Iterable[OrderEvent]) -> Order | None:
-    """The state after the events; None if there is neither a state nor an event."""
+    """The state after the events; None if there is neither a state nor an event.
+
+    In a stream that has lost an event it is the state before that: of what is behind only the version counts.
+    """
     for event in events:
-        order = evolve(order or Order(event.order_id), event)
+        order = order or Order(event.order_id)
+        version = event.originator_version
+        if version > order.version + 1:
+            order = replace(order, missing=(*order.missing, (order.version + 1, version - 1)))
+        order = replace(order, version=version) if order.missing else evolve(order, event)
     return order
 
 
@@ -352,16 +365,16 @@ def _stage_after(order: Order, event: Accepted, placed: Placed) -> Stage:
         case CashbackCreated():
             return Pending(Terms(placed, message.store_no, message.buyer_id, None, event.cashback))
         case CashbackUpdated():
-            return Pending(
-                replace(_terms(order), update=placed, cashback=event.cashback, store_no=message.store_no)
-            )
+            terms = _terms(order, event, placed)
+            return Pending(replace(terms, update=placed, cashback=event.cashback, store_no=message.store_no))
         case CashbackCompleted():
-            return Completed(_terms(order), placed)
+            return Completed(_terms(order, event, placed), placed)
         case CashbackCancelled():
-            return Cancelled(_terms(order), placed)
+            return Cancelled(_terms(order, event, placed), placed)
         case CashbackCorrected():
-            assert isinstance(order.stage, Completed), "only what was completed is corrected"
-            return Completed(replace(order.stage.terms, cashback=event.cashback), order.stage.end)
+            assert isinstance(order.stage, Completed) or order.has_lost, "only what was completed is corrected"
+            end = order.stage.end if isinstance(order.stage, Completed) else placed
+            return Completed(replace(_terms(order, event, placed), cashback=event.cashback), end)
         case _:
             raise TypeError(f"no rule for {type(event).__name__}")
 
@@ -380,9 +393,15 @@ def repeat_matters(order: Order) -> bool:
     return order.updates_seen > 1 or (order.updates_seen == 1 and order.ends_seen > 0)
 
 
-def _terms(order: Order) -> Terms:
-    assert order.terms is not None, "a stream has its creation before all that follows from it"
-    return order.terms
+def _terms(order: Order, event: Accepted, placed: Placed) -> Terms:
+    """Where the creation was lost, as far as the event tells."""
+    if order.terms is not None:
+        return order.terms
+    assert order.has_lost, "a stream has its creation before all that follows from it"
+    cashback = ZERO
+    if isinstance(event, CashbackUpdated | CashbackCompleted | CashbackCorrected):
+        cashback = event.cashback
+    return Terms(placed, event.message.store_no, event.message.buyer_id, None, cashback)
 
 
 def _decided_by_a_person(order: Order, event: OrderEvent) -> Order:
@@ -399,6 +418,11 @@ def _decided_by_a_person(order: Order, event: OrderEvent) -> Order:
             changes["last_sequence"] = _over_gaps(order.last_sequence, gaps)
         case CreateGivenUp():
             changes["held"] = tuple([replace(held, is_closed=True) for held in order.held])
+        case EventLost():
+            doubt = OpenDoubt(Doubt.UNCERTAIN_ORDER, event.originator_version, event.recorded_at_ns, None)
+            changes |= {"open_doubts": (*order.open_doubts, doubt), "has_lost": True}
+            if order.version == 0:
+                changes["began_at_ns"] = event.recorded_at_ns
         case _:
             raise TypeError(f"no rule for {type(event).__name__}")
     return replace(order, **changes)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from domain.events import DoubtSettled, MessageEvent
+from domain.events import DoubtSettled, EventLost, MessageEvent
 from domain.order import fold
 from projections.feed import Recorded
 from projections.intended_calls import IntendedCall, intended_calls
@@ -25,12 +25,20 @@ class DoubtMark:
     is_doubtful: bool
 
 
-LedgerRow = DoubtMark | IntendedCall
+@dataclass(frozen=True, slots=True)
+class BrokenStream:
+    """An order's stream lacks an event: the order stands still until a person has repaired it."""
+
+    order_id: int
+
+
+LedgerRow = DoubtMark | IntendedCall | BrokenStream
 
 
 def ledger_rows(recorded: Sequence[Recorded]) -> list[LedgerRow]:
     """What the projection that feeds delivery writes."""
-    return [*doubt_marks(recorded), *intended_calls(recorded)]
+    broken = [BrokenStream(order_id) for order_id in sorted({e.event.order_id for e in recorded if e.is_broken})]
+    return [*doubt_marks(recorded), *intended_calls(recorded), *broken]
 
 
 def doubt_marks(recorded: Iterable[Recorded]) -> list[DoubtMark]:
@@ -38,6 +46,8 @@ def doubt_marks(recorded: Iterable[Recorded]) -> list[DoubtMark]:
     marks: dict[int, bool] = {}
     for each in recorded:
         match each.event:
+            case EventLost():
+                marks[each.event.order_id] = True
             case MessageEvent(doubts=doubts) if doubts:
                 marks[each.event.order_id] = True
             case DoubtSettled():

@@ -16,6 +16,8 @@ class Recorded:
 
     notification_id: int
     event: OrderEvent
+    is_broken: bool = False
+    """The event before it isn't in its stream."""
 
 
 class FeedBatch(Protocol[Row_contra]):

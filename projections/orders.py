@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from domain.events import EventLost
 from domain.lifecycle import Status
 from domain.money import ZERO, total
 from domain.order import Order, fold
@@ -90,7 +91,8 @@ class OrderRows:
         for each in recorded:
             order_id = each.event.order_id
             order = orders.get(order_id) or Order(order_id)
-            if each.event.originator_version == order.version + 1:
+            is_next = each.event.originator_version == order.version + 1
+            if is_next and not isinstance(each.event, EventLost):  # which stands before others
                 orders[order_id] = fold(order, [each.event]) or order
             else:
                 behind.add(order_id)

@@ -54,6 +54,8 @@ class Invariant(StrEnum):
     """Only what was credited can be corrected."""
     CREDIT_IS_CASHBACK = "credit_is_cashback"
     """What is credited is the amount of the last accepted create or update."""
+    STREAM_IS_WHOLE = "stream_is_whole"
+    """The order's stream has every version from the first to the last."""
     LEDGER_IS_STORE = "ledger_is_store"
     """The ledger has the calls that the events ask for, with their amounts, and no others."""
 

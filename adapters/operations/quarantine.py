@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.kafka.consumer.intake import MAX_DECIDING_ROUNDS, Limits
+from adapters.kafka.consumer.intake import MAX_DECIDING_ROUNDS, Limits, unusable
 from adapters.kafka.decoding.decoder import Unreadable, decode
 from adapters.kafka.decoding.record import Record
 from adapters.postgres.event_store import OrderApplication
@@ -120,6 +120,8 @@ class QuarantineService:
     def _decide(self, kept: QuarantinedMessage, message: Message) -> Sequence[MessageEvent]:
         """As intake would have done."""
         order = self._store.load([message.order_id])[message.order_id]
+        if (broken := unusable(order)) is not None:
+            raise StillUnreadable(kept.row.id, broken.reason, broken.detail)
         events = decide(order, message, now_ns=self._clock_ns(), policy=self._policy)
         limit = self._limits.max_order_events
         if events and order.version + len(events) > limit:

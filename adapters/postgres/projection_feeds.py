@@ -12,11 +12,11 @@ from adapters.postgres.codec import EventMapper
 from adapters.postgres.connections import conninfo
 from adapters.postgres.sql import statements
 from domain.ports import OnRewind, RewindSign, StoreUnavailable
-from projections.doubt_marks import DoubtMark, LedgerRow
+from projections.doubt_marks import BrokenStream, DoubtMark, LedgerRow
 from projections.feed import Recorded
 from projections.intended_calls import IntendedCall
 from projections.orders import OrderRow
-from projections.reconciliation import Invariant
+from projections.reconciliation import BROKEN, Invariant
 
 STATEMENT_TIMEOUT_SECONDS: Final = 120
 
@@ -149,8 +149,16 @@ class PostgresFeed(Generic[Row]):
 
 def _next_events(connection: Connection, after: int, limit: int) -> list[Recorded]:
     with connection.cursor(binary=True) as cursor:
-        cursor.execute(_SQL["next_events"], (after, limit), prepare=True)
-        return [Recorded(row[0], _mapper.to_domain_event(StoredEvent(*row[1:]))) for row in cursor]
+        rows = cursor.execute(_SQL["next_events"], (after, limit), prepare=True).fetchall()
+        read = {row[1:3] for row in rows}
+        bases = [(stream, version - 1) for _, stream, version, *_ in rows if version > 1]
+        unread = [base for base in bases if base not in read]
+        columns = ([stream for stream, _ in unread], [version for _, version in unread])
+        lacking = set(cursor.execute(_SQL["lacking"], columns, prepare=True)) if unread else set[Any]()
+    return [
+        Recorded(row[0], _mapper.to_domain_event(StoredEvent(*row[1:])), is_broken=(row[1], row[2] - 1) in lacking)
+        for row in rows
+    ]
 
 
 def forget_orders(connection: Connection) -> None:
@@ -190,9 +198,11 @@ def write_ledger_rows(
     rows: Sequence[LedgerRow],
     on_broken: Callable[[int, Invariant], None] = lambda *_: None,
 ) -> None:
-    """As `write_intended_calls`, and marks the orders that are doubtful, or not any more."""
+    """As `write_intended_calls`, and marks the orders that are doubtful, or not any more, or whose streams are
+    broken."""
     marks = [row for row in rows if isinstance(row, DoubtMark)]
     calls = [row for row in rows if isinstance(row, IntendedCall)]
+    broken = [row.order_id for row in rows if isinstance(row, BrokenStream)]
     if marks:
         connection.execute(_SQL["lock_cursors"], ([row.order_id for row in rows],))
         flags = ([mark.order_id for mark in marks], [mark.is_doubtful for mark in marks])
@@ -200,6 +210,10 @@ def write_ledger_rows(
         connection.execute(_SQL["notify_due"])
     if calls:
         write_intended_calls(connection, calls, on_broken)
+    if broken:  # last: what its events ask for is noted, and waits
+        connection.execute(_SQL["park_broken_streams"], (broken, f"{BROKEN}{Invariant.STREAM_IS_WHOLE}"))
+        for order_id in broken:
+            on_broken(order_id, Invariant.STREAM_IS_WHOLE)
 
 
 def write_intended_calls(

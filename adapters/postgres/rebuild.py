@@ -15,6 +15,7 @@ from adapters.postgres.projection_feeds import write_orders
 from adapters.postgres.sql import statements
 from domain.errors import CashbackError
 from domain.identifiers import stream_id
+from domain.intervention import format_numbers
 from domain.lifecycle import Status
 from projections import intended_calls, orders
 from projections.doubt_marks import is_rightly_marked
@@ -79,7 +80,11 @@ def rebuild(database_url: str, order_ids: Sequence[int], progress: Progress, *, 
             rows_met += len(rows)
             ledger_met += len(calls)
             for order_id, stream in zip(ids, page, strict=True):
-                result.tally.add(fold_stream(stream), len(stream))
+                order = fold_stream(stream)
+                result.tally.add(order, len(stream))
+                for first, last in order.missing:
+                    versions = format_numbers((first, last))
+                    result.note(Difference(order_id, f"its stream lacks the versions {versions}: `repair` it"))
                 if check:
                     for found in differences_of_row(stream, rows.get(order_id), positions.orders):
                         result.note(found)

@@ -12,6 +12,7 @@ from domain.events import (
     CorrectionNotNeeded,
     CreateGivenUp,
     DoubtSettled,
+    EventLost,
     GapAccepted,
     MessageEvent,
     MessageHeld,
@@ -26,7 +27,16 @@ from domain.events import (
 from domain.intervention import format_numbers
 
 DecisionName = Literal[
-    "accepted", "counted", "held", "superseded", "rejected", "repeat elsewhere", "settled", "released", "closed"
+    "accepted",
+    "counted",
+    "held",
+    "superseded",
+    "rejected",
+    "repeat elsewhere",
+    "settled",
+    "released",
+    "closed",
+    "lost",
 ]
 
 _REFUSALS: Final = {
@@ -69,6 +79,8 @@ def decision_of(event: OrderEvent) -> DecisionName:
             return "released"
         case CreateGivenUp():
             return "closed"
+        case EventLost():
+            return "lost"
         case _:
             raise TypeError(f"no word for {type(event).__name__}")
 
@@ -112,5 +124,7 @@ def _rule_of_a_person(event: OperatorEvent) -> str:
             return f"gave up the missing sequence {format_numbers((event.first, event.last))}"
         case CreateGivenUp():
             return "gave up the missing CREATED, so nothing is paid"
+        case EventLost():
+            return "accepted that what stood here is lost"
         case _:
             raise TypeError(f"no words for {type(event).__name__}")

@@ -125,7 +125,7 @@ def test_a_header_whose_name_is_not_utf_8_does_not_stop_the_partition(
 
 def test_every_reason_to_refuse_a_record_is_tried_here_or_by_a_test_of_its_own() -> None:
     """A new reason wants a record that shows it."""
-    assert {reason for reason, *_ in UNREADABLE} | {"order_full"} == set(get_args(Reason))
+    assert {reason for reason, *_ in UNREADABLE} | {"order_full", "stream_broken"} == set(get_args(Reason))
 
 
 def test_further_messages_of_an_order_that_is_full_go_to_quarantine(

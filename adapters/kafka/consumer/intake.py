@@ -15,6 +15,7 @@ from adapters.kafka.decoding.decoder import DEFAULT_MAX_MESSAGE_BYTES, Unreadabl
 from adapters.kafka.decoding.record import Record
 from domain.decision import DEFAULT_POLICY, Policy, handle
 from domain.events import OrderEvent
+from domain.intervention import format_numbers
 from domain.losses import ResumePoint, resume_points
 from domain.messages import Message
 from domain.money import DEFAULT_TILL, Till
@@ -241,6 +242,10 @@ class Intake:
             found = message
             if isinstance(found, Message):
                 order = orders[found.order_id]
+                if (broken := unusable(order)) is not None:
+                    outcome.quarantined[broken.reason] += 1
+                    quarantined.append(_quarantined(record, broken))
+                    continue
                 decided, after = handle(order, found, now_ns=now_ns, policy=self._policy)
                 if order.version + len(decided) <= self._limits.max_order_events or not decided:
                     for event in decided:
@@ -258,10 +263,20 @@ class Intake:
 
     def _remember(self, orders: Mapping[int, Order]) -> None:
         for order_id, order in orders.items():
+            if order.missing:
+                continue  # somebody may repair it
             self._cache[order_id] = order
             self._cache.move_to_end(order_id)
         while len(self._cache) > self._limits.max_cached_orders:
             self._cache.popitem(last=False)
+
+
+def unusable(order: Order) -> Unreadable | None:
+    """Why nothing can be decided about an order; None if it can."""
+    if not order.missing:
+        return None
+    lacking = ", ".join(map(format_numbers, order.missing))
+    return Unreadable("stream_broken", f"the order's stream lacks the versions {lacking}", order.order_id)
 
 
 def _next(read: Sequence[Read], positions: Mapping[Partition, int | None]) -> tuple[list[Read], list[Advance]]:

@@ -60,6 +60,7 @@ Reason = Literal[
     "bad_cloudevent",
     "duplicate_member",
     "order_full",
+    "stream_broken",
 ]
 
 

@@ -7,6 +7,18 @@ SELECT notification_id FROM projection_position WHERE name = %s FOR UPDATE SKIP 
 SELECT notification_id, originator_id, originator_version, topic, state FROM stored_events
 WHERE notification_id > %s ORDER BY notification_id LIMIT %s
 
+-- name: lacking
+-- Of these events, those that aren't there.
+SELECT b.stream, b.version FROM unnest(%b::uuid[], %b::bigint[]) AS b (stream, version)
+WHERE (SELECT true FROM stored_events WHERE originator_id = b.stream AND originator_version = b.version) IS NULL
+
+-- name: park_broken_streams
+-- They stand still until their streams are repaired. One without any call has a cursor from now on, to be seen.
+INSERT INTO delivery AS d (order_id, head_version, parked_at, parked_reason)
+SELECT order_id, 0, now(), r.reason FROM unnest(%b::bigint[]) AS o (order_id), (SELECT %b::text AS reason) AS r
+ORDER BY order_id
+ON CONFLICT (order_id) DO UPDATE SET parked_at = now(), parked_reason = excluded.parked_reason, lease_token = NULL
+
 -- name: last_event
 -- How far the events go.
 SELECT coalesce(max(notification_id), 0) FROM stored_events

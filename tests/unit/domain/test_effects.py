@@ -53,7 +53,7 @@ def test_no_other_event_asks_for_a_call() -> None:
     quiet = {topic for topic in type_of_topic if not topic.startswith("cashback-")}
     assert quiet == {
         *("message-held", "update-superseded", "message-rejected", "repeat-seen-elsewhere"),
-        *("correction-not-needed", "doubt-settled", "gap-accepted", "create-given-up"),
+        *("correction-not-needed", "doubt-settled", "gap-accepted", "create-given-up", "event-lost"),
     }
     for topic in quiet:
         event_type = type_of_topic[topic]

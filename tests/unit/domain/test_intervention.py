@@ -8,11 +8,22 @@ import pytest
 from msgspec.structs import replace
 
 from domain.decision import Policy
-from domain.events import CreateGivenUp, Doubt, DoubtSettled, GapAccepted, OperatorEvent, OrderEvent
+from domain.decision import decide as domain_decide
+from domain.events import (
+    CreateGivenUp,
+    Doubt,
+    DoubtSettled,
+    GapAccepted,
+    MessageRejected,
+    OperatorEvent,
+    OrderEvent,
+    Refusal,
+)
 from domain.intervention import (
     Author,
     BadNumbers,
     NothingToRelease,
+    NothingToRepair,
     NothingToSettle,
     Numbers,
     NumbersNotMissing,
@@ -20,6 +31,7 @@ from domain.intervention import (
     missing_numbers,
     parse_numbers,
     release,
+    repair,
     settle,
 )
 from domain.lifecycle import Status
@@ -307,3 +319,71 @@ def test_a_doubt_that_is_settled_had_money_at_stake() -> None:
     history = twice_created()
     assert sum((each.at_stake or ZERO for each in history.order.open_doubts), ZERO) == 6
     assert settled(history).order.open_doubts == ()
+
+
+# A stream that has lost events.
+
+
+def stamped_lifecycle() -> History:
+    return History(
+        created(sequence=1),
+        updated(sequence=2, at_ns=1, offset=1, cashback="7"),
+        updated(sequence=3, at_ns=2, offset=2, cashback="8"),
+        completed(sequence=4, at_ns=3, offset=3),
+    )
+
+
+def without(history: History, *versions: int) -> "list[OrderEvent]":
+    return [event for event in history.events if event.originator_version not in versions]
+
+
+def test_behind_an_event_that_is_missing_only_the_version_counts() -> None:
+    """The order is as it was before it, and says what it lacks."""
+    order = fold(None, without(stamped_lifecycle(), 2, 3))
+    assert order is not None
+    assert (order.version, order.missing, order.status) == (4, ((2, 3),), Status.PENDING)
+    order = fold(None, without(stamped_lifecycle(), 1, 3))
+    assert order is not None
+    assert (order.version, order.missing, order.status) == (4, ((1, 1), (3, 3)), Status.NOT_CREATED)
+
+
+@pytest.mark.parametrize("lost", [(1,), (2,), (4,), (1, 2), (1, 2, 3), (2, 4)])
+def test_once_repaired_all_that_is_left_counts_with_a_doubt(lost: tuple[int, ...]) -> None:
+    """Whatever was lost, the creation and the end too; and nothing more is to be repaired."""
+    history = stamped_lifecycle()
+    decide(history, *decide_update_after_the_end(history))
+    left = without(history, *lost)
+    broken = fold(None, left)
+    assert broken is not None
+    filled = repair(broken, JANE, now_ns=NOW_NS)
+    assert [event.originator_version for event in filled] == list(lost)
+    order = fold(None, sorted([*left, *filled], key=lambda event: event.originator_version))
+    assert order is not None
+    assert (order.version, order.missing) == (5, ())
+    assert order.status is (Status.PENDING if 4 in lost else Status.COMPLETED)
+    assert {doubt.version for doubt in order.open_doubts if doubt.doubt is Doubt.UNCERTAIN_ORDER} >= set(lost)
+    with pytest.raises(NothingToRepair):
+        repair(order, JANE, now_ns=NOW_NS)
+
+
+def decide_update_after_the_end(history: History) -> "list[OrderEvent]":
+    """A fifth event, so that the lost ones are never the last."""
+    late = updated(sequence=5, at_ns=4, offset=4, cashback="9")
+    return list(domain_decide(history.order, late, now_ns=NOW_NS))
+
+
+def test_a_lost_message_that_is_published_again_counts() -> None:
+    """Though greater numbers have had their turn; a message that wasn't lost is a repeat."""
+    history = stamped_lifecycle()
+    left = without(history, 2)
+    broken = fold(None, left)
+    assert broken is not None
+    filled = repair(broken, JANE, now_ns=NOW_NS)
+    order = fold(None, sorted([*left, *filled], key=lambda event: event.originator_version))
+    assert order is not None
+    again = updated(sequence=2, at_ns=1, offset=21, cashback="7")
+    [refused] = domain_decide(order, again, now_ns=NOW_NS)
+    assert isinstance(refused, MessageRejected)
+    assert refused.refusal is Refusal.LATE
+    kept = updated(sequence=3, at_ns=2, offset=22, cashback="8")
+    assert domain_decide(order, kept, now_ns=NOW_NS) == ()

@@ -21,6 +21,7 @@ from domain.events import (
     CreateGivenUp,
     Doubt,
     DoubtSettled,
+    EventLost,
     GapAccepted,
     MessageEvent,
     MessageHeld,
@@ -133,6 +134,7 @@ VERSION_1: dict[str, OrderEvent] = {
     "doubt-settled": DoubtSettled(**by_a_person(11, settled=((Doubt.LATE, 7), (Doubt.CONFLICT, 9)))),
     "gap-accepted": GapAccepted(**by_a_person(12, first=4, last=6)),
     "create-given-up": CreateGivenUp(**by_a_person(13)),
+    "event-lost": EventLost(**by_a_person(14)),
 }
 
 
