@@ -38,6 +38,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     ],
     "retry": ["retry 24323523 --dry-run", 'retry 24323523 --reason "ticket 4711"'],
     "skip": ["skip 24323523 --dry-run", 'skip 24323523 --version 3 --reason "agreed with them by phone"'],
+    "repair": ["repair 24323523 --reason x --dry-run"],
     "settle": ["settle 24323523 --reason x --dry-run", 'settle 24323523 --reason "the shop confirmed 6.00"'],
     "release": [
         "release 24323523 --reason x --dry-run",
@@ -77,6 +78,7 @@ NEGATIVE: Final[Mapping[str, str]] = {
     "reconcile": "an order differs, breaks an invariant, or couldn't be compared",
     "replay": "the order has no events, its state doesn't allow it, or only a part was published",
     "retry": "the order has no events, or its state doesn't allow it",
+    "repair": "the order has no events, or its stream lacks none",
     "settle": "the order has no events, or no open doubt",
     "release": "the order has no events, no message of it waits, or not for these numbers",
     "skip": "the order has no events, its state doesn't allow it, or it stands at another call",

@@ -86,6 +86,18 @@ def run_release(  # noqa: PLR0913 - each is an option of the command
     return _run(settings, release, None if as_json else reports.show_intervention)
 
 
+def run_repair(settings: Settings, order_id: int, *, dry_run: bool, reason: str, as_json: bool) -> int:
+    """Raises BadSetting without a reason, unless it's a dry run."""
+    _needs_reason(reason, "say how the events were lost; it is kept", dry_run=dry_run)
+
+    async def repair(database: Database) -> dict[str, Any]:
+        with _store(settings) as store:
+            service = interventions(settings, database, store)
+            return intervention_view(await service.repair(order_id, _asked(reason), dry_run=dry_run))
+
+    return _run(settings, repair, None if as_json else reports.show_intervention)
+
+
 def run_replay(  # noqa: PLR0913 - each is an option of the command
     settings: Settings,
     order_id: int,

@@ -125,6 +125,17 @@ def release(
 
 
 @commands.command(rich_help_panel=REPAIR)
+def repair(order_id: OrderId, *, dry_run: DryRun = False, reason: ReasonNeeded = "", as_json: Json = False) -> None:
+    """Accepts that events of an order are lost, so that what came after them counts again, with a doubt. See
+    docs/runbooks/reconcile.md."""
+    from adapters.cli.actions import run_repair
+
+    settings = configured()
+    usable_database_url(settings)
+    raise typer.Exit(run_repair(settings, order_id, dry_run=dry_run, reason=reason, as_json=as_json))
+
+
+@commands.command(rich_help_panel=REPAIR)
 def quarantine(  # noqa: PLR0913 - each is an option of the command
     quarantine_id: Annotated[
         int | None, typer.Argument(metavar="ID", min=1, max=MAX_ORDER_ID, help="Of a message.")

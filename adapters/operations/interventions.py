@@ -25,6 +25,7 @@ from domain.events import CreateGivenUp, DoubtSettled, GapAccepted, OrderEvent
 from domain.intervention import (
     Author,
     NothingToRelease,
+    NothingToRepair,
     NothingToSettle,
     Numbers,
     NumbersNotMissing,
@@ -121,6 +122,14 @@ class InterventionService:
 
         return await self._intervene(ActionKind.RELEASE, order_id, asked, decide, dry_run=dry_run, bulk_id=bulk_id)
 
+    async def repair(self, order_id: int, asked: ActionRequest, *, dry_run: bool = False) -> InterventionReport:
+        """Raises what `settle` raises."""
+
+        def decide(order: Order, author: Author, now_ns: int) -> tuple[OrderEvent, ...]:
+            return intervention.repair(order, author, now_ns=now_ns)
+
+        return await self._intervene(ActionKind.REPAIR, order_id, asked, decide, dry_run=dry_run, bulk_id=None)
+
     async def _intervene(  # noqa: PLR0913 - what both have in common
         self,
         kind: ActionKind,
@@ -138,12 +147,15 @@ class InterventionService:
             order = (await asyncio.to_thread(self._store.load, [order_id]))[order_id]
             if not order.version:
                 raise UnknownOrder(order_id)
+            if order.missing and kind is not ActionKind.REPAIR:
+                lacking = ", ".join(map(format_numbers, order.missing))
+                raise NothingToDo(f"order {order_id} lacks the versions {lacking} of its stream: `repair` it first")
             if kind is ActionKind.SETTLE and seen is not None and seen != order.open_doubts:
                 raise OrderChanged(order_id)  # nobody has looked at the new doubt
             seen = order.open_doubts
             try:
                 events = decide(order, author, self._clock_ns())
-            except (NothingToSettle, NothingToRelease, NumbersNotMissing) as error:
+            except (NothingToSettle, NothingToRelease, NumbersNotMissing, NothingToRepair) as error:
                 raise NothingToDo(f"{error}{_what_is_true(order, waiting)}") from error
             report = _report(kind, order, events, waiting, dry_run=dry_run)
             if dry_run:
@@ -159,7 +171,7 @@ class InterventionService:
 def _report(
     kind: ActionKind, order: Order, events: Sequence[OrderEvent], waiting: Waiting, *, dry_run: bool
 ) -> InterventionReport:
-    after = fold(order, events) or order
+    after = order if kind is ActionKind.REPAIR else fold(order, events) or order
     new = [
         Call(each.order_id, each.version, each.effect.kind, each.effect.key, each.body)
         for each in intended_calls([Recorded(0, event) for event in events])
@@ -170,9 +182,12 @@ def _report(
     return InterventionReport(kind, dry_run, order, after, events, calls, warnings)
 
 
+_AFTER_REPAIR: Final = "what the lost events said is not known: have the shop publish the order's messages again"
+
+
 def _warnings(after: Order, waiting: Waiting, held_back: Sequence[WaitingCall], calls: Sequence[Call]) -> list[str]:
     """Why calls that follow don't go out at once."""
-    warnings = []
+    warnings = [_AFTER_REPAIR] if after.missing else []
     if calls and waiting.parked_reason is not None and waiting.parked_reason != DOUBTFUL:
         warnings.append(f"the order stays parked: {waiting.parked_reason}")
     if after.open_doubts and any(call.kind is EffectKind.COMPLETE for call in calls):

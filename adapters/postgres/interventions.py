@@ -17,9 +17,11 @@ from adapters.postgres.pool import Database
 from adapters.postgres.sql import statements
 from adapters.records.actions import Action, ActionRequest
 from adapters.records.errors import DoneBefore
+from adapters.records.operators import ActionKind
 from adapters.records.parking import WaitingCall
 from domain.events import OrderEvent
 from domain.ports import Batch
+from projections.reconciliation import BROKEN, Invariant
 
 _SQL: Final = statements("parking")
 
@@ -64,6 +66,8 @@ class PostgresInterventions:
                 cursor.execute(_SQL["hold_cursor"], (order_id,))
                 asyncio.run_coroutine_threadsafe(self._check_seen(order_id, action.asked), loop).result()
             record_action(cursor, action)
+            if action.kind is ActionKind.REPAIR:
+                cursor.execute(_SQL["free_repaired"], (order_id, f"{BROKEN}{Invariant.STREAM_IS_WHOLE}"))
 
         await asyncio.to_thread(store.commit, Batch(events, [], []), first)
 

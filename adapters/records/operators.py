@@ -60,6 +60,8 @@ class ActionKind(StrEnum):
     """What is in doubt about an order."""
     RELEASE = "release"
     """Messages that wait for what will never come."""
+    REPAIR = "repair"
+    """A stream that has lost events."""
     COMPARE = "compare"
     """With the third party's books."""
     COMPARE_CANCEL = "compare_cancel"

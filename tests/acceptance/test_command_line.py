@@ -122,6 +122,7 @@ def test_every_command_refuses_a_setting_that_cannot_be_used(name: str, tmp_path
         "retry": ("retry", "1"),
         "skip": ("skip", "1"),
         "settle": ("settle", "1", "--reason", "x"),
+        "repair": ("repair", "1", "--reason", "x"),
         "release": ("release", "1", "--reason", "x"),
     }.get(name, (name,))
     code, out, err = run_here(*arguments, folder=tmp_path, settings={"api_port": "many"})

@@ -91,3 +91,8 @@ RETURNING settled_version < head_version
 -- name: notify_due
 -- Wakes the dispatchers; sent when the transaction commits.
 NOTIFY cashback_due
+
+-- name: free_repaired
+-- An order that stood still because its stream was broken goes on; doubtful from this moment on, since it is.
+UPDATE delivery SET parked_at = NULL, parked_reason = NULL, next_attempt_at = now(), is_doubtful = true
+WHERE order_id = %s AND parked_reason = %s
