@@ -12,10 +12,10 @@ from typing import Any, Final
 import psycopg
 from psycopg.rows import dict_row
 
-from adapters.postgres.connections import conninfo
+from adapters.postgres.connections import BoundedConnection, conninfo, translated
 from adapters.postgres.sql import statements
 from adapters.records.dead_letters import DeadLetter
-from domain.ports import Partition, Quarantined, StoreUnavailable
+from domain.ports import Partition, Quarantined
 
 STATEMENT_TIMEOUT_SECONDS: Final = 30
 IDLE_SESSION_SECONDS: Final = 60
@@ -36,8 +36,9 @@ class Outbox:
     @contextmanager
     def session(self) -> Iterator["OutboxSession"]:
         """One connection. Raises StoreUnavailable, and so does whatever is asked in it."""
-        try:
-            with psycopg.connect(
+        with (
+            translated(),
+            BoundedConnection[Any].connect(
                 conninfo(
                     self._database_url,
                     application_name="cashback-dead-letters",
@@ -45,10 +46,9 @@ class Outbox:
                     idle_session_timeout=f"{IDLE_SESSION_SECONDS}s",
                 ),
                 autocommit=True,
-            ) as connection:
-                yield OutboxSession(connection, self._names)
-        except psycopg.Error as error:
-            raise StoreUnavailable(str(error).strip()) from error
+            ) as connection,
+        ):
+            yield OutboxSession(connection, self._names)
 
 
 class OutboxSession:

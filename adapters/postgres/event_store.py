@@ -25,7 +25,15 @@ from psycopg.types.json import Jsonb
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
 from adapters.postgres.codec import EventMapper
-from adapters.postgres.connections import conninfo
+from adapters.postgres.connections import (
+    BoundedConnection,
+    ConnectFailure,
+    check_answers,
+    closed_if_unusable,
+    conninfo,
+    reason_of,
+    translated,
+)
 from adapters.postgres.lineage import History, Lineage, read_lineage
 from adapters.postgres.sql import statements
 from domain.identifiers import stream_id
@@ -65,7 +73,7 @@ _SQL = statements("intake")
 _mapper = EventMapper()
 
 
-class StoreConnection(Connection[DictRow]):
+class StoreConnection(BoundedConnection[DictRow]):
     """Knows the history that it works on."""
 
     lineage: Lineage | None = None
@@ -83,6 +91,7 @@ class OrderDatastore(PostgresDatastore):
             password="",
             idle_in_transaction_session_timeout=IDLE_IN_TRANSACTION_SECONDS,
         )
+        self.failure = ConnectFailure()
         self.pool = ConnectionPool(
             conninfo(
                 database_url,
@@ -92,16 +101,25 @@ class OrderDatastore(PostgresDatastore):
                 idle_in_transaction_session_timeout=f"{IDLE_IN_TRANSACTION_SECONDS}s",
             ),
             connection_class=StoreConnection,
-            kwargs={"row_factory": dict_row, "autocommit": True},
+            kwargs={
+                "row_factory": dict_row,
+                "autocommit": True,
+                "failure": self.failure,
+            },
             min_size=1,
             max_size=pool_size,
             open=False,
             configure=_configure,
-            check=ConnectionPool.check_connection,
+            check=check_answers,
             timeout=POOL_TIMEOUT_SECONDS,
             # When it gives up it begins anew at the next request; else its pauses grow as long as the outage.
             reconnect_timeout=POOL_TIMEOUT_SECONDS,
         )
+
+    @contextmanager
+    def get_connection(self) -> Iterator[Connection[DictRow]]:
+        with super().get_connection() as connection, closed_if_unusable(connection):
+            yield connection
 
     def register_type_adapters(self) -> None:
         """The library's composite types serve its database functions, which we don't use: nothing to ask for."""
@@ -235,7 +253,7 @@ class OrderApplication(Application[UUID]):
         wanted = {stream_id(order_id): Order(order_id) for order_id in order_ids}
         orders = {order.order_id: order for order in wanted.values()}
         assert isinstance(self.recorder, OrderRecorder)
-        with _translated():
+        with self._translated():
             stored = self.recorder.select_streams(list(wanted))
         for originator_id, stream in groupby(stored, key=lambda event: event.originator_id):
             assert isinstance(originator_id, UUID)
@@ -246,7 +264,7 @@ class OrderApplication(Application[UUID]):
 
     def get(self, order_id: int) -> Order | None:
         """One order rebuilt from its stream by the library's repository; None if it has none."""
-        with _translated():
+        with self._translated():
             try:
                 return self.repository.get(stream_id(order_id), projector_func=fold)
             except AggregateNotFoundError:
@@ -260,19 +278,19 @@ class OrderApplication(Application[UUID]):
         """`first` is done in the same transaction, before the rest; if it raises, nothing is stored."""
         prepared = batch if isinstance(batch, _Prepared) else self.prepare(batch)
         assert isinstance(self.recorder, OrderRecorder)
-        with _translated():
+        with self._translated():
             self.recorder.insert_events(
                 prepared.stored, quarantined=batch.quarantined, advances=batch.advances, first=first
             )
 
     def positions(self, topics: Iterable[str]) -> Mapping[Partition, Position]:
         assert isinstance(self.recorder, OrderRecorder)
-        with _translated():
+        with self._translated():
             return self.recorder.select_positions(topics)
 
     def stop(self, partition: Partition, position: int, loss: Loss) -> None:
         assert isinstance(self.recorder, OrderRecorder)
-        with _translated():
+        with self._translated():
             is_noted = self.recorder.stop_position(partition, position, loss)
         if not is_noted:
             raise Fenced("the position at which a loss was found has been moved by another consumer")
@@ -281,16 +299,18 @@ class OrderApplication(Application[UUID]):
         super().close()
         self._datastore.close()
 
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """The library's errors in the words of the port."""
-    try:
-        yield
-    except library.IntegrityError as error:
-        raise StaleOrder(str(error)) from error
-    except (library.PersistenceError, psycopg.Error) as error:
-        raise StoreUnavailable(str(error).strip()) from error
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """The library's errors in the words of the port: those of the driver, which it wraps, as everywhere."""
+        with translated(self._datastore.failure):
+            try:
+                yield
+            except library.IntegrityError as error:
+                raise StaleOrder(str(error)) from error
+            except library.PersistenceError as error:
+                if isinstance(error.__cause__, psycopg.Error):
+                    raise error.__cause__ from error
+                raise StoreUnavailable(reason_of(error)) from error
 
 
 def position_of(row: Mapping[str, Any]) -> tuple[Partition, Position]:

@@ -12,7 +12,15 @@ from uuid import UUID, uuid4
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
-from adapters.postgres.connections import CONNECT_TIMEOUT_SECONDS, conninfo
+from adapters.postgres.connections import (
+    CONNECT_TIMEOUT_SECONDS,
+    AsyncBoundedConnection,
+    ConnectFailure,
+    check_answers_async,
+    closed_if_unusable_async,
+    conninfo,
+    translated,
+)
 from adapters.postgres.lineage import History, Lineage, read_lineage_async
 from adapters.postgres.sql import completed, statements
 from domain.effects import EffectKind
@@ -27,12 +35,14 @@ STATEMENT_TIMEOUT_SECONDS: Final = 30
 ANSWER_TIMEOUT_SECONDS: Final = 45.0
 """For a claim or a settlement as a whole, on our own clock: a server that is cut off can't end a statement."""
 RELISTEN_SECONDS: Final = 1.0
+LISTEN_SECONDS: Final = 20.0
+"""How long to listen without a word from the server before it is asked whether it is still there."""
 
 _SQL = statements("delivery")
 _CLAIM_BY_CHANCE: Final = completed(_SQL["claim"], offset=_SQL["by_chance"])
 
 
-class LedgerConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
+class LedgerConnection(AsyncBoundedConnection[tuple[Any, ...]]):
     """Knows the history that it works on."""
 
     lineage: Lineage | None = None
@@ -59,6 +69,7 @@ class PostgresLedger:
         self._database_url = database_url
         self._lease_seconds = lease_seconds
         self._answer_timeout_seconds = answer_timeout_seconds
+        self._failure = ConnectFailure()
         self._pool = AsyncConnectionPool(
             conninfo(
                 database_url,
@@ -72,8 +83,11 @@ class PostgresLedger:
             configure=_configure,
             timeout=CONNECT_TIMEOUT_SECONDS,
             reconnect_timeout=CONNECT_TIMEOUT_SECONDS,  # or its pauses would outlast a long outage by minutes
-            kwargs={"autocommit": True},
-            check=AsyncConnectionPool.check_connection,
+            kwargs={
+                "autocommit": True,
+                "failure": self._failure,
+            },
+            check=check_answers_async,
         )
         self._on_rewind = on_rewind
         self._history = History(self._rewound)
@@ -140,14 +154,16 @@ class PostgresLedger:
         while True:
             with suppress(psycopg.Error, OSError):
                 async with self._connecting:
-                    connection = await psycopg.AsyncConnection.connect(
+                    connection = await AsyncBoundedConnection[Any].connect(
                         conninfo(self._database_url, application_name="cashback-delivery-wakeup"),
                         autocommit=True,
                     )
                 async with connection:
                     await connection.execute("LISTEN cashback_due")
-                    async for _ in connection.notifies():
-                        self._due.set()
+                    while True:
+                        async for _ in connection.notifies(timeout=LISTEN_SECONDS):
+                            self._due.set()
+                        await connection.execute("")
             await asyncio.sleep(RELISTEN_SECONDS)
 
     async def _look_back(self, connection: LedgerConnection) -> None:
@@ -180,14 +196,14 @@ class PostgresLedger:
 
     @asynccontextmanager
     async def _translated(self) -> AsyncIterator[psycopg.AsyncConnection[tuple[Any, ...]]]:
+        limit = asyncio.timeout(self._answer_timeout_seconds)
         try:
-            async with asyncio.timeout(self._answer_timeout_seconds), self._pool.connection() as connection:
-                await self._look_back(connection)
-                yield connection
+            with translated(self._failure):
+                async with limit, self._pool.connection() as connection, closed_if_unusable_async(connection):
+                    await self._look_back(connection)
+                    yield connection
         except TimeoutError as error:
             raise StoreUnavailable(f"no answer within {self._answer_timeout_seconds:g} s") from error
-        except psycopg.Error as error:
-            raise StoreUnavailable(str(error).strip()) from error
 
 
 def _claims(token: UUID, rows: Sequence[tuple[Any, ...]]) -> list[Claim]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import psycopg
 import structlog
 
-from adapters.postgres.connections import conninfo
+from adapters.postgres.connections import BoundedConnection, conninfo, translated
 from adapters.postgres.projection_feeds import STATEMENT_TIMEOUT_SECONDS, write_orders
 from adapters.postgres.sql import statements
 from domain.order import Order
@@ -35,22 +35,22 @@ def refill(database_url: str, load: Load, stop: threading.Event | None = None) -
     Any number of processes may do it at once. A row that has no stream is left as it is.
     """
     refilled, after = 0, 0
-    try:
-        with psycopg.connect(
+    with (
+        translated(),
+        BoundedConnection[tuple[Any, ...]].connect(
             conninfo(
                 database_url,
                 application_name="cashback-refill",
                 statement_timeout=f"{STATEMENT_TIMEOUT_SECONDS}s",
             ),
             autocommit=True,
-        ) as connection:
-            while stop is None or not stop.is_set():
-                order_ids = _step(connection, load, after)
-                if not order_ids:
-                    break
-                refilled, after = refilled + len(order_ids), order_ids[-1]
-    except psycopg.Error as error:
-        raise StoreUnavailable(str(error).strip()) from error
+        ) as connection,
+    ):
+        while stop is None or not stop.is_set():
+            order_ids = _step(connection, load, after)
+            if not order_ids:
+                break
+            refilled, after = refilled + len(order_ids), order_ids[-1]
     return refilled
 
 

@@ -5,13 +5,21 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, Self
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+from psycopg_pool import AsyncConnectionPool
 
-from adapters.postgres.connections import conninfo
-from domain.ports import StoreUnavailable
+from adapters.postgres.connections import (
+    AsyncBoundedConnection,
+    ConnectFailure,
+    check_answers_async,
+    closed_if_unusable_async,
+    conninfo,
+    translated,
+)
 
 STATEMENT_TIMEOUT_SECONDS: Final = 15
 MAX_WAITING_REQUESTS: Final = 200
+
+_OURS: Final = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.SyntaxError)
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -23,6 +31,7 @@ class Database:
     """
 
     def __init__(self, database_url: str, *, pool_size: int = 4, timeout_seconds: float = 5.0) -> None:
+        self._failure = ConnectFailure()
         self._pool = AsyncConnectionPool(
             conninfo(
                 database_url,
@@ -37,9 +46,12 @@ class Database:
             # After so long without success the pool forgets its growing pauses: the next request connects anew.
             reconnect_timeout=timeout_seconds,
             max_waiting=MAX_WAITING_REQUESTS,
-            kwargs={"autocommit": True},
-            configure=_configure,
-            check=AsyncConnectionPool.check_connection,
+            connection_class=AsyncBoundedConnection[tuple[Any, ...]],
+            kwargs={
+                "autocommit": True,
+                "failure": self._failure,
+            },
+            check=check_answers_async,
         )
 
     async def __aenter__(self) -> Self:
@@ -51,18 +63,11 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """In autocommit mode. Raises StoreUnavailable; an error of ours stays a psycopg.Error."""
-        try:
-            async with self._pool.connection() as connection:
+        """In autocommit mode. Raises StoreUnavailable; an error of ours stays a psycopg.Error: whoever asks must be
+        told that it is of no use to ask again."""
+        with translated(self._failure, but=_OURS):
+            async with self._pool.connection() as connection, closed_if_unusable_async(connection):
                 yield connection
-        except (
-            psycopg.OperationalError,
-            psycopg.InterfaceError,
-            PoolTimeout,
-            PoolClosed,
-            TooManyRequests,
-        ) as error:
-            raise StoreUnavailable(str(error).strip()) from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -75,7 +80,3 @@ class Database:
         async with self.transaction() as connection:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             yield connection
-
-
-async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
-    await connection.execute("SET timezone = 'UTC'")

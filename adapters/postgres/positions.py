@@ -8,7 +8,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from adapters.postgres.connections import conninfo
+from adapters.postgres.connections import BoundedConnection, conninfo, reason_of
 from adapters.postgres.event_store import LOCK_TIMEOUT_SECONDS, position_of
 from adapters.postgres.sql import statements
 from domain.ports import Fenced, Loss, Partition, Position, StoreUnavailable
@@ -67,9 +67,10 @@ def _columns(move: Move) -> dict[str, Any]:
 def _connected(database_url: str) -> Iterator[psycopg.Connection[DictRow]]:
     """One transaction."""
     try:
-        with psycopg.connect(
-            conninfo(database_url, application_name="cashback-losses"), row_factory=dict_row
+        with BoundedConnection[DictRow].connect(
+            conninfo(database_url, application_name="cashback-losses"),
+            row_factory=dict_row,
         ) as connection:
             yield connection
     except psycopg.Error as error:
-        raise StoreUnavailable(f"the event store doesn't answer: {error}") from error
+        raise StoreUnavailable(f"the event store doesn't answer: {reason_of(error)}") from error

@@ -1,5 +1,6 @@
 """The event store as the projections see it (projections/feed.py), on one connection of its own each."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Generic, Literal, TypeVar
@@ -9,7 +10,7 @@ import psycopg
 from eventsourcing.persistence import StoredEvent
 
 from adapters.postgres.codec import EventMapper
-from adapters.postgres.connections import conninfo
+from adapters.postgres.connections import BoundedConnection, conninfo, translated
 from adapters.postgres.sql import statements
 from domain.ports import OnRewind, RewindSign, StoreUnavailable
 from projections.doubt_marks import BrokenStream, DoubtMark, LedgerRow
@@ -18,7 +19,10 @@ from projections.intended_calls import IntendedCall
 from projections.orders import OrderRow
 from projections.reconciliation import BROKEN, Invariant
 
-STATEMENT_TIMEOUT_SECONDS: Final = 120
+STATEMENT_TIMEOUT_SECONDS: Final = 60
+
+ANOTHER_STANDS_SECONDS: Final = 30.0
+"""Longer than a batch takes. A process that is frozen in one is cut off by PostgreSQL after a minute."""
 
 # What a projection writes follows from the events, and moves with its position: a crash of PostgreSQL sets both
 # back together. Nobody is called because of rows that can still be lost: a claim's commit waits for the disk, and
@@ -70,18 +74,22 @@ class PostgresFeed(Generic[Row]):
         self._connection: Connection | None = None
         self._last: _Handled | None = None
         self._was_checked = False
+        self._others_place: tuple[int, float] | None = None
+        """A position that another process holds, and since when it has stood there with events behind it."""
 
     @contextmanager
     def next_batch(self, limit: int) -> Iterator[PostgresBatch[Row] | None]:
-        try:
+        with translated(), self._closing_on_error():
             connection = self._connected()
             with connection.transaction():
                 locked = connection.execute(_SQL["lock_position"], (self._name,)).fetchone()
                 for _ in connection.notifies(timeout=0):
                     pass  # of what this batch reads; kept for `wait`, they would pile up while there is much to do
                 if locked is None:
+                    self._check_that_another_works(connection)
                     yield None
                     return
+                self._others_place = None
                 if self._is_ahead(connection, locked[0]):
                     self._forget(connection)
                     connection.execute(_SQL["move_position"], (0, self._name))
@@ -94,9 +102,6 @@ class PostgresFeed(Generic[Row]):
             if events:
                 last = events[-1]
                 self._last = last.notification_id, last.event.originator_id, last.event.originator_version
-        except psycopg.Error as error:
-            self.close()
-            raise StoreUnavailable(str(error).strip()) from error
 
     def _is_ahead(self, connection: Connection, position: int) -> bool:
         """Whether the projection has read further than the events go: it must start over, or it would pass over
@@ -125,6 +130,26 @@ class PostgresFeed(Generic[Row]):
         except psycopg.Error:
             self.close()  # the next batch finds out what is wrong
 
+    def _check_that_another_works(self, connection: Connection) -> None:
+        """Raises StoreUnavailable if the one that holds the position hasn't moved it for long, and events wait."""
+        row = connection.execute(_SQL["others_position"], (self._name,)).fetchone()
+        if row is None:
+            raise StoreUnavailable(f"there is no position of the projection {self._name}")
+        position, events_wait = row
+        now = time.monotonic()
+        if not events_wait or self._others_place is None or self._others_place[0] != position:
+            self._others_place = position, now
+        elif now - self._others_place[1] > ANOTHER_STANDS_SECONDS:
+            raise StoreUnavailable("another session holds the projection's position, and doesn't move it")
+
+    @contextmanager
+    def _closing_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error:
+            self.close()
+            raise
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
@@ -132,7 +157,7 @@ class PostgresFeed(Generic[Row]):
 
     def _connected(self) -> Connection:
         if self._connection is None:
-            connection = psycopg.connect(
+            connection = BoundedConnection[tuple[Any, ...]].connect(
                 conninfo(
                     self._database_url,
                     application_name=f"cashback-{self._name}",

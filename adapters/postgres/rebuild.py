@@ -10,7 +10,7 @@ import psycopg
 from eventsourcing.persistence import StoredEvent
 
 from adapters.postgres.codec import EventMapper
-from adapters.postgres.connections import conninfo
+from adapters.postgres.connections import BoundedConnection, conninfo
 from adapters.postgres.projection_feeds import write_orders
 from adapters.postgres.sql import statements
 from domain.errors import CashbackError
@@ -133,9 +133,12 @@ def rebuild_read_models(database_url: str, progress: Progress) -> Result:
 
 
 def _connect(database_url: str) -> Connection:
-    return psycopg.connect(
-        conninfo(database_url, application_name="cashback-rebuild"),
+    """Each statement may take as long as it takes; and while the streams are read, the transaction that writes them
+    stands still between two pages."""
+    return BoundedConnection[tuple[Any, ...]].connect(
+        conninfo(database_url, application_name="cashback-rebuild", idle_in_transaction_session_timeout="0"),
         autocommit=True,
+        answer_seconds=None,
     )
 
 

@@ -9,7 +9,7 @@ import psycopg
 from eventsourcing.persistence import StoredEvent
 
 from adapters.postgres.codec import EventMapper
-from adapters.postgres.connections import conninfo
+from adapters.postgres.connections import AsyncBoundedConnection, conninfo, translated
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.sql import completed, statements
 from adapters.records.differences import DifferenceClass, DifferenceRow, DifferenceState
@@ -18,7 +18,6 @@ from domain.events import Accepted, type_of_topic
 from domain.exact_json import InvalidJson, loads
 from domain.identifiers import MAX_ORDER_ID, order_id_of, stream_id
 from domain.lifecycle import Status
-from domain.ports import StoreUnavailable
 from projections.reconciliation import AskedCall, BookEntry, Finding, NotedCall, OurSide, Verdict
 from projections.republication import CallState
 
@@ -139,18 +138,14 @@ class AuditLock:
 @asynccontextmanager
 async def audit_lock(database_url: str) -> AsyncIterator[AuditLock | None]:
     """None if another process has it. On a connection of its own. Raises StoreUnavailable."""
-    try:
-        connection = await psycopg.AsyncConnection.connect(
+    with translated():
+        connection = await AsyncBoundedConnection[tuple[Any, ...]].connect(
             conninfo(database_url, application_name="cashback-audit"),
             autocommit=True,
         )
-    except psycopg.Error as error:
-        raise StoreUnavailable(str(error).strip()) from error
     async with connection:
-        try:
+        with translated():
             row = await (await connection.execute(_SQL["lock_audit"])).fetchone()
-        except psycopg.Error as error:
-            raise StoreUnavailable(str(error).strip()) from error
         yield AuditLock(connection) if row and row[0] else None
 
 

@@ -16,7 +16,7 @@ from eventsourcing.persistence import StoredEvent
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.postgres.codec import EventMapper
-from adapters.postgres.connections import conninfo
+from adapters.postgres.connections import BoundedConnection, conninfo
 from domain.events import MessageEvent
 from domain.exact_json import InvalidJson, loads
 from domain.identifiers import stream_id
@@ -224,7 +224,7 @@ class Sampler:
 
     def _connected(self) -> psycopg.Connection[Any]:
         if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(
+            self._connection = BoundedConnection[Any].connect(
                 conninfo(
                     self._addresses.database_url,
                     application_name="cashback-demo",

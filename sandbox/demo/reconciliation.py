@@ -8,11 +8,10 @@ from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import httpx
-import psycopg
 from eventsourcing.persistence import StoredEvent
 
 from adapters.postgres.codec import EventMapper
-from adapters.postgres.connections import conninfo
+from adapters.postgres.connections import BoundedConnection, conninfo
 from adapters.postgres.sql import statements
 from domain.errors import CashbackError
 from domain.exact_json import InvalidJson, loads
@@ -148,7 +147,7 @@ def read_event_store(
 def _folded(database_url: str, only: Collection[int] | None) -> Iterator[Order]:
     dsn = conninfo(database_url, application_name="cashback-demo")
     with (
-        psycopg.connect(dsn) as connection,
+        BoundedConnection[Any].connect(dsn) as connection,
         connection.cursor("streams", binary=True) as cursor,
     ):
         cursor.itersize = EVENTS_PER_FETCH

@@ -7,7 +7,7 @@ from typing import Any, Final, LiteralString
 import psycopg
 from rich.table import Table
 
-from adapters.postgres.connections import conninfo
+from adapters.postgres.connections import BoundedConnection, conninfo
 from projections.delivery.ports import Outcome
 from sandbox.demo.reconciliation import (
     STATUSES,
@@ -67,7 +67,7 @@ class Report:
 
 def last_quarantined(database_url: str) -> int:
     """The number of the last message in quarantine. Raises psycopg.Error."""
-    with psycopg.connect(conninfo(database_url, application_name="cashback-demo")) as connection:
+    with BoundedConnection[Any].connect(conninfo(database_url, application_name="cashback-demo")) as connection:
         return _count(connection, "SELECT coalesce(max(id), 0) FROM quarantine", ())
 
 
@@ -89,7 +89,9 @@ def reconcile(  # noqa: PLR0913 - what is compared with what
     store = read_event_store(addresses.database_url, progress, only)
     comparison = compare(store.standings, read_books(addresses.third_party_url, only), expected)
     violations, violation_texts = read_violations(addresses.third_party_url)
-    with psycopg.connect(conninfo(addresses.database_url, application_name="cashback-demo")) as connection:
+    with BoundedConnection[Any].connect(
+        conninfo(addresses.database_url, application_name="cashback-demo")
+    ) as connection:
         parked = connection.execute(_PARKED, {"only": None if only is None else list(only)}).fetchall()
         quarantined = connection.execute(_QUARANTINED, (quarantined_before, POISON_HEADER)).fetchall()
         poison_found = _count(connection, _POISON, (POISON_HEADER, f"{scenario.first_order_id}/"))

@@ -2,6 +2,12 @@
 -- One process at a time works at a projection; the others find no row here and try again later.
 SELECT notification_id FROM projection_position WHERE name = %s FOR UPDATE SKIP LOCKED
 
+-- name: others_position
+-- Where the process that holds it stands, and whether there is anything for it to do.
+SELECT notification_id,
+       EXISTS (SELECT FROM stored_events AS e WHERE e.notification_id > p.notification_id)
+FROM projection_position AS p WHERE name = %s
+
 -- name: next_events
 -- What was stored after the position. Ids grow in the order of commits (sql/intake.sql), so none is missed.
 SELECT notification_id, originator_id, originator_version, topic, state FROM stored_events
