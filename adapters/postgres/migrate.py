@@ -8,11 +8,11 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import psycopg
 
-from adapters.postgres.connections import conninfo
+from adapters.postgres.connections import CONNECT_TIMEOUT_SECONDS, BoundedConnection, conninfo, reason_of
 from domain.errors import Unavailable
 
 _LOCK_KEY: Final = 4223372037
@@ -33,6 +33,10 @@ class Migration(NamedTuple):
 
 class DatabaseUnreachable(Unavailable):
     """PostgreSQL can't be reached, doesn't let us in, or refuses what we ask for."""
+
+
+class WrongEncoding(Unavailable):
+    """The database can't keep every text that an order may hold."""
 
 
 class SchemaTooNew(Unavailable):
@@ -64,9 +68,9 @@ def migrate(database_url: str) -> list[Migration]:
 
     Safe to run from two places at once: the second waits (up to five minutes) and finds the work done. Versions
     before 0.2 kept no checksums: what they applied is taken for what this version has.
-    Raises DatabaseUnreachable, SchemaTooNew or MigrationChanged.
+    Raises DatabaseUnreachable, WrongEncoding, SchemaTooNew or MigrationChanged.
     """
-    with _connect(database_url) as connection:
+    with _connect(database_url, answer_seconds=None) as connection:  # a migration takes as long as it takes
         connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT_SECONDS}s'")
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
         connection.execute(
@@ -116,22 +120,36 @@ def _keep_checksums(connection: psycopg.Connection, applied: list[Migration]) ->
 
 
 def check_database(database_url: str) -> None:
-    """Raises DatabaseUnreachable, SchemaTooOld or SchemaTooNew unless the database is there, at this version."""
-    with _connect(database_url) as connection:
+    """Raises DatabaseUnreachable, WrongEncoding, SchemaTooOld or SchemaTooNew unless the database is there, at this
+    version."""
+    with _connect(database_url, answer_seconds=CONNECT_TIMEOUT_SECONDS) as connection:
         _check_schema(connection)
 
 
 @contextmanager
-def _connect(database_url: str) -> Iterator[psycopg.Connection]:
-    """One transaction. Raises DatabaseUnreachable, and so do the questions asked in it."""
+def _connect(database_url: str, *, answer_seconds: float | None) -> Iterator[psycopg.Connection]:
+    """One transaction. Raises WrongEncoding, or DatabaseUnreachable, and so do the questions asked in it."""
     what = "can't reach PostgreSQL"
     try:
-        with psycopg.connect(conninfo(database_url, application_name="cashback-migrate")) as connection:
+        with BoundedConnection[tuple[Any, ...]].connect(
+            conninfo(database_url, application_name="cashback-migrate"), answer_seconds=answer_seconds
+        ) as connection:
             what = "PostgreSQL refuses"
+            _check_encoding(connection)
             yield connection
     except psycopg.Error as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise DatabaseUnreachable(f"{what}: {first_line}") from error
+        raise DatabaseUnreachable(f"{what}: {reason_of(error)}") from error
+
+
+def _check_encoding(connection: psycopg.Connection) -> None:
+    found = connection.execute("SELECT current_database(), current_setting('server_encoding')").fetchone()
+    assert found is not None
+    name, encoding = found
+    if encoding != "UTF8":
+        raise WrongEncoding(
+            f"the database {name} has the encoding {encoding}, and must have UTF8:"
+            " make another one, with ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def _check_schema(connection: psycopg.Connection) -> None:

@@ -26,6 +26,7 @@ from adapters.postgres.migrate import (
     MigrationChanged,
     SchemaTooNew,
     SchemaTooOld,
+    WrongEncoding,
     check_database,
     migrate,
     migrations,
@@ -44,8 +45,8 @@ from adapters.records.operators import Operator, Role, Via
 from domain.lifecycle import Status
 from projections.reconciliation import BookEntry, Verdict
 from projections.redelivery import How, Include, RedeliveryOptions
-from sandbox.servers.postgres import create_database, drop_database
-from tests.support.processes import REPOSITORY, bare_environment, command
+from sandbox.servers.postgres import create_database, drop_database, url_of
+from tests.support.processes import REPOSITORY, bare_environment, command, run_app
 
 pytestmark = pytest.mark.slow
 
@@ -420,3 +421,33 @@ def test_a_user_without_rights_is_told_so(empty: str) -> None:
         finally:
             connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
     assert str(refused.value) == "PostgreSQL refuses: permission denied for schema public"
+
+
+@pytest.fixture(params=["SQL_ASCII", "LATIN1"])
+def other_encoding(request: pytest.FixtureRequest, postgres_server: str) -> Iterator[tuple[str, str]]:
+    """An encoding, and the URL of a database that has it."""
+    name = f"cashback_encoding_{secrets.token_hex(4)}"
+    statement = "CREATE DATABASE {} ENCODING {} TEMPLATE template0 LOCALE_PROVIDER libc LOCALE 'C'"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(sql.SQL(statement).format(sql.Identifier(name), sql.Literal(request.param)))
+    url = url_of(postgres_server, name)
+    yield request.param, url
+    drop_database(url)
+
+
+def test_a_database_that_cannot_keep_every_text_is_refused_in_one_line(
+    other_encoding: tuple[str, str], tmp_path: Path
+) -> None:
+    """Before anything is made in it, and before anything is served from it."""
+    encoding, url = other_encoding
+    for refused in (migrate, check_database):
+        with pytest.raises(WrongEncoding, match=f"has the encoding {encoding}, and must have UTF8"):
+            refused(url)
+    for arguments in (["migrate"], ["serve", "--only", "push"]):
+        done = run_app(*arguments, folder=tmp_path, settings={"database_url": url})
+        assert done.returncode == 3, done.stderr
+        assert encoding in done.stderr
+        assert "Traceback" not in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT to_regclass('schema_migration')").fetchone() == (None,)
