@@ -7,19 +7,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
-import structlog
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from adapters.observability.trouble import Trouble
 from adapters.records.status import Backlog
-from domain.ports import StoreUnavailable
 from projections.waiting import wait_for_event
 
 SAMPLE_SECONDS: Final = 15.0
 _UP_TO: Final = "10001 stands for all above 10000"
-
-log = structlog.get_logger(__name__)
 
 
 class BacklogMetrics(Collector):
@@ -102,11 +99,11 @@ async def watch_backlog(
     *,
     every_seconds: float = SAMPLE_SECONDS,
 ) -> None:
-    """Takes samples until `stop` is set."""
+    """Takes samples until `stop` is set, whatever goes wrong with one."""
+    trouble = Trouble("what waits can't be counted")
     while not stop.is_set():
-        try:
-            metrics.sample = await ask()
-        except StoreUnavailable as error:
-            metrics.sample = None
-            log.debug("what waits can't be counted", error=str(error))
+        sample = None
+        with trouble:
+            sample = await ask()
+        metrics.sample = sample
         await wait_for_event(stop, every_seconds)

@@ -4,16 +4,14 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import Any, Final
 from uuid import uuid4
 
-import structlog
-
 from adapters.observability.health import Health
+from adapters.observability.trouble import Trouble
 from adapters.postgres.service_status import PostgresConsole
 from adapters.records.status import EVENTS_PER_STEP
-from domain.ports import Partition, StoreUnavailable
+from domain.ports import Partition
 from projections.waiting import wait_for_event
 
 TELL_SECONDS: Final = 5.0
@@ -22,8 +20,6 @@ OUTAGE_SECONDS: Final = 5.0
 CONNECTION_SECONDS: Final = 2.0
 """How long either waits for the database; so long may stopping take in an outage."""
 MAX_TOLD_PARTITIONS: Final = 20
-
-log = structlog.get_logger(__name__)
 
 
 class ProcessState:
@@ -48,7 +44,8 @@ class ProcessState:
 
 
 class ProcessReporter:
-    """Writes this process's state down every few seconds, and takes it away at the end."""
+    """Writes this process's state down every few seconds, and takes it away at the end. Whatever goes wrong with
+    that ends nothing: the process's work is worth more than its row."""
 
     def __init__(
         self, console: PostgresConsole, roles: Iterable[str], snapshot: Callable[[], dict[str, Any]]
@@ -61,33 +58,29 @@ class ProcessReporter:
 
     async def run(self, stop: asyncio.Event) -> None:
         is_noted = False
+        trouble = Trouble("can't tell the other processes how this one is")
         while not stop.is_set():
-            try:
+            with trouble:
                 await self._console.note_process(self._id, self._name, self._roles, self._snapshot())
-                is_noted = True
-            except StoreUnavailable as error:
-                is_noted = False
-                log.debug("can't tell the other processes how this one is", error=str(error))
+            is_noted = trouble.is_over
             await wait_for_event(stop, TELL_SECONDS)
         if is_noted:
-            with suppress(StoreUnavailable):
+            with trouble:
                 await self._console.forget_process(self._id)
 
 
 class Preparer:
-    """Samples the whole service, and reads on for the search by transaction. Any number of processes may do it."""
+    """Samples the whole service, and reads on for the search by transaction. Any number of processes may do it, and
+    none ends because it can't."""
 
     def __init__(self, console: PostgresConsole) -> None:
         self._console = console
 
     async def run(self, stop: asyncio.Event) -> None:
+        trouble = Trouble("the console's numbers can't be taken")
         while not stop.is_set():
-            pause_seconds = PREPARE_SECONDS
-            try:
+            with trouble:
                 await self._console.take_sample()
                 while not stop.is_set() and await self._console.index_transactions() == EVENTS_PER_STEP:
                     await self._console.take_sample()
-            except StoreUnavailable as error:
-                log.debug("the console's numbers can't be taken", error=str(error))
-                pause_seconds = OUTAGE_SECONDS
-            await wait_for_event(stop, pause_seconds)
+            await wait_for_event(stop, PREPARE_SECONDS if trouble.is_over else OUTAGE_SECONDS)
