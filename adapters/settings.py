@@ -232,6 +232,11 @@ class Settings(BaseSettings):
         None,
         description="port of the probes and metrics in a process without the role `api`; none unless given",
     )
+    stalled_after_seconds: Annotated[float, Field(ge=10, le=3600)] = Field(
+        30.0,
+        description="a part of a process that has got nothing done for so long makes `/readyz` answer 503, see"
+        " [docs/signals.md](docs/signals.md)",
+    )
     shutdown_timeout_seconds: _Seconds = Field(20.0, description="how long a stopping process may finish its work")
     otel_endpoint: Annotated[str, AfterValidator(_http_url)] | None = Field(
         None,

@@ -41,8 +41,8 @@ class Projection(Generic[Row]):
         on_step: Callable[[str, int, float], None],
         on_outage: Callable[[str, str], None],
     ) -> None:
-        """Goes on until `stop` is set. `on_step(name, events, seconds)` follows each batch; `on_outage(name, why)`
-        each time that the store can't be reached, after which it tries again."""
+        """Goes on until `stop` is set. `on_step(name, events, seconds)` follows each step, also one that found no
+        events; `on_outage(name, why)` each time that the store can't be used, after which it tries again."""
         while not stop.is_set():
             started = time.perf_counter()
             try:
@@ -51,7 +51,6 @@ class Projection(Generic[Row]):
                 on_outage(self.name, str(error))
                 stop.wait(OUTAGE_SECONDS)
                 continue
-            if handled:
-                on_step(self.name, handled, time.perf_counter() - started)
-            else:
+            on_step(self.name, handled, time.perf_counter() - started)
+            if not handled:
                 self._feed.wait(IDLE_SECONDS)

@@ -64,6 +64,8 @@ class TopicIds:
         self._client: AdminClient | None = None
         self._asked: Answers = {}
         self._ask_at = 0.0
+        self.hindrance: str | None = None
+        """Why the cluster didn't tell when it was asked last."""
 
     def of(self, topics: Iterable[str]) -> dict[str, str]:
         """Asks the cluster anew each time, and leaves out topics that aren't there.
@@ -78,7 +80,8 @@ class TopicIds:
         now; None for a topic that isn't there. What the cluster can't tell is left out."""
         if self._asked and all(answer.done() for answer in self._asked.values()):
             heard, self._asked = self._asked, {}
-            return {topic: _id(answer) for topic, answer in heard.items() if _is_told(answer)}
+            self.hindrance = next((why for answer in heard.values() if (why := _refusal(answer))), None)
+            return {topic: _id(answer) for topic, answer in heard.items() if _refusal(answer) is None}
         if not self._asked and time.monotonic() >= self._ask_at:
             self._asked = self._ask(topics)
             self._ask_at = time.monotonic() + WATCH_SECONDS
@@ -126,9 +129,10 @@ def _id(answer: Future[Any]) -> str | None:
         raise
 
 
-def _is_told(answer: Future[Any]) -> bool:
+def _refusal(answer: Future[Any]) -> str | None:
+    """Why it isn't known."""
     try:
         _id(answer)
-    except KafkaException:
-        return False
-    return True
+    except KafkaException as error:
+        return f"Kafka doesn't tell about the topic: {error.args[0].str()}"
+    return None

@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 class CopyListener(Protocol):
     """Who wants to know how copying goes on; called from its thread."""
 
-    def dead_letters_state(self, state: str) -> None:
+    def dead_letters_state(self, state: str, why: str | None = None) -> None:
         """`copying`, `standing by` (another process copies), or in a few words what it waits for."""
 
     def dead_letters_copied(self, messages: int) -> None: ...
@@ -132,11 +132,11 @@ class DeadLetterCopier:
             log.warning("dead letters are not copied; trying again", state=state, error=why, exc_info=exc_info)
         self._failures += 1
         self._batch_messages = 1
-        self._enter(state)
+        self._enter(state, str(error))
 
-    def _enter(self, state: str) -> None:
+    def _enter(self, state: str, why: str | None = None) -> None:
         self._state = state
-        self._listener.dead_letters_state(state)
+        self._listener.dead_letters_state(state, why)
 
 
 def dead_letter_copier(settings: Settings, observer: CopyListener) -> DeadLetterCopier | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from adapters.observability.health import Health
+from adapters.observability.health import READY, Health
 from adapters.observability.metrics import Metrics
 from adapters.runtime.process_status import ProcessState
 from domain.losses import StoppedPartition
@@ -37,6 +37,7 @@ class ProcessObserver:
         self.dead_letters_waiting: Callable[[int], None] = metrics.dead_letters_waiting
 
     def attempt_ended(self, attempt: Attempt) -> None:
+        self.health.worked("push")
         self.metrics.attempt_ended(attempt)
         log_attempt(attempt, self._log)
 
@@ -44,8 +45,11 @@ class ProcessObserver:
         self.metrics.positions_changed(positions, ends)
         self.state.positions_changed(positions, ends)
 
-    def intake_state(self, state: str) -> None:
-        self.health.part("intake", state)
+    def intake_state(self, state: str, why: str | None = None) -> None:
+        self.health.part("intake", state, why, in_steps=state in READY)
+
+    def intake_doing(self, what: str) -> None:
+        self.health.doing("intake", what)
 
     def partition_stopped(self, partition: str, why: StoppedPartition | None) -> None:
         self.health.partition_stopped(partition, why)
@@ -56,11 +60,11 @@ class ProcessObserver:
         self.metrics.database_rewound(sign)
         log.error("the database has gone back in time; starting over from it", sign=sign.value, found=found)
 
-    def dead_letters_state(self, state: str) -> None:
-        self.health.part("dead letters", state, aside=True)
+    def dead_letters_state(self, state: str, why: str | None = None) -> None:
+        self.health.part("dead letters", state, why, aside=True)
 
-    def push_state(self, state: str) -> None:
-        self.health.part("push", state)
+    def push_state(self, state: str, why: str | None = None) -> None:
+        self.health.part("push", state, why, in_steps=state in READY)
 
     def breaker_changed(self, state: BreakerState) -> None:
         self.metrics.breaker_changed(state)
@@ -73,19 +77,20 @@ class ProcessObserver:
     def order_compared(self, verdict: Verdict) -> None:
         self.metrics.order_compared(verdict)
 
-    def audit_state(self, state: str) -> None:
-        self.health.part("audit", state, aside=True)
+    def audit_state(self, state: str, why: str | None = None) -> None:
+        self.health.part("audit", state, why, aside=True)
 
     def invariant_broken(self, order_id: int, *broken: Invariant) -> None:
         self.metrics.invariants_broken(broken)
         log.error("an invariant is broken: the order is stopped", order_id=order_id, invariants=broken)
 
     def projected(self, name: str, events: int, seconds: float) -> None:
-        self.health.part(f"projection {name}", "running")
-        self.metrics.events_projected(name, events, seconds)
+        self.health.part(f"projection {name}", "running", in_steps=True)
+        if events:
+            self.metrics.events_projected(name, events, seconds)
 
     def projection_waits(self, name: str, why: str) -> None:
-        self.health.part(f"projection {name}", "waiting for the event store")
+        self.health.part(f"projection {name}", "waiting for the event store", why)
         log.warning("a projection can't reach the event store; trying again", projection=name, error=why)
 
 

@@ -100,7 +100,9 @@ class Service:
         if ProcessRole.API in self._roles:
             check_api_is_closed(settings)
         self.metrics = Metrics(group=settings.kafka_group, build=settings.build)
-        self.health = Health()
+        self.health = Health(
+            settings.stalled_after_seconds, patience={"push": settings.third_party_timeout_seconds}
+        )
         self.metrics.readiness(lambda: self.health.ready()[0])
         self._state = ProcessState(self.health)
         if ProcessRole.PUSH in self._roles:
@@ -336,7 +338,7 @@ class Service:
                 self._start_thread(loop, "dead letters", lambda: copier.run(self._stop_threads))
 
     def _project(self, projection: Projection[Any]) -> None:
-        self.health.part(f"projection {projection.name}", "running")
+        self.health.part(f"projection {projection.name}", "running", in_steps=True)
         projection.run(self._stop_threads, self._observer.projected, self._observer.projection_waits)
 
     def _kafka_intake(self) -> KafkaIntake:

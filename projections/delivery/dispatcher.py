@@ -36,6 +36,8 @@ FREE_DOUBTFUL_SECONDS: Final = 60.0
 SHOWN_WAIT_SECONDS: Final = 5.0
 """A shorter wait that the third party asks for isn't worth a word."""
 
+_LEDGER_AWAY: Final = "waiting for the ledger"
+
 __all__ = ["DeliveryPolicy", "Dispatcher"]
 
 log = structlog.get_logger(__name__)
@@ -75,6 +77,8 @@ class Dispatcher:
         self._working: set[asyncio.Task[None]] = set()
         self._settlements: asyncio.Queue[Settlement] = asyncio.Queue()
         self._unsettled = 0
+        self._unsettled_why: str | None = None
+        """Why what was sent can't be settled, as long as it can't."""
         self._stop = asyncio.Event()
         self._wake = asyncio.Event()
         """Set when an order that we had settled may have its next call due."""
@@ -161,7 +165,7 @@ class Dispatcher:
             claims, next_due_seconds = await self._ledger.claim(room, by_chance=by_chance)
         except StoreUnavailable as error:
             log.warning("the ledger can't be reached; nothing is sent", error=str(error))
-            self._listener.push_state("waiting for the ledger")
+            self._listener.push_state(_LEDGER_AWAY, str(error))
             await self._pause(OUTAGE_SECONDS)
             return
         self._report()
@@ -198,7 +202,9 @@ class Dispatcher:
     def _report(self) -> None:
         breaker = self._breaker
         self._listener.rate_changed(self._rate_limiter.calls_per_second)
-        if breaker.state is not BreakerState.CLOSED:
+        if self._unsettled_why is not None:  # others may be claimed all the same
+            self._listener.push_state(_LEDGER_AWAY, self._unsettled_why)
+        elif breaker.state is not BreakerState.CLOSED:
             self._listener.push_state(f"{breaker.reason}; breaker {breaker.state}")
         elif self._rate_limiter.asked_to_wait_seconds > SHOWN_WAIT_SECONDS:
             self._listener.push_state("the third party asks us to wait")
@@ -233,9 +239,11 @@ class Dispatcher:
                 lost = await self._ledger.settle(batch)
             except StoreUnavailable as error:
                 log.warning("the ledger can't be reached; what was sent is kept to be settled", error=str(error))
-                self._listener.push_state("waiting for the ledger")
+                self._unsettled_why = str(error)
+                self._report()
                 await asyncio.sleep(OUTAGE_SECONDS)
                 continue
+            self._unsettled_why = None
             if lost:
                 log.warning("leases were lost before their calls were settled; others send them again", orders=lost)
             soonest = min((each.wait_seconds for each in batch if each.parked_reason is None), default=IDLE_SECONDS)

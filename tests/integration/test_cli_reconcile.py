@@ -62,7 +62,7 @@ class Heard:
     def invariant_broken(self, order_id: int, *broken: Invariant) -> None:
         self.broken.append((order_id, broken))
 
-    def audit_state(self, state: str) -> None:
+    def audit_state(self, state: str, why: str | None = None) -> None:
         self.states.append(state)
 
 

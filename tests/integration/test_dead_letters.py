@@ -53,7 +53,7 @@ class Watch:
     def state(self) -> str:
         return self.states[-1] if self.states else ""
 
-    def dead_letters_state(self, state: str) -> None:
+    def dead_letters_state(self, state: str, why: str | None = None) -> None:
         self.states.append(state)
 
     def dead_letters_copied(self, messages: int) -> None:

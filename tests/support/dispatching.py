@@ -34,6 +34,7 @@ class Watcher:
         self.states: list[str] = []
         self.breaker: list[BreakerState] = [BreakerState.CLOSED]
         self.rates: list[float] = []
+        self.why: str | None = None
 
     def attempt_ended(self, attempt: Attempt) -> None:
         self.attempts.append(attempt)
@@ -41,7 +42,8 @@ class Watcher:
     def order_parked(self, claim: Claim, reason: str) -> None:
         self.parked[claim.order_id] = reason
 
-    def push_state(self, state: str) -> None:
+    def push_state(self, state: str, why: str | None = None) -> None:
+        self.why = why
         if self.states[-1:] != [state]:
             self.states.append(state)
 

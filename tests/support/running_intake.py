@@ -21,6 +21,10 @@ class Watch:
 
     def __init__(self) -> None:
         self.states: list[str] = []
+        self.doing = ""
+        self.why: str | None = None
+        self.refusals = 0
+        """How often it was told why something doesn't work."""
         self.stopped: dict[str, StoppedPartition] = {}
         self.positions: Mapping[Partition, int | None] = {}
         self.rewinds: list[RewindSign] = []
@@ -36,8 +40,14 @@ class Watch:
     def positions_changed(self, positions: Mapping[Partition, int | None], ends: Mapping[Partition, int]) -> None:
         self.positions = dict(positions)
 
-    def intake_state(self, state: str) -> None:
-        self.states.append(state)
+    def intake_state(self, state: str, why: str | None = None) -> None:
+        self.why = why
+        self.refusals += why is not None
+        if self.state != state:
+            self.states.append(state)
+
+    def intake_doing(self, what: str) -> None:
+        self.doing = what
 
     def partition_stopped(self, partition: str, why: StoppedPartition | None) -> None:
         if why is None:

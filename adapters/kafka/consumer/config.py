@@ -6,6 +6,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer
 
 from adapters.kafka.cluster import create_client
+from adapters.kafka.consumer.broker_watch import STATISTICS_SECONDS
 
 _STRATEGY: Final = "partition.assignment.strategy"
 _DEFAULTS: Final[dict[str, Any]] = {
@@ -14,6 +15,10 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "queued.max.messages.kbytes": 16_384,
     "topic.metadata.refresh.interval.ms": 10_000,
     "session.timeout.ms": 10_000,
+    # A broker that is there and says nothing: the client would wait for it for a minute.
+    "socket.timeout.ms": 20_000,
+    "socket.connection.setup.timeout.ms": 10_000,
+    "socket.keepalive.enable": True,
 }
 # What the guarantees rest on, and so may not be configured away.
 _FIXED: Final[dict[str, Any]] = {
@@ -21,6 +26,7 @@ _FIXED: Final[dict[str, Any]] = {
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",
     "enable.partition.eof": False,
+    "statistics.interval.ms": STATISTICS_SECONDS * 1000,
 }
 _SILENT: Final = 0  # librdkafka's log level: whether a broker answers is not asked here
 

@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from adapters.kafka.cluster import TopicIds, create_client
 from adapters.kafka.consumer.assignment import Key, key_of, start_fetching, stop_fetching
 from adapters.kafka.consumer.backoff import Backoff
+from adapters.kafka.consumer.broker_watch import BrokerWatch
 from adapters.kafka.consumer.config import consumer_config, is_incremental
 from adapters.kafka.consumer.intake import Intake
 from adapters.kafka.consumer.listener import IntakeListener
@@ -32,6 +33,10 @@ POLL_SECONDS: Final = 0.1
 REPORT_SECONDS: Final = 1.0
 PROBE_SECONDS: Final = 1.0
 BOUNDS_SECONDS: Final = 10.0
+DENIED_SECONDS: Final = 15.0
+"""A partition that we were refused is asked for again sooner; with no word for so long, it is read."""
+QUIET_SECONDS: Final = 5.0
+"""If there were messages to store, they would have come by then."""
 READING: Final = "reading"
 READING_AGAIN: Final = "reading again what the database has lost"
 _LOG_WAS_CUT: Final = KafkaError(KafkaError._LOG_TRUNCATION).str()  # noqa: SLF001 - the name that librdkafka gives it
@@ -70,6 +75,15 @@ class KafkaIntake:
         self._is_cut_off = False
         self._was_cut_off = False
         self._reads_again = False
+        self._state = ""
+        self._brokers = BrokerWatch(float(self._consumer_config["fetch.wait.max.ms"]) / 1000)
+        self._kafka_error: str | None = None
+        """The last one that it told us of."""
+        self._unstored: set[Key] = set()
+        """Partitions of which a batch couldn't be stored: that they are fetched again is no success yet."""
+        self._denied: dict[Key, float] = {}
+        """Partitions that Kafka didn't let us read, and when it said so."""
+        self._quiet_since: float | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Reads, decides and stores until `stop` is set; the batch in hand is finished first."""
@@ -84,7 +98,9 @@ class KafkaIntake:
         """Ends when all brokers have been away, too: if they come back from a backup, a client that knew them
         before waits for ever, in silence, for epochs that they don't have any more."""
         self._was_cut_off = False
-        consumer = create_client(Consumer, {**self._consumer_config, "error_cb": self._on_client_error})
+        self._brokers.forget()
+        callbacks = {"error_cb": self._on_client_error, "stats_cb": self._brokers.heard}
+        consumer = create_client(Consumer, {**self._consumer_config, **callbacks})
         try:
             consumer.subscribe(
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -98,6 +114,8 @@ class KafkaIntake:
             self._stops.revoked()
             self._placed.clear()
             self._unplaced.clear()
+            self._unstored.clear()
+            self._denied.clear()
 
     def _step(self, consumer: Consumer) -> None:
         now = time.monotonic()
@@ -109,8 +127,10 @@ class KafkaIntake:
             self._report_at = now + REPORT_SECONDS
         first = consumer.poll(POLL_SECONDS)
         if first is None:
+            self._quiet_since = self._quiet_since or now
             self._end_batch(consumer)
             return
+        self._quiet_since = None
         messages = [first, *(consumer.consume(self._batch_size - 1, timeout=0) if self._batch_size > 1 else ())]
         records, errors = [], []
         for message in messages:
@@ -138,25 +158,31 @@ class KafkaIntake:
 
     def _store_is_away(self, consumer: Consumer, error: StoreUnavailable) -> None:
         log.error("the event store can't take a batch; trying again", error=str(error))
-        self._displace(consumer, "waiting for the event store")
+        self._unstored |= self._placed.keys()
+        self._displace(consumer, "waiting for the event store", why=str(error))
 
     def _end_batch(self, consumer: Consumer) -> bool:
         """Waits until the batch under way is stored. False if it wasn't: all that was read is to be read again."""
+        self._listener.intake_doing("waiting for the event store to take a batch")
         try:
             stored = self._pipeline.result()
         except Rewound as error:
             self._listener.database_rewound(error.sign, str(error))
-            self._displace(consumer, "waiting: the database has gone back in time")
+            self._unstored |= self._placed.keys()
+            self._displace(consumer, "waiting: the database has gone back in time", why=str(error))
             return False
         except Fenced as error:
             log.warning("another consumer moved our position on; reading again from there", detail=str(error))
-            self._displace(consumer, "waiting: fenced by another consumer")
+            self._unstored |= self._placed.keys()
+            self._displace(consumer, "waiting: fenced by another consumer", why=str(error))
             return False
         except StoreUnavailable as error:
             self._store_is_away(consumer, error)
             return False
         if stored is not None:
             self._backoff.worked()
+            self._unstored.clear()
+            self._read_on()
             self._listener.batch_stored(stored.outcome, stored.seconds)
             self._commit_to_group(consumer, stored.partitions)
         return True
@@ -188,14 +214,16 @@ class KafkaIntake:
         else:
             consumer.assign([])
         log.info("partitions assigned", partitions=len(partitions))
-        if not self._unplaced:
-            self._say_reading()  # nothing for us now, and ready to take over
+        self._read_on()  # if there is nothing for us now, we are ready to take over
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         revoked = {(each.topic, each.partition) for each in partitions}
         self._stops.revoked(revoked)
         self._stop_fetching(consumer, revoked)
         self._unplaced -= revoked  # last: if the batch under way is fenced, all that was placed waits for a place
+        self._unstored -= revoked
+        for key in revoked:
+            self._denied.pop(key, None)
         log.info("partitions revoked", partitions=len(partitions))
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -209,31 +237,56 @@ class KafkaIntake:
         self._intake.revoke(gone.values())
         stop_fetching(consumer, self._intake, gone, self._placed, incremental=self._incremental)
 
-    def _displace(self, consumer: Consumer, state: str, which: Iterable[Key] | None = None) -> None:
+    def _displace(
+        self, consumer: Consumer, state: str, which: Iterable[Key] | None = None, *, why: str | None = None
+    ) -> None:
         """Stops fetching everything, or some, to ask again where to go on: later each time this fails."""
         displaced = set(self._placed if which is None else which)
         self._stop_fetching(consumer, displaced)
         self._unplaced |= displaced
-        self._wait(state)
+        self._wait(state, why)
 
-    def _wait(self, state: str) -> None:
+    def _wait(self, state: str, why: str | None = None) -> None:
         self._backoff.failed()
         if self._unplaced:  # a stopped partition that can't be looked at again waits for a person all the same
-            self._listener.intake_state(state)
+            self._enter(state, why)
+
+    def _enter(self, state: str, why: str | None = None) -> None:
+        self._state = state
+        self._listener.intake_state(state, why)
+
+    def _read_on(self) -> None:
+        """Says that we are reading, if nothing keeps us from it; ready only once all is read again that had been
+        stored before the database went back in time."""
+        if self._unplaced or self._unstored or self._denied:
+            return
+        set_back = self._intake.set_back
+        if set_back and not self._reads_again:
+            log_name, (position, reached) = min(set_back.items())
+            where = f"{log_name.topic}/{log_name.number}"
+            self._listener.database_rewound(
+                RewindSign.POSITION,
+                f"the position in {where} is {position or 0}, and was {reached}; so {len(set_back)} in all",
+            )
+        self._reads_again = bool(set_back)
+        state = READING_AGAIN if set_back else READING
+        if self._state != state:
+            self._enter(state)
 
     def _place(self, consumer: Consumer, waiting: set[Key]) -> None:
         """Starts to fetch partitions at their positions in the event store, but for those that must stand still."""
+        self._listener.intake_doing("asking where to read from")
         try:
             ids = self._topic_ids.of({topic for topic, _ in waiting})
             wanted = {Partition(topic, ids[topic], number) for topic, number in waiting if topic in ids}
             places = self._intake.assign(wanted)
         except StoreUnavailable as error:
             log.warning("the event store can't be asked for positions; trying again", error=str(error))
-            self._wait("waiting for the event store")
+            self._wait("waiting for the event store", str(error))
             return
         except KafkaException as error:
             log.warning("Kafka can't be asked for the topic's id; trying again", error=str(error))
-            self._wait("waiting for Kafka")
+            self._wait("waiting for Kafka", str(error))
             return
         placed = {}
         for place in places.values():
@@ -246,7 +299,7 @@ class KafkaIntake:
         if self._unplaced:
             self._wait("waiting for a topic")
         else:
-            self._say_reading()
+            self._read_on()
         if placed:
             self._fetch(consumer, placed)
 
@@ -257,36 +310,20 @@ class KafkaIntake:
         start_fetching(consumer, self._intake, logs.values(), incremental=self._incremental)
         log.info("reading", partitions=len(self._placed))
 
-    def _say_reading(self) -> None:
-        """Ready only once all is read again that had been stored before the database went back in time."""
-        if set_back := self._intake.set_back:
-            if not self._reads_again:
-                log_name, (position, reached) = min(set_back.items())
-                where = f"{log_name.topic}/{log_name.number}"
-                self._listener.database_rewound(
-                    RewindSign.POSITION,
-                    f"the position in {where} is {position or 0}, and was {reached}; so {len(set_back)} in all",
-                )
-            self._listener.intake_state(READING_AGAIN)
-        else:
-            self._listener.intake_state(READING)
-        self._reads_again = bool(set_back)
-
     def _report(self, consumer: Consumer) -> None:
-        """Tells the observer where we are, and notices when the brokers are back."""
+        """Tells the observer where and how we are, and notices when the brokers are back."""
+        self._report_state()
         ends = {}
         for (topic, number), partition in self._placed.items():
             _, end = consumer.get_watermark_offsets(TopicPartition(topic, number), cached=True)
             if end >= 0:
                 ends[partition] = end
         self._listener.positions_changed(self._intake.positions, ends)
-        if self._reads_again and not self._unplaced:
-            self._say_reading()
         if self._is_cut_off:
             with suppress(KafkaException):
                 consumer.list_topics(self._topics[0], timeout=PROBE_SECONDS)
                 self._is_cut_off, self._was_cut_off = False, True
-                self._listener.intake_state("waiting for partitions")
+                self._enter("waiting for partitions")
         for topic, topic_id in self._topic_ids.news(self._topics).items():
             if topic_id is None:
                 self._topic_has_gone(topic)
@@ -295,6 +332,25 @@ class KafkaIntake:
             placed = {key: each for key, each in self._placed.items() if key[0] == topic}
             if others := {key for key, each in placed.items() if topic_id_of(each) != topic_id}:
                 self._displace(consumer, "waiting for a new topic", others)
+
+    def _report_state(self) -> None:
+        """That we are reading, unless a broker is silent, or the group gives us nothing."""
+        if self._is_cut_off:
+            return
+        now = time.monotonic()
+        hindrance = self._brokers.hindrance(self._placed) or self._topic_ids.hindrance
+        if hindrance is not None:
+            last = f"; the last error: {self._kafka_error}" if self._kafka_error else ""
+            self._listener.intake_doing(f"{hindrance}{last}")
+            return
+        if self._quiet_since is not None and now - self._quiet_since > QUIET_SECONDS:
+            self._unstored.clear()
+        self._denied = {key: at for key, at in self._denied.items() if now - at < DENIED_SECONDS}
+        if self._state == READING:
+            self._listener.intake_state(READING)
+            self._kafka_error = None
+        elif self._placed:
+            self._read_on()
 
     # What can go wrong.
 
@@ -308,10 +364,14 @@ class KafkaIntake:
     def _on_message_error(self, consumer: Consumer, message: Message, error: KafkaError) -> None:
         if error.code() == KafkaError._FATAL:  # noqa: SLF001 - the name that librdkafka gives it
             raise KafkaException(error)  # this client will never read again
+        key = key_of(message)
         if error.code() != KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - the name that librdkafka gives it
             log.warning("Kafka reports an error", error=error.str(), name=error.name())
+            self._kafka_error = error.str()
+            if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED and key in self._placed:
+                self._denied[key] = time.monotonic()
+                self._displace(consumer, "waiting for permission to read", {key}, why=error.str())
             return
-        key = key_of(message)
         if key in self._placed:
             self._on_refusal(consumer, key, error)
 
@@ -333,11 +393,12 @@ class KafkaIntake:
             return
         self._unplaced.discard(key)
         self._stops.note(key, stop)
-        if not self._unplaced:
-            self._say_reading()
+        self._read_on()
 
     def _on_client_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the name that librdkafka gives it
             self._is_cut_off = True
-            self._listener.intake_state("waiting for Kafka")
+            self._enter("waiting for Kafka", self._kafka_error or error.str())
+        else:
+            self._kafka_error = error.str()
         log.warning("Kafka client", error=error.str(), name=error.name())

@@ -16,8 +16,11 @@ class IntakeListener(Protocol):
         """The next offset of each partition that we read, and the end of its log where we know it."""
         ...
 
-    def intake_state(self, state: str) -> None:
-        """`reading`, or in a few words what it waits for."""
+    def intake_state(self, state: str, why: str | None = None) -> None:
+        """`reading`, or in a few words what it waits for. `reading` comes again every second while all is well."""
+
+    def intake_doing(self, what: str) -> None:
+        """What it is at, or what hinders it: the reason, if it doesn't say again that it's reading."""
 
     def partition_stopped(self, partition: str, why: StoppedPartition | None) -> None:
         """It stands still until a person has accepted a loss; None: it goes on, or isn't ours any more."""

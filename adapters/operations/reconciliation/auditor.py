@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class AuditListener(ReconcileListener, Protocol):
-    def audit_state(self, state: str) -> None:
+    def audit_state(self, state: str, why: str | None = None) -> None:
         """`running`, `standing by`, or in a few words what it waits for."""
 
 
@@ -61,8 +61,8 @@ class Auditor:
                 async with audit_lock(self._database_url) as lock:
                     if lock is not None:
                         await self._walk(lock)
-            except StoreUnavailable:
-                self._listener.audit_state("waiting for the database")
+            except StoreUnavailable as error:
+                self._listener.audit_state("waiting for the database", str(error))
                 await asyncio.sleep(OUTAGE_SECONDS)
             else:
                 self._listener.audit_state("standing by")

@@ -9,12 +9,13 @@ from adapters.web.responses import ExactJson
 
 
 class Probe(TypedDict, total=False):
-    """`parts`: what each part of the process does or waits for; of `/readyz`.
+    """Of `/readyz`: `parts`: what each part of the process does or waits for; `reasons`: why, where it is known.
 
     `databaseRewound`: when and by which sign the process has seen last that the database has gone back in time."""
 
     status: str
     parts: dict[str, str]
+    reasons: dict[str, str]
     stoppedPartitions: dict[str, dict[str, str]]
     databaseRewound: dict[str, str]
 

@@ -25,7 +25,7 @@ def test_it_is_ready_when_all_parts_do_their_work() -> None:
     """And it says what they do."""
     assert healthy().ready() == (
         True,
-        {"parts": {"intake": "reading", "push": "sending"}, "stoppedPartitions": {}},
+        {"parts": {"intake": "reading", "push": "sending"}, "reasons": {}, "stoppedPartitions": {}},
     )
 
 
@@ -40,13 +40,17 @@ def test_every_state_of_work_is_ready(state: str) -> None:
 def test_a_part_that_waits_makes_it_unready_until_it_works_again() -> None:
     """The body of the probe says what it waits for; a restart wouldn't help, so it stays live."""
     health = healthy()
-    health.part("intake", "waiting for the event store")
+    health.part("intake", "waiting for the event store", "permission denied for table delivery")
     ready, details = health.ready()
     assert (ready, health.live()) == (False, True)
     assert details["parts"] == {"intake": "waiting for the event store", "push": "sending"}
+    assert details["reasons"] == {"intake": "permission denied for table delivery"}
 
     health.part("intake", "reading")
-    assert health.ready()[0]
+    assert health.ready() == (
+        True,
+        {"parts": {"intake": "reading", "push": "sending"}, "reasons": {}, "stoppedPartitions": {}},
+    )
 
 
 def test_a_stopped_partition_makes_it_unready_until_it_is_another_ones() -> None:
@@ -87,3 +91,74 @@ def test_a_state_is_logged_when_it_changes_and_only_then() -> None:
         ("intake", "waiting for Kafka", "warning"),
         ("intake", "reading", "info"),
     ]
+
+
+class Clock:
+    """Tells the time that it was given."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_part_that_works_in_steps_must_say_again_and_again_that_it_does() -> None:
+    """Silence isn't work. What it was at, or what hinders it, is the reason."""
+    clock = Clock()
+    health = Health(30, monotonic=clock)
+    health.part("intake", "reading", in_steps=True)
+    health.doing("intake", "waiting for the event store to take a batch")
+    clock.now += 30
+    assert health.ready()[0]
+
+    clock.now += 1
+    with capture_logs() as logs:
+        assert health.ready() == health.ready()
+    ready, details = health.ready()
+    reason = "nothing has succeeded for 31 s: waiting for the event store to take a batch"
+    assert (ready, details["parts"]) == (False, {"intake": "standing still"})
+    assert details["reasons"] == {"intake": reason}
+    assert [(line["part"], line["state"], line["why"]) for line in logs] == [("intake", "standing still", reason)]
+
+    with capture_logs() as logs:
+        health.part("intake", "reading", in_steps=True)
+    assert health.ready()[0]
+    assert [(line["part"], line["state"]) for line in logs] == [("intake", "reading")]
+
+
+def test_a_part_that_finds_nothing_to_do_is_ready_for_ever() -> None:
+    """A quiet night. And one that doesn't work in steps needs to say nothing."""
+    clock = Clock()
+    health = Health(30, monotonic=clock)
+    health.part("api", "listening")
+    for _ in range(1000):
+        clock.now += 29
+        health.part("intake", "reading", in_steps=True)
+        assert health.ready()[0]
+
+
+def test_some_parts_may_be_silent_for_longer() -> None:
+    """One call may take long; and each that ends shows that the part is at work."""
+    clock = Clock()
+    health = Health(30, patience={"push": 60}, monotonic=clock)
+    health.part("push", "sending", in_steps=True)
+    clock.now += 80
+    health.worked("push")
+    clock.now += 90
+    assert health.ready()[0]
+    clock.now += 1
+    assert not health.ready()[0]
+
+
+def test_a_part_that_waits_does_not_stand_still() -> None:
+    """It says itself what it waits for, for however long; what ends meanwhile changes nothing about that."""
+    clock = Clock()
+    health = Health(30, monotonic=clock)
+    health.part("push", "sending", in_steps=True)
+    health.part("push", "waiting for the ledger", "no connection")
+    clock.now += 1000
+    health.worked("push")
+    _, details = health.ready()
+    assert details["parts"] == {"push": "waiting for the ledger"}
+    assert details["reasons"] == {"push": "no connection"}

@@ -1,16 +1,17 @@
 """The dispatcher when the third party is down, stumbles over an order, or wants fewer calls."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
+from domain.ports import StoreUnavailable
 from projections.delivery.breaker import HOLD_MAX_SECONDS, BreakerState
-from projections.delivery.ports import Call
+from projections.delivery.ports import Call, Settlement
 from projections.delivery.retry import RetryPolicy
 from tests.support.dispatching import POLICY, World
-from tests.support.fake_ledger import call, lifecycle
+from tests.support.fake_ledger import FakeLedger, call, lifecycle
 from tests.support.fake_third_party import FINE, HANG, Fault
 from tests.support.virtual_time import now, run
 
@@ -253,5 +254,37 @@ def test_calls_that_would_wait_for_longer_than_their_lease_are_given_back() -> N
         assert world.ledger.claims < 60
         assert all(each.attempts for each in world.ledger.settlements), "nothing is claimed before its turn"
         assert world.ledger.lost_leases == 0
+
+    run(main)
+
+
+class LockedLedger(FakeLedger):
+    """Gives orders out, and can't take down what became of them before a certain moment."""
+
+    settles_from = 100.0
+
+    async def settle(self, settlements: Sequence[Settlement]) -> int:
+        if now() < self.settles_from:
+            raise StoreUnavailable("canceling statement due to lock timeout")
+        return await super().settle(settlements)
+
+
+def test_a_ledger_that_takes_no_settlement_is_waited_for_though_it_gives_orders_out() -> None:
+    """It's said all the time, not only between two claims."""
+
+    async def main() -> None:
+        world = World(ledger=LockedLedger(now, lease_seconds=POLICY.lease_seconds))
+        world.ledger.add(*lifecycle(1))
+        running = world.start()
+        await world.until(lambda: world.watcher.states[-1:] == ["waiting for the ledger"])
+        told = len(world.watcher.states)
+        world.ledger.add(*lifecycle(2))
+        await asyncio.sleep(LockedLedger.settles_from - now() - 1)
+        assert len(world.watcher.states) == told
+        assert world.watcher.why == "canceling statement due to lock timeout"
+        assert world.third_party.sent, "orders were given out"
+        await world.until(lambda: world.ledger.is_settled)
+        await running.stop()
+        assert world.watcher.states[-1] == "sending"
 
     run(main)

@@ -84,11 +84,13 @@ def test_what_is_waited_for_is_said_part_by_part() -> None:
     """So that a person knows what to repair."""
     health = Health()
     intake_in("waiting for Kafka")(health)
+    health.part("intake", "waiting for Kafka", "connection refused")
     partition_stopped_too = StoppedPartition(Loss.TOPIC_DELETED, "there is none")
     health.partition_stopped("orders/3", partition_stopped_too)
     *_, body = asyncio.run(asked(health))
     assert body == {
         "status": "not ready",
         "parts": {"intake": "waiting for Kafka", "push": "sending"},
+        "reasons": {"intake": "connection refused"},
         "stoppedPartitions": {"orders/3": {"error": "topic_deleted", "detail": "there is none"}},
     }
