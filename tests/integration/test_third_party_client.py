@@ -2,17 +2,23 @@
 
 import asyncio
 import gzip
+import re
 import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from adapters.third_party_api.client import MAX_ANSWER_BYTES, ThirdPartyClient
+from adapters.third_party_api.client import ThirdPartyClient
+from adapters.third_party_api.connection_pool import MAX_BODY_BYTES, MAX_LINES_BYTES
 from adapters.third_party_api.signing import Signer
 from domain.effects import EffectKind
 from projections.delivery.ports import Answer, Call, Outcome
@@ -57,6 +63,39 @@ async def sent_to(
 ) -> list[Answer]:
     async with client(url, token=token, timeout_seconds=timeout_seconds) as third_party:
         return [await asyncio.wait_for(third_party.send(each), 2 * PATIENT_SECONDS) for each in calls]
+
+
+@st.composite
+def answers_in_pieces(draw: st.DrawFn) -> list[bytes]:
+    """Anything; often with a good beginning, and cut anywhere."""
+    line = st.builds(
+        b"HTTP/1.%d %d%b".__mod__,
+        st.tuples(
+            st.integers(0, 1),
+            st.sampled_from([100, 101, 103, 200, 201, 204, 304, 307, 401, 404, 409, 429, 503, 999]),
+            st.sampled_from([b"", b" OK", b" planifi\xe9", b"\x00"]),
+        ),
+    )
+    field = st.sampled_from(
+        [
+            *(b"Content-Length: %d" % n for n in (0, 1, 5, 70_000)),
+            b"Content-Length: -1",
+            b"Content-Length: 1_0",
+            b"Transfer-Encoding: chunked",
+            b"Retry-After: Fri, 31 Dec 99999 23:59:59 GMT",
+            b"Retry-After: " + b"9" * 5000,
+            b"Connection: close",
+            b": ",
+        ]
+    ) | st.binary(max_size=20)
+    fields = draw(st.lists(field, max_size=4))
+    body = draw(
+        st.binary(max_size=20) | st.sampled_from([b"5\r\nhello\r\n0\r\n\r\n", b"fffffffffffffffff\r\n", b"1\r\nxy"])
+    )
+    said = b"\r\n".join([draw(line | st.binary(max_size=20)), *fields, b"", body])
+    said = said[: draw(st.integers(0, len(said)))] if draw(st.booleans()) else said
+    cut = draw(st.integers(0, len(said)))
+    return [said[:cut], said[cut:]]
 
 
 def outcomes(answers: Sequence[Answer]) -> list[Outcome]:
@@ -197,19 +236,21 @@ class TestFailures:
         [
             "",
             "HTTP/1.1 20",
-            "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{}",
-            "SSH-2.0-OpenSSH_9.6\r\n\r\n",
+            "HTTP/1.1 200 OK",
             "HTTP/1.1 999999 OK\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nX: " + "x" * 100_000 + "\r\n\r\n",
+            "HTTP/1.1 2xx OK\r\n\r\n",
+            "HTTP/2 200\r\n\r\n",
+            "SSH-2.0-OpenSSH_9.6\r\n\r\n",
+            "\r\nHTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 100 Continue\r\n\r\n",
+            "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 20",
+            "HTTP/1.1 " + "2" * 2 * MAX_LINES_BYTES,
         ],
         ids=count(),
     )
     @pytest.mark.parametrize("sent", [POST, PUT], ids=["POST", "PUT"])
-    def test_an_answer_that_is_lost_or_broken_leaves_the_call_in_doubt(self, said: str, sent: Call) -> None:
-        """Also if it began well; and the call is sent once, not again behind our back."""
+    def test_an_answer_without_a_status_leaves_the_call_in_doubt(self, said: str, sent: Call) -> None:
+        """And the call is sent once, not again behind our back."""
 
         async def handle(connection: Connection) -> None:
             await connection.request()
@@ -232,14 +273,12 @@ class TestFailures:
         assert outcomes(answers) == [Outcome.DELIVERED, Outcome.IN_DOUBT, Outcome.DELIVERED]
         assert (len(server.requests), server.connections) == (3, 2)
 
-    @pytest.mark.parametrize("begin", ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
-    def test_a_call_that_hangs_is_in_doubt_when_its_time_is_up(self, begin: str) -> None:
-        """Before the answer, in its head, or in its body; and the connection is given up."""
+    def test_a_call_that_hangs_is_in_doubt_when_its_time_is_up(self) -> None:
+        """And the connection is given up."""
         left = asyncio.Event()
 
         async def handle(connection: Connection) -> None:
             await connection.request()
-            await connection.say(begin)
             await connection.until_left()
             left.set()
 
@@ -252,19 +291,36 @@ class TestFailures:
 
         asyncio.run(main())
 
-    @pytest.mark.parametrize("begin", ["HTTP/1.1 200 OK\r\nX: ", "HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"])
-    def test_an_answer_in_drips_is_not_waited_for_longer(self, begin: str) -> None:
+    def test_a_status_in_drips_is_not_waited_for_longer(self) -> None:
         """The time counts from the beginning, not from the last byte."""
 
         async def handle(connection: Connection) -> None:
             await connection.request()
-            await connection.say(begin)
+            await connection.say("HTTP/1.1 200 ")
             while True:
                 await connection.say("x")
                 await asyncio.sleep(TIMEOUT_SECONDS / 20)
 
         [answer], _ = send(handle, POST, timeout_seconds=TIMEOUT_SECONDS)
         assert answer.outcome is Outcome.IN_DOUBT
+
+    def test_a_call_that_finds_no_connection_in_time_has_failed(self) -> None:
+        """Here all places are taken by a call that hangs: nothing of it has left."""
+
+        async def handle(connection: Connection) -> None:
+            await connection.request()
+            await connection.until_left()
+
+        async def main() -> None:
+            async with (
+                raw_server(handle) as server,
+                ThirdPartyClient(server.url, token=None, timeout_seconds=TIMEOUT_SECONDS, concurrency=1) as third,
+            ):
+                answers = await asyncio.gather(third.send(POST), third.send(PUT))
+                assert outcomes(answers) == [Outcome.IN_DOUBT, Outcome.FAILED]
+                assert answers[1].text == f"no connection within {TIMEOUT_SECONDS} s"
+
+        asyncio.run(main())
 
     def test_of_an_endless_answer_only_the_beginning_is_read(self) -> None:
         """Its status counts."""
@@ -280,7 +336,7 @@ class TestFailures:
 
         [answer], _ = send(handle, POST)
         assert answer.outcome is Outcome.DELIVERED
-        assert MAX_ANSWER_BYTES <= said < 200 * MAX_ANSWER_BYTES, "as much as the buffers on the way hold"
+        assert MAX_BODY_BYTES <= said < 200 * MAX_BODY_BYTES, "as much as the buffers on the way hold"
 
     def test_a_packed_answer_is_not_unpacked(self) -> None:
         """A hundred megabytes of zeros are a small answer, and stay one."""
@@ -296,6 +352,202 @@ class TestFailures:
         tracemalloc.stop()
         assert answer.outcome is Outcome.DELIVERED
         assert peak_bytes < 20 * 1024**2
+
+
+DATED: Final = "Fri, 31 Dec 99999999999999999999 23:59:59 GMT"
+ANSWERS: Final[dict[str, tuple[str, bytes]]] = {
+    "an ordinary one": (" Said", b"Content-Length: 2\r\n\r\n{}"),
+    "no reason phrase": ("", b"Content-Length: 2\r\n\r\n{}"),
+    "a reason phrase in Latin-1": (" planifi\xe9", b"Content-Length: 2\r\n\r\n{}"),
+    "a reason phrase of 10,000 characters": (" " + "x" * 10_000, b"Content-Length: 2\r\n\r\n{}"),
+    "a header of 100,000 bytes": (" Said", b"X: " + b"x" * 100_000 + b"\r\nContent-Length: 2\r\n\r\n{}"),
+    "a header without an end": (" Said", b"X: " + b"x" * 2 * MAX_LINES_BYTES),
+    "a thousand headers": (" Said", b"X: x\r\n" * 1000 + b"Content-Length: 2\r\n\r\n{}"),
+    "headers without an end": (" Said", b"X: x\r\n" * (MAX_LINES_BYTES // 3)),
+    "headers in Latin-1": (" Said", b"X: \xe9\xff\r\nContent-Length: 2\r\n\r\n{}"),
+    "headers that are none": (" Said", b"\x00 \xff\r\n : \r\n folded\r\nContent-Length: 2\r\n\r\n{}"),
+    "bare line feeds": (" Said", b"Content-Length: 2\n\n{}"),
+    "two lengths": (" Said", b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}"),
+    "a length that is none": (" Said", b"Content-Length: x\r\n\r\n{}"),
+    "a length beyond all measure": (" Said", b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n{}"),
+    "a coding that we don't know": (" Said", b"Transfer-Encoding: gzip\r\n\r\n{}"),
+    "a body cut short": (" Said", b"Content-Length: 10\r\n\r\n{"),
+    "a chunk cut short": (" Said", b"Transfer-Encoding: chunked\r\n\r\n5\r\n{"),
+    "a chunk without a length": (" Said", b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
+    "a chunk longer than it says": (" Said", b"Transfer-Encoding: chunked\r\n\r\n1\r\n{}\r\n0\r\n\r\n"),
+    "a head cut short": (" Said", b"Content-Le"),
+    "nothing but the status": (" Said", b""),
+    "a body that is no text": (" Said", b"Content-Length: 4\r\n\r\n\xff\x00\xfe\x00"),
+    "a Retry-After beyond all years": (" Said", f"Retry-After: {DATED}\r\nContent-Length: 0\r\n\r\n".encode()),
+    "a Retry-After in the year 99999": (" Said", b"Retry-After: Fri, 31 Dec 99999 23:59:59 GMT\r\n\r\n"),
+    "a Retry-After that is none": (" Said", b"Retry-After: \xff\x00\r\nContent-Length: 0\r\n\r\n"),
+}
+MEANINGS: Final = {
+    200: Outcome.DELIVERED,
+    204: Outcome.DELIVERED,
+    307: Outcome.FAILED,
+    401: Outcome.UNAUTHORIZED,
+    404: Outcome.REFUSED,
+    429: Outcome.FAILED,
+    503: Outcome.FAILED,
+}
+
+
+class TestStatusFirst:
+    """What a status means is changed by nothing that comes after it (contract.md, section 2)."""
+
+    @pytest.mark.parametrize("name", ANSWERS)
+    def test_whatever_comes_with_it_a_status_keeps_its_meaning(self, name: str) -> None:
+        """Of calls and of lookups; and whoever calls next hears their own answer."""
+        phrase, rest = ANSWERS[name]
+
+        async def handle(connection: Connection) -> None:
+            request = await connection.request()
+            if request.line.startswith("PUT"):
+                await connection.answer(202)
+                return
+            status = int(request.headers["idempotency-key"][-3:])
+            await connection.say(f"HTTP/1.1 {status}{phrase}\r\n".encode("latin-1") + rest)
+
+        async def main() -> dict[int, Outcome]:
+            found = {}
+            async with raw_server(handle) as server, client(server.url) as third_party:
+                for status in MEANINGS:
+                    asks = replace(POST, key=UUID(f"00000000-0000-0000-0000-000000000{status}"))
+                    answer = await asyncio.wait_for(third_party.send(asks), PATIENT_SECONDS)
+                    assert answer.status == status
+                    found[status] = answer.outcome
+                    assert (await third_party.send(PUT)).status == 202
+            return found
+
+        assert asyncio.run(main()) == MEANINGS
+
+    @pytest.mark.parametrize(
+        "begin", ["HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nX: ", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"]
+    )
+    def test_a_status_stands_when_the_rest_does_not_come_in_time(self, begin: str) -> None:
+        """The rest of the head, or of the body."""
+
+        async def handle(connection: Connection) -> None:
+            await connection.request()
+            await connection.say(begin)
+            await connection.until_left()
+
+        [answer], _ = send(handle, POST, timeout_seconds=TIMEOUT_SECONDS)
+        assert (answer.outcome, answer.status) == (Outcome.DELIVERED, 200)
+
+    @pytest.mark.parametrize("declared", ["", "Content-Length: 2\r\n", "Transfer-Encoding: chunked\r\n"])
+    @pytest.mark.parametrize("is_late", [False, True])
+    def test_a_body_where_none_belongs_is_not_the_next_answer(self, declared: str, *, is_late: bool) -> None:
+        """204 says that there is none; the connection isn't used again."""
+
+        async def handle(connection: Connection) -> None:
+            while True:
+                request = await connection.request()
+                if request.line.startswith("PUT"):
+                    await connection.answer(202)
+                    continue
+                head = f"HTTP/1.1 204 No Content\r\n{declared}\r\n"
+                await connection.say(head if is_late else head + "{}")
+                await asyncio.sleep(TIMEOUT_SECONDS / 10)
+                await connection.say("{}")
+
+        async def main() -> list[int | None]:
+            async with raw_server(handle) as server, client(server.url) as third_party:
+                first = await third_party.send(POST)
+                await asyncio.sleep(TIMEOUT_SECONDS)
+                return [first.status, (await third_party.send(PUT)).status]
+
+        assert asyncio.run(main()) == [204, 202]
+
+    @pytest.mark.parametrize(
+        ("body", "outcome"),
+        [
+            ('{"code":"in_fl', Outcome.IN_DOUBT),
+            ('{"code":"in_flight"}', Outcome.IN_FLIGHT),
+            ('{"code":"illegal_state"}', Outcome.REFUSED),
+        ],
+    )
+    def test_a_conflict_that_does_not_come_whole_parks_nobody_if_it_may_be_one_in_flight(
+        self, body: str, outcome: Outcome
+    ) -> None:
+        """It is the one status whose meaning is in the body."""
+
+        async def handle(connection: Connection) -> None:
+            await connection.request()
+            await connection.say(f"HTTP/1.1 409 Conflict\r\nContent-Length: 99\r\n\r\n{body}")
+
+        [answer], _ = send(handle, POST)
+        assert (answer.outcome, answer.status) == (outcome, 409)
+
+    def test_interim_answers_are_not_the_answer(self) -> None:
+        """However many; and the connection is kept."""
+
+        async def handle(connection: Connection) -> None:
+            while True:
+                await connection.request()
+                await connection.say("HTTP/1.1 103 Early Hints\r\nRetry-After: 9\r\n\r\n" * 3)
+                await connection.answer(503)
+
+        answers, server = send(handle, POST, PUT)
+        assert [(answer.status, answer.retry_after_seconds) for answer in answers] == [(503, None)] * 2
+        assert server.connections == 1
+
+    def test_a_connection_is_kept_after_every_ordinary_answer(self) -> None:
+        """With a length, in chunks, or without a body; not if the other side says that it ends."""
+        said = iter(
+            [
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;x=y\r\n{\r\n1\r\n}\r\n0\r\nX: x\r\n\r\n",
+                "HTTP/1.1 204 No Content\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+                "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+                "HTTP/1.1 200 OK\r\n\r\n{}",
+            ]
+        )
+
+        async def handle(connection: Connection) -> None:
+            while True:
+                await connection.request()
+                text = next(said)
+                await connection.say(text)
+                if text.endswith("OK\r\n\r\n{}"):
+                    return
+
+        answers, server = send(handle, *[POST] * 6)
+        assert outcomes(answers) == [Outcome.DELIVERED] * 6
+        assert [answer.text for answer in answers] == ["{}", "{}", "", "{}", "{}", "{}"]
+        assert server.connections == 3
+
+    @settings(max_examples=150, deadline=None)
+    @given(pieces=answers_in_pieces())
+    def test_whatever_bytes_come_back_nothing_escapes(self, pieces: list[bytes]) -> None:
+        """A status line that is one decides; without one nobody knows."""
+
+        async def handle(connection: Connection) -> None:
+            await connection.request()
+            for piece in pieces:
+                await connection.say(piece)
+                await asyncio.sleep(0)
+
+        async def main() -> None:
+            async with raw_server(handle) as server, client(server.url) as third_party:
+                answer = await asyncio.wait_for(third_party.send(POST), PATIENT_SECONDS)
+                looked_up = await asyncio.wait_for(third_party.lookup(7), PATIENT_SECONDS)
+                line = re.match(
+                    rb"(?:HTTP/1\.\d 1(?!01)\d\d(?: [^\n]*)?\n(?:[^\r\n][^\n]*\n)*\r?\n)*"
+                    rb"HTTP/1\.\d ([1-9]\d\d)(?: [^\n]*|\r)?\n",
+                    b"".join(pieces),
+                )
+                status = int(line[1]) if line else None
+                assert answer.status == (None if status is not None and status < 200 and status != 101 else status)
+                if answer.status is None:
+                    assert answer.outcome is Outcome.IN_DOUBT
+                    assert isinstance(looked_up, Answer)
+                elif 200 <= answer.status < 300:
+                    assert answer.outcome is Outcome.DELIVERED
+
+        asyncio.run(main())
 
 
 class TestSandbox:
