@@ -33,6 +33,7 @@ from projections.resolution import EXACT, Resolution
 
 TOO_MANY_REQUESTS: Final = 429
 REQUEST_TIMEOUT: Final = 408
+CLIENT_ERRORS: Final = 400
 SERVER_ERRORS: Final = 500
 """This and all above it (RFC 9110, section 15.6)."""
 
@@ -147,6 +148,7 @@ class Sender:
 
     async def _deliver(self, call: Call, work: _Work, spent: int) -> _Pause | None:
         """None if the call has been carried out."""
+        sendings = work.claim.sendings.get(call.version, 0)
         if self._key_may_be_forgotten(call, work):
             if not self._policy.lookups:
                 return _Pause(spent, parked_reason=f"{self._in_doubt}, and lookups are switched off")
@@ -156,7 +158,7 @@ class Sender:
                 call, work, AttemptKind.LOOKUP, self._third_party.lookup(call.order_id)
             )
             if isinstance(looked_up, Answer):
-                return self._stop(looked_up, spent, blamed=blamed, is_call=False)
+                return self._stop(looked_up, spent, sendings, blamed=blamed, is_call=False)
             later = [each for each in work.claim.calls if each.version > call.version]
             in_doubt = [each for each in later if each.version in work.claim.doubts]
             verdict = settle_doubt(call, looked_up, in_doubt, self._policy.resolution)
@@ -168,7 +170,7 @@ class Sender:
             return _Pause(spent)
         answer, blamed = await self._ask(call, work, AttemptKind.CALL, self._third_party.send(call))
         assert isinstance(answer, Answer)
-        return None if answer.outcome is Outcome.DELIVERED else self._stop(answer, spent, blamed=blamed)
+        return None if answer.outcome is Outcome.DELIVERED else self._stop(answer, spent, sendings, blamed=blamed)
 
     @property
     def _in_doubt(self) -> str:
@@ -235,7 +237,7 @@ class Sender:
                 self._rate_limiter.throttled(sent_at, self._policy.retry.granted_seconds(said.retry_after_seconds))
                 return False
             case Answer(outcome=Outcome.FAILED | Outcome.IN_DOUBT, status=status) if (
-                status is None or status == REQUEST_TIMEOUT or status >= SERVER_ERRORS
+                status is None or status == REQUEST_TIMEOUT or status >= SERVER_ERRORS or _is_sent_elsewhere(said)
             ):
                 blamed = breaker.failed(
                     epoch,
@@ -243,12 +245,13 @@ class Sender:
                     f"the third party is down: {f'status {status}' if status else said.text}",
                     least_seconds=self._policy.retry.granted_seconds(said.retry_after_seconds) or 0.0,
                 )
-                return blamed and not _never_reached(said)
+                return blamed and not _never_reached(said) and not _is_sent_elsewhere(said)
             case _:
                 breaker.answered(epoch)
                 return True
 
-    def _stop(self, answer: Answer, spent: int, *, blamed: bool, is_call: bool = True) -> _Pause:
+    def _stop(self, answer: Answer, spent: int, sendings: int, *, blamed: bool, is_call: bool = True) -> _Pause:
+        """`sendings`: how often the call had been sent before this claim."""
         retry = self._policy.retry
         match answer.outcome:
             case Outcome.IN_FLIGHT:
@@ -258,7 +261,9 @@ class Sender:
                 return _Pause(spent + 1, parked_reason=reason if is_call else f"{self._in_doubt}; lookup {reason}")
             case _:
                 spent += blamed
-                wait_seconds = retry.wait_seconds(max(1, spent), answer.retry_after_seconds, self._dice)
+                # Whoever is sent elsewhere spends nothing, and must come more and more seldom all the same.
+                tries = max(1, spent, sendings if _is_sent_elsewhere(answer) else 0)
+                wait_seconds = retry.wait_seconds(tries, answer.retry_after_seconds, self._dice)
                 if blamed and spent >= retry.max_attempts:
                     reason = f"{spent} attempts failed; the last: {answer.status or answer.outcome}"
                     return _Pause(spent, wait_seconds, reason)
@@ -267,6 +272,11 @@ class Sender:
 
 def _never_reached(answer: Answer) -> bool:
     return answer.outcome is Outcome.FAILED and answer.status is None
+
+
+def _is_sent_elsewhere(answer: Answer) -> bool:
+    """By a redirect, or to another protocol: it's the address that is wrong, or who answers there."""
+    return answer.outcome is Outcome.FAILED and answer.status is not None and answer.status // 100 in {1, 3}
 
 
 def _recorded(said: Lookup) -> Answer:

@@ -16,7 +16,10 @@ from tests.support.fake_third_party import FINE, HANG, Fault
 from tests.support.virtual_time import now, run
 
 HOURS = 3 * 3600.0
-DOWN = [Fault(status=503), Fault(status=500), Fault(unreachable=True), Fault(lost_answer=True), HANG]
+DOWN = [
+    *(Fault(status=503), Fault(status=500), Fault(status=307), Fault(status=302)),
+    *(Fault(unreachable=True), Fault(lost_answer=True), HANG),
+]
 
 
 class Ups:
@@ -62,7 +65,7 @@ def test_hours_of_an_outage_park_nobody(fault: Fault) -> None:
     run(main)
 
 
-@pytest.mark.parametrize("fault", [Fault(status=503), Fault(status=500), Fault(unreachable=True), HANG])
+@pytest.mark.parametrize("fault", [each for each in DOWN if not each.lost_answer])
 def test_an_outage_does_not_park_the_only_order_either(fault: Fault) -> None:
     """In the middle of a quiet night."""
 
@@ -127,6 +130,26 @@ def test_orders_that_always_fail_do_not_keep_the_breaker_open_before_the_others(
             asyncio.get_running_loop().time() - began < 60
         )  # of virtual time; it's 2400 if those longest due go first
         await running.stop()
+
+    run(main)
+
+
+def test_an_order_that_is_always_sent_elsewhere_is_not_parked_and_comes_seldom() -> None:
+    """It is the address that is wrong; the others flow."""
+
+    async def main() -> None:
+        world = World()
+        world.ledger.add(*lifecycle(1))
+        world.third_party.plan = lambda call: Fault(status=307) if call.order_id == 1 else FINE
+        running = world.start()
+        for order_id in range(2, 3600):
+            world.ledger.add(call(order_id, 1))
+            await asyncio.sleep(1)
+        await running.stop()
+        assert world.watcher.parked == {}
+        assert world.watcher.breaker == [BreakerState.CLOSED]
+        assert len(world.ledger.attempts_of(2)) == len(world.ledger.attempts_of(3000)) == 1
+        assert 3600 / POLICY.retry.max_seconds / 2 < len(world.versions_sent(1)) < 3600
 
     run(main)
 
