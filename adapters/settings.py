@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from domain.errors import CashbackError
 from domain.money import DEFAULT_TILL, Rounding, Till
+from projections.delivery.doubt import KEY_MARGIN_TIMEOUTS, trusted_key_seconds
 
 PREFIX: Final = "CASHBACK_"
 
@@ -141,8 +142,11 @@ class Settings(BaseSettings):
         None, description="its key, unless that is in the same file; PEM, not encrypted"
     )
     third_party_timeout_seconds: _Seconds = Field(10.0, description="how long one call may take")
-    third_party_key_retention_hours: Annotated[float, Field(gt=0, le=8_760)] = Field(
-        24.0, description="how long the third party remembers an `Idempotency-Key`"
+    third_party_key_retention_hours: Annotated[float, Field(ge=0, le=8_760)] = Field(
+        24.0,
+        description="how long the third party remembers an `Idempotency-Key`: more than ten of the call's"
+        " time-outs, as it is trusted for less, see [docs/explanation/once.md](docs/explanation/once.md);"
+        " 0: none is trusted",
     )
     doubtful_orders: Literal["hold", "pay"] = Field(
         "hold",
@@ -256,6 +260,13 @@ class Settings(BaseSettings):
                 f"{PREFIX}PUSH_LEASE_SECONDS is {self.push_lease_seconds:g}: must be more than twice"
                 f" {PREFIX}THIRD_PARTY_TIMEOUT_SECONDS, {self.third_party_timeout_seconds:g}"
             )
+        retention_hours = self.third_party_key_retention_hours
+        if retention_hours and not self.trusted_key_seconds:
+            raise ValueError(
+                f"{PREFIX}THIRD_PARTY_KEY_RETENTION_HOURS is {retention_hours:g}: must be 0, or more than"
+                f" {KEY_MARGIN_TIMEOUTS} times {PREFIX}THIRD_PARTY_TIMEOUT_SECONDS,"
+                f" {self.third_party_timeout_seconds:g}"
+            )
         if self.audit_orders_per_second is not None and not self.third_party_lookups:
             raise ValueError(
                 f"{PREFIX}AUDIT_ORDERS_PER_SECOND is {self.audit_orders_per_second:g}:"
@@ -284,6 +295,11 @@ class Settings(BaseSettings):
     @property
     def lease_seconds(self) -> float:
         return self.push_lease_seconds or max(60.0, 3 * self.third_party_timeout_seconds)
+
+    @property
+    def trusted_key_seconds(self) -> float:
+        """How long after its first sending a call may be sent again with its key alone."""
+        return trusted_key_seconds(self.third_party_key_retention_hours * 3600, self.third_party_timeout_seconds)
 
     @property
     def till(self) -> Till:

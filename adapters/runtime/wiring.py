@@ -29,7 +29,7 @@ def replay_service(settings: Settings, database: Database) -> ReplayService:
         PostgresReplays(database),
         KafkaRepublisher(settings.kafka_bootstrap, settings.kafka_config),
         topics=settings.kafka_topics,
-        key_retention_hours=settings.third_party_key_retention_hours,
+        key_retention_hours=settings.trusted_key_seconds / 3600,
     )
 
 
@@ -41,7 +41,7 @@ def bulk_runner(settings: Settings, database: Database) -> JobRunner:
     decisions = partial(interventions, settings, database)
     kinds: dict[KindName, JobKind] = {
         BulkMode.REPUBLISH: republishing(replays, republisher, settings.kafka_topics),
-        BulkMode.REDELIVER: redelivering(replays, settings.third_party_key_retention_hours),
+        BulkMode.REDELIVER: redelivering(replays, settings.trusted_key_seconds / 3600),
         BulkMode.RETRY: retrying(PostgresParking(database)),
         BulkMode.SETTLE: settling(store, decisions),
         BulkMode.RELEASE: releasing(store, decisions),
@@ -51,7 +51,7 @@ def bulk_runner(settings: Settings, database: Database) -> JobRunner:
 
 def jobs_of(settings: Settings, database: Database) -> PostgresJobs:
     """What the endpoints and the commands use."""
-    return PostgresJobs(database, key_retention_hours=settings.third_party_key_retention_hours)
+    return PostgresJobs(database, key_retention_hours=settings.trusted_key_seconds / 3600)
 
 
 def policy_of(settings: Settings) -> Policy:

@@ -1,8 +1,8 @@
 """Calls in doubt: those that may have been carried out without anybody having told us.
 
-As long as the third party remembers a call's key, it may be sent again: it is the same call. Past that the order is
-looked up first, and what is found decides. We are the only ones who change an order there, and only in the order of
-its calls.
+As long as the third party surely remembers a call's key, it may be sent again: it is the same call. Past that the
+order is looked up first, and what is found decides. We are the only ones who change an order there, and only in the
+order of its calls.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,6 +18,10 @@ from domain.instants import parse_instant
 from projections.delivery.ports import Answer, Attempt, AttemptKind, Call, Found, NotFound, Outcome
 from projections.resolution import EXACT, Resolution
 
+KEY_MARGIN_TIMEOUTS: Final = 10
+KEY_MARGIN_SHARE: Final = 0.05
+"""How long a request may be under way, and how far two clocks may differ: a proxy can keep it in its queue for
+longer than we wait for the answer, and it is carried out all the same."""
 _MAYBE_DONE: Final = {Outcome.DELIVERED, Outcome.IN_DOUBT, Outcome.IN_FLIGHT}
 _MAYBE_DONE_STATUSES: Final = {500, 502, 504}
 """Whoever answers so may have failed after the work was done, or not know what became of it (RFC 9110, 15.6)."""
@@ -39,6 +43,13 @@ class DoubtFinding:
     ruling: DoubtRuling
     found: str
     """In words."""
+
+
+def trusted_key_seconds(retention_seconds: float, call_timeout_seconds: float) -> float:
+    """How long after its first sending a call may be sent again without a lookup: as long as it gets there, by
+    whatever way, while the third party remembers its key. 0: never."""
+    margin_seconds = max(KEY_MARGIN_TIMEOUTS * call_timeout_seconds, KEY_MARGIN_SHARE * retention_seconds)
+    return max(0.0, retention_seconds - margin_seconds)
 
 
 def settle_doubt(

@@ -12,7 +12,7 @@ import structlog
 
 from domain.effects import EffectKind
 from projections.delivery.breaker import Breaker, BreakerState
-from projections.delivery.doubt import DoubtRuling, settle_doubt
+from projections.delivery.doubt import DoubtRuling, settle_doubt, trusted_key_seconds
 from projections.delivery.ports import (
     Answer,
     Attempt,
@@ -71,6 +71,10 @@ class DeliveryPolicy:
     resolution: Resolution = EXACT
     holds_doubtful: bool = True
     """Whether a doubtful order's `complete` waits for a person."""
+
+    @property
+    def trusted_key_seconds(self) -> float:
+        return trusted_key_seconds(self.key_retention_seconds, self.call_timeout_seconds)
 
 
 @dataclass(slots=True)
@@ -174,16 +178,15 @@ class Sender:
 
     @property
     def _in_doubt(self) -> str:
-        hours = self._policy.key_retention_seconds / 3600
-        return f"in doubt for longer than the third party remembers keys, {hours:g} h"
+        hours = self._policy.trusted_key_seconds / 3600
+        return f"in doubt for longer than the third party surely remembers keys, {hours:.3g} h"
 
     def _key_may_be_forgotten(self, call: Call, work: _Work) -> bool:
-        """By the time the call gets there."""
+        """By the time the call gets there, however long that takes."""
         age_seconds = work.claim.doubts.get(call.version)
         if age_seconds is None:
             return False
-        since_seconds = self._monotonic() - work.claimed_at + self._policy.call_timeout_seconds
-        return age_seconds + since_seconds >= self._policy.key_retention_seconds
+        return age_seconds + self._monotonic() - work.claimed_at >= self._policy.trusted_key_seconds
 
     async def _may_begin(self, work: _Work) -> bool:
         """Waits for our turn, if it comes soon enough."""

@@ -1,6 +1,7 @@
 """A call of the third party's API from its headers to its answer, with the faults that are in force.
 
-What comes first decides: `down` (503), a wrong token (401), a missing key (400), a key in flight (409), a hang,
+A late call comes after its time in a queue, with nobody behind it who could hang up. Then what comes first decides:
+`down` (503), a wrong token (401), a missing key (400), a key in flight (409), a hang,
 the latency, an injected error, the body's shape (400, 413), the books' rules, a lost answer.
 """
 
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from hmac import compare_digest
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from sandbox.third_party_server.books import Books, Reply, refusal
 from sandbox.third_party_server.call_log import ReceivedCall
@@ -45,7 +46,7 @@ class CallEndpoint:
     operation: Operation | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        tick = self.books.arrive()
+        tick, came_from = self.books.arrive(), receive
         try:
             body = await _read_body(receive)
         except BaseException as error:
@@ -54,9 +55,21 @@ class CallEndpoint:
                 raise
             await cut(scope, receive)
             return
+        late_seconds = self.switch.late_seconds() if self.operation is not None else 0.0
+        if late_seconds:
+            self.books.vanish(tick)
+            log = self.books.log
+            await asyncio.sleep(late_seconds)
+            if self.books.log is not log:  # they were started afresh
+                await cut(scope, receive)
+                return
+            tick = self.books.arrive()
+            receive = _never
         headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
         order_id, request = self._read(scope, body)
         call = self._write_down(scope, headers, body, order_id, request, tick)
+        if late_seconds:
+            call.client_gone = _is_never_gone
         answer: Reply | None = None
         try:
             answer = await self._answer(call, request, headers, receive)
@@ -69,7 +82,7 @@ class CallEndpoint:
             else:
                 self.books.leave(call, "client_gone" if call.client_gone() else "cut")
         if answer is None:
-            await cut(scope, receive)
+            await cut(scope, came_from)
 
     def _read(self, scope: Scope, body: bytes | None) -> tuple[int | None, CashbackRequest | InvalidRequest | None]:
         """The order that the call names, as far as that can be told, and what it says; a lookup says nothing."""
@@ -166,6 +179,16 @@ class CallEndpoint:
             )
         assert call.order_id is not None
         return self.books.lookup(call.order_id)
+
+
+async def _never() -> Message:
+    """The caller is behind a proxy that waits for us."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def _is_never_gone() -> bool:
+    return False
 
 
 def _shown(header: bytes) -> str:

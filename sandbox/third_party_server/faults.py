@@ -26,6 +26,9 @@ class Faults(msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=
     A key that first came `key_retention_seconds` ago is forgotten, and what comes with it then is a new call; null
     (the default) is for ever, 0 at once.
 
+    A late call waits for `late_ms` in the queue of a proxy before it comes to us, and is carried out then, whether
+    its caller is still there or not.
+
     `seed` starts the drawing afresh from that number, so that the same calls in the same order meet the same
     faults; null (the default) is a start that nobody can know.
     """
@@ -36,6 +39,8 @@ class Faults(msgspec.Struct, rename="camel", forbid_unknown_fields=True, frozen=
     retry_after_seconds: Annotated[int, msgspec.Meta(ge=0, le=MAX_RETRY_AFTER_SECONDS)] | None = None
     hang_rate: _Rate = 0
     lost_answer_rate: _Rate = 0
+    late_rate: _Rate = 0
+    late_ms: Annotated[float, msgspec.Meta(ge=0, le=MAX_LATENCY_MS)] = 0
     key_retention_seconds: Annotated[float, msgspec.Meta(ge=0, le=MAX_KEY_RETENTION_SECONDS)] | None = None
     reject_orders: Annotated[frozenset[OrderId], msgspec.Meta(max_length=MAX_REJECTED_ORDERS)] = frozenset()
     down: bool = False
@@ -51,14 +56,18 @@ class Roll:
 
 class FaultDraws:
     """Which calls are hit. Three numbers are drawn for every call, whatever the rates, so that a change of one
-    rate doesn't move the others."""
+    rate doesn't move the others. Whether a call is late is drawn before it comes to us, from another stream."""
 
     def __init__(self, seed: int | None = None) -> None:
         self._rng = random.Random(seed)
+        self._late_rng = random.Random(None if seed is None else seed + 1)
 
     def roll(self, faults: Faults) -> Roll:
         draw = self._rng.random
         return Roll(draw() < faults.hang_rate, draw() < faults.error_rate, draw() < faults.lost_answer_rate)
+
+    def late_seconds(self, faults: Faults) -> float:
+        return faults.late_ms / 1000 if self._late_rng.random() < faults.late_rate else 0.0
 
 
 class FaultSwitch:
@@ -73,6 +82,10 @@ class FaultSwitch:
 
     def roll(self) -> Roll:
         return self._draws.roll(self.faults)
+
+    def late_seconds(self) -> float:
+        """How long the next call waits before it comes to us."""
+        return self._draws.late_seconds(self.faults)
 
     def update(self, body: bytes) -> None:
         """Sets the members that a JSON object names; the others keep their values. Raises InvalidFaults."""

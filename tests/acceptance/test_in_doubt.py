@@ -15,10 +15,9 @@ pytestmark = pytest.mark.slow
 
 COMPLETED: Final = (Kind.CREATED, Kind.UPDATED, Kind.COMPLETED)
 CANCELLED: Final = (Kind.CREATED, Kind.UPDATED, Kind.CANCELLED)
-SECOND_HOURS: Final = 1 / 3600
 PUSH: Final[dict[str, object]] = {
     "third_party_timeout_seconds": 2,
-    "third_party_key_retention_hours": SECOND_HOURS,
+    "third_party_key_retention_hours": 0,
     "push_lease_seconds": 5,
     "push_concurrency": 8,
     "push_backoff_base_seconds": 0.05,
@@ -83,6 +82,27 @@ def test_what_only_a_lookup_could_tell_is_left_to_a_person_without_one(
     assert sql(database_url, "SELECT state FROM effect ORDER BY order_id, version") == [
         (state,) for state in ("in_doubt", "due", "due") * 3
     ]
+
+
+def test_a_call_that_might_come_after_its_key_is_forgotten_is_not_sent(
+    apps: Apps, sandbox: Sandbox, database_url: str
+) -> None:
+    """Keys are remembered for 24 s, and a proxy's queue keeps requests for 18: the second is looked up at 8."""
+    sandbox.faults(lostAnswerRate=1, keyRetentionSeconds=24)
+    append(database_url, streams([1], (Kind.CREATED,)))
+    push = start_push(apps, sandbox, third_party_key_retention_hours=24 / 3600, push_retry_after_max_seconds=60)
+    push.wait_until(lambda: len(sandbox.calls) == 1, "the call is made")
+    sandbox.faults(lostAnswerRate=0, errorRate=1, retryAfterSeconds=8)
+    push.wait_until(lambda: len(sandbox.calls) == 2, "the third party wants it later")
+    sandbox.faults(errorRate=0, lateRate=1, lateMs=18_000)
+    push.wait_until(lambda: undelivered(database_url) == 0, "everything is delivered")
+    assert push.terminate() == 0
+    assert [(call["method"], call["applied"]) for call in sandbox.calls] == [
+        ("POST", True),
+        ("POST", False),
+        ("GET", False),
+    ]
+    assert sandbox.show("violations") == {"violations": [], "count": 0}
 
 
 def test_an_outage_parks_nobody(apps: Apps, sandbox: Sandbox, database_url: str) -> None:

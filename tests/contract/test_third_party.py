@@ -82,6 +82,8 @@ class OverHttp:
             lostAnswerRate=int(fault.lost_answer),
             hangRate=int(hangs),
             latencyMs=0 if hangs else fault.before_seconds * 1000,
+            lateRate=int(fault.late_seconds > 0),
+            lateMs=fault.late_seconds * 1000,
         )
 
     @property
@@ -232,6 +234,25 @@ def test_a_call_that_hangs_is_in_doubt(world: World) -> None:
     assert outcomes(answers) == [Outcome.IN_DOUBT] * 2
     world.breaks(FINE)
     assert outcomes(world.run(one_after_the_other(call(1, 1)))) == [Outcome.DELIVERED]
+    assert world.violations == []
+
+
+def test_a_late_call_is_carried_out_though_its_caller_has_left(world: World) -> None:
+    """After its time in a proxy's queue; before, the third party knows nothing of it."""
+
+    async def scenario(third_party: ThirdParty) -> Answer:
+        answer = await third_party.send(call(1, 1))
+        assert world.applied == []
+        async with asyncio.timeout(60):
+            while not world.applied:  # noqa: ASYNC110 - what it does can only be asked for
+                await asyncio.sleep(0.05)
+        return answer
+
+    world.breaks(Fault(late_seconds=4.0))
+    assert world.run(scenario, SHORT_SECONDS).outcome is Outcome.IN_DOUBT
+    world.breaks(FINE)
+    assert outcomes(world.run(one_after_the_other(call(1, 1)))) == [Outcome.DELIVERED]
+    assert len(world.applied) == 1
     assert world.violations == []
 
 

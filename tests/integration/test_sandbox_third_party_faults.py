@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests.support import local_http
 from tests.support.third_party_server import ORDER, ThirdParty, as_sent, serving
 
 pytestmark = pytest.mark.slow
@@ -136,6 +137,19 @@ class TestFaults:
         started = time.monotonic()
         assert third_party.call("create").status_code == 201
         assert time.monotonic() - started >= 0.049
+
+    def test_a_late_call_that_was_in_the_queue_before_a_fresh_start_is_none_of_the_new_books(
+        self, third_party: ThirdParty
+    ) -> None:
+        """As with calls that are delayed."""
+        third_party.faults(lateRate=1, lateMs=1000)
+        with third_party.begin("create", key="one") as late:
+            with local_http.client(f"http://127.0.0.1:{third_party.port}") as later:
+                later.get("/_sandbox/faults")  # on a connection that comes after the call's
+            third_party.client.delete("/_sandbox")
+            assert third_party.call("create", order_id=7).status_code == 201
+            assert late.recv(1) == b"", "cut when its time has come"
+        assert [call["orderId"] for call in third_party.show("calls")["calls"]] == [7]
 
     def test_the_second_of_two_calls_with_one_key_is_in_flight(self, third_party: ThirdParty) -> None:
         """It's answered at once, however long the first takes."""

@@ -31,6 +31,8 @@ class Fault:
     after_seconds: float = 0.0
     """From then until it's answered."""
     lost_answer: bool = False
+    late_seconds: float = 0.0
+    """In a proxy's queue, before the call comes to the third party. It is carried out then, whoever has left."""
 
 
 FINE: Final = Fault()
@@ -51,6 +53,8 @@ class FakeThirdParty:
         self.looked_up: list[int] = []
         self.sent: list[Call] = []
         """Every attempt, from its beginning on."""
+        self._serving: set[asyncio.Future[Reply | None]] = set()
+        """Late calls go on without their caller."""
         self.under_way = 0
         self.most_under_way = 0
         self.timeout_seconds = timeout_seconds
@@ -98,7 +102,11 @@ class FakeThirdParty:
 
     async def _call(self, call: Call, fault: Fault) -> Answer:
         gone = asyncio.Event()
-        serving = asyncio.ensure_future(self._serve(call, fault, gone))
+        serving = asyncio.ensure_future(
+            self._serve(call, fault, gone) if not fault.late_seconds else self._late(call, fault)
+        )
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 said = await asyncio.shield(serving)
@@ -109,6 +117,10 @@ class FakeThirdParty:
         if said is None:
             return Answer(Outcome.IN_DOUBT, None, "the connection broke")
         return classify(said.status, said.body, fault.retry_after, datetime.now(UTC))
+
+    async def _late(self, call: Call, fault: Fault) -> Reply | None:
+        await asyncio.sleep(fault.late_seconds)
+        return await self._serve(call, fault, asyncio.Event())
 
     async def _serve(self, call: Call, fault: Fault, gone: asyncio.Event) -> Reply | None:
         """What the server does. It drops a call whose caller has left before it's applied."""

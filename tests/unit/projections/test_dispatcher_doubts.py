@@ -9,6 +9,7 @@ import pytest
 
 from domain.effects import EffectKind
 from projections.delivery.dispatcher import DeliveryPolicy
+from projections.delivery.doubt import trusted_key_seconds
 from projections.delivery.ports import AttemptKind, Call, Outcome
 from tests.support.dispatching import LEASE_SECONDS, POLICY, World
 from tests.support.fake_ledger import KINDS, call, lifecycle
@@ -103,9 +104,13 @@ def test_the_retention_counts_from_the_first_sending() -> None:
         running = world.start()
         await world.until(lambda: len(world.third_party.sent) == 2)
         world.third_party.plan = lambda _: Fault(unreachable=True)
-        await asyncio.sleep(DAY.key_retention_seconds)
+        world.third_party.lookup_plan = lambda _: Fault(unreachable=True)
+        await asyncio.sleep(DAY.trusted_key_seconds - 60)
         assert world.third_party.looked_up == []
-        world.third_party.plan = lambda _: FINE
+        await asyncio.sleep(120)
+        assert set(world.third_party.looked_up) == {1}
+        world.third_party.looked_up.clear()
+        world.third_party.plan = world.third_party.lookup_plan = lambda _: FINE
         await world.until(lambda: world.ledger.is_settled)
         await running.stop()
         assert world.third_party.looked_up == [1]
@@ -114,6 +119,37 @@ def test_the_retention_counts_from_the_first_sending() -> None:
         assert world.watcher.parked == {}
 
     run(main)
+
+
+def test_a_request_that_a_proxy_keeps_is_not_carried_out_after_its_key_is_forgotten() -> None:
+    """Sent at 93 s it would be carried out at 121 s, and keys are remembered for 120 s: it isn't sent any more."""
+
+    async def main() -> None:
+        world = World(policy=replace(POLICY, key_retention_seconds=120))
+        world.third_party.key_retention_seconds = 120
+        world.ledger.add(call(1, 1))
+        world.third_party.plan = once_each(Fault(lost_answer=True))
+        world.third_party.lookup_plan = lambda _: Fault(unreachable=True)
+        running = world.start()
+        await world.until(lambda: len(world.third_party.applied) == 1)
+        world.third_party.plan = lambda _: Fault(unreachable=True)
+        await asyncio.sleep(90)
+        world.third_party.plan = lambda _: Fault(late_seconds=28)
+        world.third_party.lookup_plan = lambda _: FINE
+        await asyncio.sleep(120)
+        await running.stop()
+        assert world.third_party.violations == []
+        assert world.ledger.cursors[1].delivered == {1}
+
+    run(main)
+
+
+def test_a_key_is_trusted_for_less_than_it_is_remembered() -> None:
+    """By ten time-outs or a twentieth, whichever is more."""
+    assert trusted_key_seconds(24 * 3600, 10) == 24 * 3600 * 0.95
+    assert trusted_key_seconds(3600, 60) == 3000
+    assert trusted_key_seconds(101, 10) == 1
+    assert trusted_key_seconds(100, 10) == trusted_key_seconds(0, 10) == 0
 
 
 def test_a_crash_after_a_call_leaves_it_in_doubt() -> None:
@@ -171,7 +207,7 @@ def test_what_fits_nothing_is_parked_with_what_was_found() -> None:
         await world.until(lambda: world.ledger.is_settled)
         await running.stop()
         assert world.ledger.cursors[1].parked_reason == (
-            "in doubt for longer than the third party remembers keys, 0.00277778 h;"
+            "in doubt for longer than the third party surely remembers keys, 0 h;"
             " a lookup found CANCELLED with 6.50 of 2025-02-28T13:00:00.000000002Z"
         )
         assert world.ledger.cursors[2].settled_version == 3
@@ -219,7 +255,7 @@ def test_calls_that_are_to_be_sent_again_too_late_are_not() -> None:
         world = forgetful(DAY)
         world.ledger.add(*lifecycle(1))
         await world.deliver_all()
-        await asyncio.sleep(DAY.key_retention_seconds - 2 * LEASE_SECONDS)
+        await asyncio.sleep(DAY.trusted_key_seconds - 2 * LEASE_SECONDS)
         world.third_party.plan = lambda _: Fault(unreachable=True)
         running = world.start()
         world.ledger.set_back(1, 1)

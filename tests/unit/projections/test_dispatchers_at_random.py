@@ -32,6 +32,8 @@ FAULTY_SECONDS = 300.0
 PATIENT = replace(POLICY, retry=RetryPolicy(max_attempts=10**6, base_seconds=0.5, max_seconds=8.0))
 FORGOTTEN = replace(PATIENT, key_retention_seconds=TIMEOUT_SECONDS)
 """Keys are of no use: every call in doubt is looked up."""
+LATE = replace(PATIENT, key_retention_seconds=20 * TIMEOUT_SECONDS)
+"""The third party forgets keys in the middle of the bad weather, and proxies keep requests for half of that."""
 STRICT = replace(FORGOTTEN, retry=RetryPolicy(max_attempts=12, base_seconds=0.5, max_seconds=8.0))
 """The default attempts: the first order to fail in an outage pays one, and in each it may be the same."""
 OUTAGES = (*(Fault(status=status) for status in (401, 429, 500, 503)), Fault(unreachable=True), HANG)
@@ -67,6 +69,13 @@ class Weather:
         if self.rng.random() < 0.02 and now() < FAULTY_SECONDS:
             return Fault(lost_answer=True)
         return Fault(before_seconds=self.rng.choice((0.0, 0.1, 2.0))) if self._outage is None else self._outage
+
+    def late_fault(self, _: object) -> Fault:
+        if now() > FAULTY_SECONDS:
+            return FINE
+        late_seconds = self.rng.choice((0.0, self.rng.uniform(0, 9.5 * TIMEOUT_SECONDS)))
+        faults = (FINE, FINE, Fault(status=503), Fault(unreachable=True), Fault(lost_answer=True))
+        return replace(self.rng.choice(faults), late_seconds=late_seconds)
 
     async def third_party_outages(self) -> None:
         while now() < FAULTY_SECONDS:
@@ -179,6 +188,29 @@ def test_where_keys_are_forgotten_nothing_is_done_twice_either(seed: int) -> Non
     assert world.third_party.violations == []
     assert_every_call_took_effect_once_in_order(world)
     assert world.watcher.parked == {}
+
+
+@given(seed=st.integers(0, 2**32))
+def test_requests_that_come_late_are_carried_out_once(seed: int) -> None:
+    """They may overlap with later attempts at the same call, and nothing else."""
+    weather = Weather(seed, stalls=False)
+
+    async def main() -> World:
+        world = World(policy=LATE)
+        world.third_party.plan = weather.late_fault
+        world.third_party.key_retention_seconds = LATE.key_retention_seconds
+        running = [world.start(seed=number, concurrency=4) for number in range(2)]
+        for order_id in range(1, ORDERS + 1):
+            world.ledger.add(*lifecycle(order_id))
+        await world.until(lambda: world.ledger.is_settled and now() > FAULTY_SECONDS + 10 * TIMEOUT_SECONDS)
+        for each in running:
+            await each.stop()
+        return world
+
+    with capture_logs():
+        world = run(main)
+    assert set(world.third_party.violations) <= {"overlap"}
+    assert_every_call_took_effect_once_in_order(world)
 
 
 @given(seed=st.integers(0, 2**32))

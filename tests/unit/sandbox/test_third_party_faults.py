@@ -18,6 +18,7 @@ VALID = [
     },
     {"latencyMs": 300_000, "errorRate": 1, "hangRate": 1, "lostAnswerRate": 1, "retryAfterSeconds": 86_400},
     {"latencyMs": 0.5, "errorRate": 0.25, "errorStatus": 599, "retryAfterSeconds": None, "seed": None},
+    {"lateRate": 1, "lateMs": 300_000},
     {"rejectOrders": [1, 2**63 - 1, 1], "down": True, "seed": -1},
 ]
 INVALID = [
@@ -28,6 +29,8 @@ INVALID = [
     {"errorRate": 1.0001},
     {"errorRate": None},
     {"hangRate": -0.1},
+    {"lateRate": 1.1},
+    {"lateMs": 300_001},
     {"lostAnswerRate": True},
     {"errorStatus": 399},
     {"errorStatus": 600},
@@ -90,6 +93,19 @@ def test_a_change_of_one_rate_does_not_move_the_other_faults() -> None:
         one = calm.roll(Faults(error_rate=0.5))
         other = rough.roll(Faults(error_rate=0.5, hang_rate=0.5, lost_answer_rate=0.9))
         assert one.error == other.error
+
+
+def test_which_calls_are_late_moves_no_other_fault() -> None:
+    """And is the same each time that the seed is named."""
+    switch = FaultSwitch()
+    seen = []
+    for rate in (0, 0.5, 0.5):
+        switch.update(b'{"errorRate":0.5,"lateMs":1000,"lateRate":%f,"seed":42}' % rate)
+        seen.append([(switch.late_seconds(), switch.roll()) for _ in range(100)])
+    assert [roll for _, roll in seen[0]] == [roll for _, roll in seen[1]]
+    assert seen[1] == seen[2]
+    assert {late for late, _ in seen[0]} == {0.0}
+    assert {late for late, _ in seen[1]} == {0.0, 1.0}
 
 
 def test_the_log_drops_its_oldest_calls() -> None:
