@@ -56,7 +56,9 @@ class Deliveries:
         self._wanted = deliveries
         self._room = asyncio.Event()
         async with (
-            PostgresLedger(self._database_url, lease_seconds=LEASE_SECONDS, pool_size=DISPATCHERS) as ledger,
+            PostgresLedger(
+                self._database_url, lease_seconds=LEASE_SECONDS, call_timeout_seconds=10, pool_size=DISPATCHERS
+            ) as ledger,
             asyncio.TaskGroup() as tasks,
         ):
             tasks.create_task(self._feed())

@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from itertools import groupby
 from typing import Any, Final, Self
 from uuid import UUID, uuid4
@@ -21,6 +21,7 @@ from adapters.postgres.connections import (
     conninfo,
     translated,
 )
+from adapters.postgres.dispatch_session import DispatchSession
 from adapters.postgres.lineage import History, Lineage, read_lineage_async
 from adapters.postgres.sql import completed, statements
 from domain.effects import EffectKind
@@ -34,9 +35,6 @@ CALLS_PER_CLAIM: Final = 4
 STATEMENT_TIMEOUT_SECONDS: Final = 30
 ANSWER_TIMEOUT_SECONDS: Final = 45.0
 """For a claim or a settlement as a whole, on our own clock: a server that is cut off can't end a statement."""
-RELISTEN_SECONDS: Final = 1.0
-LISTEN_SECONDS: Final = 20.0
-"""How long to listen without a word from the server before it is asked whether it is still there."""
 
 _SQL = statements("delivery")
 _CLAIM_BY_CHANCE: Final = completed(_SQL["claim"], offset=_SQL["by_chance"])
@@ -56,17 +54,17 @@ async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
 class PostgresLedger:
     """For one event loop. Use as an async context manager."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each a limit of its own, or who is to hear
         self,
         database_url: str,
         *,
         lease_seconds: float,
+        call_timeout_seconds: float,
         pool_size: int = 4,
         answer_timeout_seconds: float = ANSWER_TIMEOUT_SECONDS,
         on_rewind: OnRewind = lambda *_: None,
     ) -> None:
         """`on_rewind` hears when the database is seen to have gone back in time."""
-        self._database_url = database_url
         self._lease_seconds = lease_seconds
         self._answer_timeout_seconds = answer_timeout_seconds
         self._failure = ConnectFailure()
@@ -94,25 +92,24 @@ class PostgresLedger:
         self._last_attempt: UUID | None = None
         self._held_until = -math.inf
         self._due = asyncio.Event()
-        self._listener: asyncio.Task[None] | None = None
-        self._connecting = asyncio.Lock()
+        self._session = DispatchSession(
+            database_url, call_timeout_seconds=call_timeout_seconds, on_due=self._due.set
+        )
 
     async def __aenter__(self) -> Self:
         await self._pool.open()
-        self._listener = asyncio.create_task(self._listen())
+        self._session.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._listener is not None:
-            async with self._connecting:  # a connection given up half-way would stay open, and hold up the server
-                self._listener.cancel()
-            await asyncio.gather(self._listener, return_exceptions=True)
+        await self._session.stop()
         await self._pool.close()
 
     async def claim(self, limit: int, *, by_chance: bool = False) -> tuple[list[Claim], float | None]:
         token = uuid4()
         self._due.clear()
-        lease = {"token": token, "lease_seconds": self._lease_seconds}
+        session = await self._session.id()
+        lease = {"token": token, "lease_seconds": self._lease_seconds, "session": session}
         taking = {"limit": limit, "calls": CALLS_PER_CLAIM, **lease}
         async with self._translated() as connection:
             self._check_hold()
@@ -122,7 +119,7 @@ class PostgresLedger:
             if order_ids:
                 reading = {"order_ids": order_ids, "token": token, "calls": CALLS_PER_CLAIM}
                 await cursor.execute(_SQL["claimed_calls"], reading, prepare=True)
-            claims = _claims(token, await cursor.fetchall()) if order_ids else []
+            claims = _claims(token, session, await cursor.fetchall()) if order_ids else []
             if len(order_ids) >= limit:
                 return claims, 0.0
             await cursor.execute(_SQL["next_due"], prepare=True)
@@ -147,24 +144,11 @@ class PostgresLedger:
             if freed.rowcount:
                 await connection.execute(_SQL["notify_due"])
 
+    async def holds(self, claim: Claim) -> bool:
+        return await self._session.holds(claim)
+
     async def wait(self, timeout_seconds: float) -> None:
         await wait_for_event(self._due, timeout_seconds)
-
-    async def _listen(self) -> None:
-        while True:
-            with suppress(psycopg.Error, OSError):
-                async with self._connecting:
-                    connection = await AsyncBoundedConnection[Any].connect(
-                        conninfo(self._database_url, application_name="cashback-delivery-wakeup"),
-                        autocommit=True,
-                    )
-                async with connection:
-                    await connection.execute("LISTEN cashback_due")
-                    while True:
-                        async for _ in connection.notifies(timeout=LISTEN_SECONDS):
-                            self._due.set()
-                        await connection.execute("")
-            await asyncio.sleep(RELISTEN_SECONDS)
 
     async def _look_back(self, connection: LedgerConnection) -> None:
         """On a server that was restarted, or another one: is what we noted last still there?"""
@@ -206,7 +190,7 @@ class PostgresLedger:
             raise StoreUnavailable(f"no answer within {self._answer_timeout_seconds:g} s") from error
 
 
-def _claims(token: UUID, rows: Sequence[tuple[Any, ...]]) -> list[Claim]:
+def _claims(token: UUID, session: int, rows: Sequence[tuple[Any, ...]]) -> list[Claim]:
     claims = []
     for (order_id, settled_version, attempts), of_order in groupby(rows, key=lambda row: row[:3]):
         calls = list(of_order)
@@ -217,7 +201,16 @@ def _claims(token: UUID, rows: Sequence[tuple[Any, ...]]) -> list[Claim]:
         is_doubtful = calls[0][10]
         claims.append(
             Claim(
-                order_id, token, settled_version, attempts, queue, doubts, sendings, again, is_doubtful=is_doubtful
+                order_id,
+                token,
+                settled_version,
+                attempts,
+                queue,
+                doubts,
+                sendings,
+                again,
+                is_doubtful=is_doubtful,
+                session=session,
             )
         )
     return claims

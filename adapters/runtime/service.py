@@ -163,6 +163,7 @@ class Service:
             PostgresLedger(
                 self._database_url,
                 lease_seconds=settings.lease_seconds,
+                call_timeout_seconds=settings.third_party_timeout_seconds,
                 on_rewind=self._observer.database_rewound,
             )
         )

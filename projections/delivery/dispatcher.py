@@ -1,7 +1,8 @@
 """Delivery: strict order within an order, many orders at once, each call until it is answered.
 
-Nothing is sent without a lease that outlasts the call, nothing is forgotten until the ledger has it: after a crash
-the lease runs out, and the next dispatcher sends the same call with the same key.
+Nothing is sent without a lease that outlasts the call and a session that lives, nothing is forgotten until the
+ledger has it: after a crash the session ends, or the lease does, and the next dispatcher sends the same call with
+the same key.
 """
 
 import asyncio
@@ -73,6 +74,7 @@ class Dispatcher:
             rng=rng or random.Random(),  # noqa: S311 - only spreads retries
             is_stopping=lambda: self._stop.is_set(),  # noqa: PLW0108 - `run` is given another event
             pause=self._pause,
+            holds=ledger.holds,
         )
         self._working: set[asyncio.Task[None]] = set()
         self._settlements: asyncio.Queue[Settlement] = asyncio.Queue()

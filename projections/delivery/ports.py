@@ -5,10 +5,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID, uuid4
 
 from domain.effects import EffectKind
+
+SESSION_TRUST_SECONDS: Final = 4.0
+"""How long a process may take a session for its own after it last looked."""
+GRACE_SLACK_SECONDS: Final = 1.0
+"""For what lies between the look and the beginning of a call, and between the end of its time and its end."""
+
+
+def grace_seconds(call_timeout_seconds: float) -> float:
+    """How long after the end of a session calls may still be under way that were begun in it."""
+    return SESSION_TRUST_SECONDS + call_timeout_seconds + GRACE_SLACK_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,8 @@ class Claim:
     """The versions of those calls that had been delivered, and that a person sends again with the same key."""
     is_doubtful: bool = False
     """A doubt about the order is open."""
+    session: int = 0
+    """In which it was made. Once that has ended, others may take the order before the lease ends."""
 
 
 class Outcome(StrEnum):
@@ -142,7 +154,14 @@ class Ledger(Protocol):
         tells in how many seconds the next one will be due, None if none is known. `by_chance`: the first of them
         isn't the longest due, but any of a thousand.
 
-        The calls of an earlier claim that was never settled may have been sent: they are in doubt from now on."""
+        Where the session of an earlier claim has ended, its order is due once the calls that were begun in it are
+        over, and at the end of its lease in any case. The calls of a claim that was never settled may have been
+        sent: they are in doubt from now on."""
+
+    async def holds(self, claim: Claim) -> bool:
+        """Whether a call of the claim may be begun, as far as its session goes: nobody else will begin one before
+        the time-out of a call that is begun at once is over. May take SESSION_TRUST_SECONDS to find out. Never
+        raises."""
 
     async def settle(self, settlements: Sequence[Settlement]) -> int:
         """Records what became of claims, in one transaction; a claim whose lease was lost changes nothing but

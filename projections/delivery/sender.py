@@ -96,7 +96,7 @@ class _Pause:
 
 
 class Sender:
-    """`pause` waits for so many seconds, or until we stop."""
+    """`pause` waits for so many seconds, or until we stop; `holds` is the ledger's."""
 
     def __init__(  # noqa: PLR0913 - its parts, all made by the dispatcher
         self,
@@ -110,6 +110,7 @@ class Sender:
         rng: random.Random,
         is_stopping: Callable[[], bool],
         pause: Callable[[float], Awaitable[None]],
+        holds: Callable[[Claim], Awaitable[bool]],
     ) -> None:
         self._third_party = third_party
         self._policy = policy
@@ -120,6 +121,7 @@ class Sender:
         self._dice = rng
         self._is_stopping = is_stopping
         self._pause = pause
+        self._holds = holds
 
     async def deliver_claim(self, claim: Claim, claimed_at: float, epoch: int) -> Settlement:
         """The calls of one order, until one isn't delivered or mustn't be begun any more.
@@ -198,8 +200,7 @@ class Sender:
             return False
         if wait_seconds > 0:
             await self._pause(wait_seconds)
-            return self._is_free(work)
-        return True
+        return await self._holds(work.claim) and self._is_free(work)
 
     def _is_free(self, work: _Work) -> bool:
         fits = self._monotonic() + self._policy.call_timeout_seconds < work.lease_ends

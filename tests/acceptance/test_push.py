@@ -116,6 +116,50 @@ def test_a_process_that_stood_still_past_its_lease_wakes_up_harmless(
     assert_paid_once(sandbox, 2 * orders)
 
 
+LONG_LEASE: Final[dict[str, object]] = {"third_party_timeout_seconds": 2, "push_lease_seconds": 3600}
+CLAIMED: Final = "SELECT count(*) FROM delivery WHERE claimed_by IS NOT NULL"
+
+
+def test_what_a_killed_process_had_claimed_goes_on_long_before_its_leases_end(
+    apps: Apps, sandbox: Sandbox, database_url: str
+) -> None:
+    """Once its session is gone and its last call is over; no two calls of one order at once."""
+    orders = 20
+    sandbox.faults(latencyMs=1000)
+    killed = start_push(apps, sandbox, **LONG_LEASE)
+    append(database_url, streams(range(1, orders + 1), LIFECYCLE))
+    killed.wait_until(lambda: sql(database_url, CLAIMED) == [(CONCURRENCY,)], "calls are under way")
+    killed.kill()
+    sandbox.faults(latencyMs=10)
+    other = start_push(apps, sandbox, **LONG_LEASE)
+    other.wait_until(lambda: undelivered(database_url) == 0, "the other has delivered everything")
+    assert other.terminate() == 0
+    assert_paid_once(sandbox, orders)
+    [(lost,)] = sql(database_url, "SELECT count(DISTINCT order_id) FROM attempt WHERE kind = 'lost'")
+    assert lost == CONCURRENCY
+
+
+def test_a_process_that_stood_still_while_it_lost_its_session_wakes_up_harmless(
+    apps: Apps, sandbox: Sandbox, database_url: str
+) -> None:
+    """As after a network that was cut: others have its orders by then, though its leases run for an hour still."""
+    orders = 20
+    sandbox.faults(latencyMs=200)
+    sleeper = start_push(apps, sandbox, **LONG_LEASE)
+    append(database_url, streams(range(1, orders + 1), LIFECYCLE))
+    sleeper.wait_until(lambda: sql(database_url, CLAIMED) == [(CONCURRENCY,)], "calls are under way")
+    sleeper.signal(SIGSTOP)
+    ends = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = %s"
+    assert sql(database_url, ends, "cashback-delivery-session") == [(1,)]
+    other = start_push(apps, sandbox, **LONG_LEASE)
+    other.wait_until(lambda: undelivered(database_url) == 0, "the other has delivered everything")
+    sleeper.signal(SIGCONT)
+    append(database_url, streams(range(orders + 1, 2 * orders + 1), LIFECYCLE))
+    other.wait_until(lambda: undelivered(database_url) == 0, "all is delivered")
+    assert [app.terminate() for app in (sleeper, other)] == [0, 0]
+    assert_paid_once(sandbox, 2 * orders)
+
+
 def test_processes_whose_clocks_are_wrong_by_hours_deliver_all_the_same(
     apps: Apps, sandbox: Sandbox, database_url: str
 ) -> None:

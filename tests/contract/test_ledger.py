@@ -11,7 +11,15 @@ from domain.ports import StoreUnavailable
 from projections.delivery.ports import Answer, Attempt, AttemptKind, Claim, Ledger, Outcome, Settlement
 from projections.doubt_marks import DOUBTFUL
 from tests.support.fake_ledger import CALLS_PER_CLAIM, call, lifecycle
-from tests.support.ledgers import LEASE_SECONDS, InMemory, LedgerWorld, OnPostgres, Recorded, Standing
+from tests.support.ledgers import (
+    GRACE_SECONDS,
+    LEASE_SECONDS,
+    InMemory,
+    LedgerWorld,
+    OnPostgres,
+    Recorded,
+    Standing,
+)
 
 SLACK_SECONDS = 50.0
 """A slow machine may take so long between two statements."""
@@ -554,6 +562,103 @@ class TestSettingBack:
 
         world.run(scenario)
         assert world.standing(7) == Standing(3, 0, None, is_leased=False)
+
+
+async def claimed(ledger: Ledger, order_id: int) -> Claim:
+    """As soon as it can be had."""
+    async with asyncio.timeout(PATIENT_SECONDS):
+        while True:
+            claims, _ = await ledger.claim(10)
+            for claim in claims:
+                if claim.order_id == order_id:
+                    return claim
+            await asyncio.sleep(0.05)
+
+
+class TestSessions:
+    def test_orders_of_a_session_that_has_ended_are_others_once_its_calls_are_over(
+        self, world: LedgerWorld
+    ) -> None:
+        """Long before the lease ends, not before its last call must be over. What it may have sent is in doubt."""
+        world.add(*lifecycle(7))
+
+        async def scenario(first: Ledger, second: Ledger) -> None:
+            dead = await claim_one(first)
+            await world.end_session(dead.session)
+            assert (await second.claim(10))[0] == []
+            world.elapse(GRACE_SECONDS)
+            claim = await claimed(second, 7)
+            assert claim.calls == dead.calls
+            assert claim.session != dead.session
+            assert_in_doubt(claim, dict.fromkeys((1, 2, 3), GRACE_SECONDS))
+            assert await first.settle([delivered(dead)]) == 1
+            assert await second.settle([delivered(claim)]) == 0
+
+        world.run_two(scenario)
+        assert world.standing(7) == Standing(3, 0, None, is_leased=False)
+        assert world.lost() == [(7, 1), (7, 2), (7, 3)]
+
+    def test_orders_of_a_session_that_lives_are_nobody_elses_until_the_lease_ends(self, world: LedgerWorld) -> None:
+        """However long the others of its kind are gone."""
+        world.add(*lifecycle(7))
+
+        async def scenario(first: Ledger, second: Ledger) -> None:
+            await world.end_session((await claim_one(first)).session)
+            world.elapse(GRACE_SECONDS)
+            claim = await claimed(second, 7)
+            world.elapse(GRACE_SECONDS)
+            world.add(*lifecycle(8))
+            assert (await claimed(first, 8)).session not in {0, claim.session}
+            assert await second.holds(claim)
+            assert await second.settle([delivered(claim)]) == 0
+
+        world.run_two(scenario)
+
+    def test_no_call_is_begun_in_a_session_that_may_have_ended(self, world: LedgerWorld) -> None:
+        """Also when its process has another one."""
+        world.add(*lifecycle(7))
+
+        async def scenario(first: Ledger, _: Ledger) -> None:
+            before = await claim_one(first)
+            assert await first.holds(before)
+            await world.end_session(before.session)
+            world.add(*lifecycle(8))
+            after = await claimed(first, 8)
+            assert after.session != before.session
+            assert await first.holds(after)
+            assert not await first.holds(before)
+
+        world.run_two(scenario)
+
+    def test_what_was_sent_in_a_session_that_has_ended_counts_if_nobody_has_taken_the_order(
+        self, world: LedgerWorld
+    ) -> None:
+        """A process that lost its session tells what came of its last calls."""
+        world.add(*lifecycle(7))
+
+        async def scenario(first: Ledger, second: Ledger) -> None:
+            claim = await claim_one(first)
+            await world.end_session(claim.session)
+            world.elapse(GRACE_SECONDS)
+            assert await first.settle([delivered(claim, 2)]) == 0
+            assert [each.version for each in (await claimed(second, 7)).calls] == [3]
+
+        world.run_two(scenario)
+
+    def test_a_redelivery_does_not_shorten_what_a_session_that_lives_has_claimed(self, world: LedgerWorld) -> None:
+        """And one whose session has ended doesn't keep a redelivery waiting for the lease."""
+        world.add(*lifecycle(7))
+
+        async def scenario(first: Ledger, second: Ledger) -> None:
+            await first.settle([delivered(await claim_one(first), 2)])
+            at_work = await claim_one(first)
+            world.set_back(7, 1)
+            assert (await second.claim(10))[0] == []
+            await world.end_session(at_work.session)
+            world.elapse(GRACE_SECONDS)
+            assert len((await claimed(second, 7)).calls) == 3
+
+        world.run_two(scenario)
 
 
 class TestOutages:

@@ -317,7 +317,10 @@ def test_an_order_whose_ledger_was_changed_is_stopped_once_and_a_claim_cannot_se
     heard = Heard()
 
     async def claim_compare_settle() -> None:
-        async with PostgresLedger(database_url, lease_seconds=60) as ledger, Database(database_url) as database:
+        async with (
+            PostgresLedger(database_url, lease_seconds=60, call_timeout_seconds=10) as ledger,
+            Database(database_url) as database,
+        ):
             claims, _ = await ledger.claim(2)
             reconciler = Reconciler(PostgresReconciliation(database), third_party, heard, per_second=PER_SECOND)
             for _ in range(2):

@@ -79,7 +79,10 @@ def test_what_is_committed_is_on_the_disk_whatever_the_database_says(database_ur
     datastore.close()
 
     async def of_the_ledger() -> object:
-        async with PostgresLedger(database_url, lease_seconds=60) as ledger, ledger._translated() as delivery:
+        async with (
+            PostgresLedger(database_url, lease_seconds=60, call_timeout_seconds=10) as ledger,
+            ledger._translated() as delivery,
+        ):
             return await (await delivery.execute(show)).fetchone()
 
     assert asyncio.run(of_the_ledger()) == ("on",)

@@ -113,7 +113,7 @@ def test_a_commit_whose_answer_is_lost_notes_each_attempt_once(world: OnPostgres
 
     async def scenario() -> None:
         with postgres_proxy(database_url) as proxy:
-            async with PostgresLedger(proxy.url, lease_seconds=LEASE_SECONDS) as ledger:
+            async with PostgresLedger(proxy.url, lease_seconds=LEASE_SECONDS, call_timeout_seconds=10) as ledger:
                 [claim], _ = await ledger.claim(1)
                 attempts = tuple(attempt(claim, number, Outcome.DELIVERED) for number in range(3))
                 settlement = Settlement(claim, attempts, 3, 0, 0.0)
@@ -145,7 +145,9 @@ def test_a_database_that_does_not_answer_is_away(world: OnPostgres, database_url
     world.add(*lifecycle(7))
 
     async def main() -> None:
-        async with PostgresLedger(database_url, lease_seconds=1, answer_timeout_seconds=0.5) as ledger:
+        async with PostgresLedger(
+            database_url, lease_seconds=1, call_timeout_seconds=0.4, answer_timeout_seconds=0.5
+        ) as ledger:
             with psycopg.connect(database_url) as blocking:
                 blocking.execute("LOCK TABLE delivery")
                 with pytest.raises(StoreUnavailable):
@@ -201,7 +203,7 @@ def test_settled_and_parked_orders_cost_a_dispatcher_nothing(large: psycopg.Conn
         assert row is not None
         return list(nodes((row[0] if isinstance(row[0], list) else json.loads(row[0]))[0]["Plan"]))
 
-    found = {"claim": ran("claim", limit=50, token=token, lease_seconds=60, calls=4)}
+    found = {"claim": ran("claim", limit=50, token=token, lease_seconds=60, calls=4, session=None)}
     taken = large.execute("SELECT order_id FROM delivery WHERE lease_token = %s", (token,))
     order_ids = [order_id for (order_id,) in taken]
     assert len(order_ids) == 50

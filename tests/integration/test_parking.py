@@ -149,7 +149,7 @@ def claimed(database_url: str) -> None:
     """By a dispatcher that is never heard of again."""
 
     async def take() -> None:
-        async with PostgresLedger(database_url, lease_seconds=60) as ledger:
+        async with PostgresLedger(database_url, lease_seconds=60, call_timeout_seconds=10) as ledger:
             claims, _ = await ledger.claim(1)
             assert claims
 
@@ -299,7 +299,7 @@ def test_a_hundred_thousand_parked_orders_cost_the_others_nothing(database_url: 
                     found.append(node)
             return found
 
-        claiming = {"limit": 64, "calls": 4, "token": uuid4(), "lease_seconds": 60}
+        claiming = {"limit": 64, "calls": 4, "token": uuid4(), "lease_seconds": 60, "session": None}
         add(1, 200, "NULL")
         without = claim_seconds()
         add(1_000, 999 + MANY, "now()")

@@ -212,7 +212,7 @@ def claim(database_url: str) -> None:
     """By a dispatcher that is never heard of again."""
 
     async def take() -> None:
-        async with PostgresLedger(database_url, lease_seconds=60) as ledger:
+        async with PostgresLedger(database_url, lease_seconds=60, call_timeout_seconds=10) as ledger:
             claims, _ = await ledger.claim(1)
             assert [each.order_id for each in claims] == [ORDER_ID]
 

@@ -147,7 +147,9 @@ def test_calls_of_forgotten_claims_end_before_others_are_claimed(
     world = OnPostgres(database.url)
 
     async def scenario() -> None:
-        async with PostgresLedger(database.url, lease_seconds=LEASE_SECONDS, on_rewind=heard) as ledger:
+        async with PostgresLedger(
+            database.url, lease_seconds=LEASE_SECONDS, call_timeout_seconds=1, on_rewind=heard
+        ) as ledger:
             await ledger.claim(1)
             database.keep()
             world.add(*lifecycle(7))

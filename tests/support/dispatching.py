@@ -10,7 +10,7 @@ from projections.delivery.breaker import BreakerState
 from projections.delivery.dispatcher import DeliveryPolicy, Dispatcher
 from projections.delivery.ports import Answer, Attempt, Call, Claim, Outcome
 from projections.delivery.retry import RetryPolicy
-from tests.support.fake_ledger import FakeLedger
+from tests.support.fake_ledger import FakeLedger, FakeLedgerSession
 from tests.support.fake_third_party import TIMEOUT_SECONDS, FakeThirdParty
 from tests.support.virtual_time import now
 
@@ -58,7 +58,11 @@ class Watcher:
 class Running:
     """One dispatcher at work."""
 
-    def __init__(self, dispatcher: Dispatcher, drain_seconds: float) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, drain_seconds: float, session: FakeLedgerSession, ledger: FakeLedger
+    ) -> None:
+        self._session = session
+        self._ledger = ledger
         self._stop = asyncio.Event()
         self.task = asyncio.create_task(dispatcher.run(self._stop, drain_seconds=drain_seconds))
 
@@ -66,11 +70,16 @@ class Running:
         """Drains."""
         self._stop.set()
         await self.task
+        self.lose_session()
+
+    def lose_session(self) -> None:
+        self._ledger.end_session(self._session.session)
 
     async def kill(self) -> None:
         """As SIGKILL would: nothing that it has in hand is settled."""
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
+        self.lose_session()
 
 
 class World:
@@ -78,16 +87,19 @@ class World:
 
     def __init__(self, *, policy: DeliveryPolicy = POLICY, ledger: FakeLedger | None = None) -> None:
         self.policy = policy
-        self.ledger = ledger or FakeLedger(now, lease_seconds=policy.lease_seconds)
+        self.ledger = ledger or FakeLedger(
+            now, lease_seconds=policy.lease_seconds, call_timeout_seconds=policy.call_timeout_seconds
+        )
         self.third_party = FakeThirdParty(timeout_seconds=policy.call_timeout_seconds)
         self.watcher = Watcher()
 
     def start(self, *, seed: int = 1, concurrency: int | None = None, drain_seconds: float = 20.0) -> Running:
         policy = replace(self.policy, concurrency=concurrency or self.policy.concurrency)
+        session = FakeLedgerSession(self.ledger)
         dispatcher = Dispatcher(
-            self.ledger, self.third_party, policy, self.watcher, monotonic=now, rng=random.Random(seed)
+            session, self.third_party, policy, self.watcher, monotonic=now, rng=random.Random(seed)
         )
-        return Running(dispatcher, drain_seconds)
+        return Running(dispatcher, drain_seconds, session, self.ledger)
 
     async def until(self, condition: Callable[[], bool], *, every_seconds: float = 0.05) -> None:
         async with asyncio.timeout(LONG_SECONDS):

@@ -1,6 +1,7 @@
 """The effect ledger in memory: `projections.delivery.ports.Ledger` for tests that need no server."""
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +15,15 @@ from domain.effects import Effect, EffectKind
 from domain.identifiers import idempotency_key_by_version, stream_id
 from domain.ports import StoreUnavailable
 from projections.delivery.doubt import maybe_done_after
-from projections.delivery.ports import Attempt, AttemptKind, Call, Claim, Settlement
+from projections.delivery.ports import (
+    SESSION_TRUST_SECONDS,
+    Attempt,
+    AttemptKind,
+    Call,
+    Claim,
+    Settlement,
+    grace_seconds,
+)
 from projections.doubt_marks import DOUBTFUL
 
 CALLS_PER_CLAIM: Final = 4
@@ -35,6 +44,8 @@ class Cursor:
     claimed_at: float | None = None
     """Of a claim that was not settled."""
     claimed_versions: tuple[int, ...] = ()
+    claimed_by: int = 0
+    """A session."""
     first_sent_at: dict[int, float] = field(default_factory=dict)
     sendings: Counter[int] = field(default_factory=Counter)
     """By version."""
@@ -55,9 +66,17 @@ class Cursor:
 
 
 class FakeLedger:
-    """Any number of dispatchers may share one. `clock` tells seconds; `pause` is awaited before each answer."""
+    """Any number of dispatchers may share one. `clock` tells seconds; `pause` is awaited before each answer.
 
-    def __init__(self, clock: Callable[[], float], *, lease_seconds: float = 60.0) -> None:
+    Used by itself it is in session 0, which never ends.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], *, lease_seconds: float = 60.0, call_timeout_seconds: float = 10.0
+    ) -> None:
+        self.ended_at: dict[int, float | None] = {0: None}
+        """By session."""
+        self._grace_seconds = grace_seconds(call_timeout_seconds)
         self.cursors: dict[int, Cursor] = {}
         self._dice = random.Random(1)
         self.attempts: list[Attempt] = []
@@ -113,10 +132,38 @@ class FakeLedger:
             cursor.next_attempt_at = self._clock()
         self._due.set()
 
-    async def claim(self, limit: int, *, by_chance: bool = False) -> tuple[list[Claim], float | None]:
+    def open_session(self) -> int:
+        session = len(self.ended_at)
+        self.ended_at[session] = None
+        return session
+
+    def end_session(self, session: int) -> None:
+        if self.ended_at[session] is None:
+            self.ended_at[session] = self._clock()
+            self._due.set()
+
+    async def holds(self, claim: Claim) -> bool:
+        """For as long as a process can believe it: it has just looked when the session ends."""
+        return self._seconds_since_end(claim.session) < SESSION_TRUST_SECONDS
+
+    def _seconds_since_end(self, session: int) -> float:
+        ended_at = self.ended_at[session]
+        return -math.inf if ended_at is None else self._clock() - ended_at
+
+    def _free_claims(self) -> None:
+        now = self._clock()
+        for cursor in self.cursors.values():
+            is_over = self._seconds_since_end(cursor.claimed_by) >= self._grace_seconds
+            if cursor.claimed_at is not None and is_over:
+                cursor.next_attempt_at = min(now, cursor.next_attempt_at)
+
+    async def claim(
+        self, limit: int, *, by_chance: bool = False, session: int = 0
+    ) -> tuple[list[Claim], float | None]:
         await self._reached()
         self._due.clear()
         self.claims += 1
+        self._free_claims()
         now, token = self._clock(), uuid4()
         waiting = sorted(
             ((cursor.next_attempt_at, order_id) for order_id, cursor in self.cursors.items() if cursor.is_waiting)
@@ -131,6 +178,7 @@ class FakeLedger:
             cursor.lease, cursor.next_attempt_at = token, now + self._lease_seconds
             versions = sorted(version for version in cursor.calls if version > cursor.settled_version)
             calls = tuple(cursor.calls[version] for version in versions[:CALLS_PER_CLAIM])
+            cursor.claimed_by = session
             cursor.claimed_at, cursor.claimed_versions = now, tuple(each.version for each in calls)
             doubts = {
                 each.version: now - cursor.first_sent_at[each.version]
@@ -151,6 +199,7 @@ class FakeLedger:
                     sendings,
                     frozenset(versions[:CALLS_PER_CLAIM]) & cursor.delivered_before,
                     is_doubtful=cursor.is_doubtful,
+                    session=session,
                 )
             )
         times = [cursor.next_attempt_at for cursor in self.cursors.values() if cursor.is_waiting]
@@ -216,6 +265,32 @@ class FakeLedger:
 
     def attempts_of(self, order_id: int, kind: AttemptKind = AttemptKind.CALL) -> list[Attempt]:
         return [each for each in self.attempts if each.call.order_id == order_id and each.kind is kind]
+
+
+class FakeLedgerSession:
+    """A ledger as one process has it: in a session, and in another when that has ended."""
+
+    def __init__(self, ledger: FakeLedger) -> None:
+        self._ledger = ledger
+        self.session = ledger.open_session()
+
+    async def claim(self, limit: int, *, by_chance: bool = False) -> tuple[list[Claim], float | None]:
+        if self._ledger.ended_at[self.session] is not None:
+            self.session = self._ledger.open_session()
+        return await self._ledger.claim(limit, by_chance=by_chance, session=self.session)
+
+    async def holds(self, claim: Claim) -> bool:
+        """Whoever is in another session knows that the first has ended."""
+        return claim.session == self.session and await self._ledger.holds(claim)
+
+    async def settle(self, settlements: Sequence[Settlement]) -> int:
+        return await self._ledger.settle(settlements)
+
+    async def free_doubtful(self) -> None:
+        await self._ledger.free_doubtful()
+
+    async def wait(self, timeout_seconds: float) -> None:
+        await self._ledger.wait(timeout_seconds)
 
 
 def call(order_id: int, version: int, kind: EffectKind | None = None) -> Call:

@@ -6,17 +6,21 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import psycopg
 
+from adapters.postgres.dispatch_session import LOCK_SPACE
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.projection_feeds import write_intended_calls, write_ledger_rows
 from adapters.postgres.sql import statements
 from domain.effects import Effect
 from domain.identifiers import stream_id
-from projections.delivery.ports import Call, Ledger
+from projections.delivery.ports import Call, Ledger, grace_seconds
 from projections.doubt_marks import DoubtMark
 from projections.intended_calls import IntendedCall
-from tests.support.fake_ledger import FakeLedger
+from tests.support.fake_ledger import FakeLedger, FakeLedgerSession
+from tests.support.waiting import DEADLINE_SECONDS
 
 LEASE_SECONDS: Final = 60.0
+CALL_TIMEOUT_SECONDS: Final = 20.0
+GRACE_SECONDS: Final = grace_seconds(CALL_TIMEOUT_SECONDS)
 
 T = TypeVar("T")
 Scenario = Callable[[Ledger], Awaitable[T]]
@@ -44,6 +48,12 @@ class Recorded(NamedTuple):
 
 class LedgerWorld(Protocol):
     def run(self, scenario: Scenario[T]) -> T: ...
+    def run_two(self, scenario: Callable[[Ledger, Ledger], Awaitable[T]]) -> T:
+        """With two processes' ledgers."""
+
+    async def end_session(self, session: int) -> None:
+        """Its process lives on. Returns when others have noticed."""
+
     def add(self, *calls: Call) -> None: ...
     def mark(self, order_id: int, *, is_doubtful: bool) -> None: ...
     def elapse(self, seconds: float) -> None: ...
@@ -60,13 +70,24 @@ class LedgerWorld(Protocol):
 class InMemory:
     def __init__(self) -> None:
         self._now = 0.0
-        self._ledger = FakeLedger(lambda: self._now, lease_seconds=LEASE_SECONDS)
+        self._ledger = FakeLedger(
+            lambda: self._now, lease_seconds=LEASE_SECONDS, call_timeout_seconds=CALL_TIMEOUT_SECONDS
+        )
 
     def run(self, scenario: Scenario[T]) -> T:
         async def main() -> T:
             return await scenario(self._ledger)
 
         return asyncio.run(main())
+
+    def run_two(self, scenario: Callable[[Ledger, Ledger], Awaitable[T]]) -> T:
+        async def main() -> T:
+            return await scenario(FakeLedgerSession(self._ledger), FakeLedgerSession(self._ledger))
+
+        return asyncio.run(main())
+
+    async def end_session(self, session: int) -> None:
+        self._ledger.end_session(session)
 
     def add(self, *calls: Call) -> None:
         self._ledger.add(*calls)
@@ -112,10 +133,33 @@ class OnPostgres:
 
     def run(self, scenario: Scenario[T]) -> T:
         async def main() -> T:
-            async with PostgresLedger(self._url, lease_seconds=LEASE_SECONDS) as ledger:
+            async with self._opened() as ledger:
                 return await scenario(ledger)
 
         return asyncio.run(main())
+
+    def run_two(self, scenario: Callable[[Ledger, Ledger], Awaitable[T]]) -> T:
+        async def main() -> T:
+            async with self._opened() as first, self._opened() as second:
+                return await scenario(first, second)
+
+        return asyncio.run(main())
+
+    def _opened(self) -> PostgresLedger:
+        return PostgresLedger(self._url, lease_seconds=LEASE_SECONDS, call_timeout_seconds=CALL_TIMEOUT_SECONDS)
+
+    async def end_session(self, session: int) -> None:
+        ended = self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks"
+            " WHERE locktype = 'advisory' AND classid = %s AND objid = %s",
+            LOCK_SPACE,
+            session,
+        )
+        assert ended == [(True,)]
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            noticed = "SELECT 1 FROM dispatch_session WHERE id = %s AND gone_at IS NOT NULL"
+            while not self.sql(noticed, session):  # noqa: ASYNC110 - another process notices
+                await asyncio.sleep(0.05)
 
     def add(self, *calls: Call) -> None:
         intended = [
@@ -139,6 +183,7 @@ class OnPostgres:
             ("delivery", "next_attempt_at"),
             ("delivery", "claimed_at"),
             ("effect", "first_sent_at"),
+            ("dispatch_session", "gone_at"),
         ):
             self.sql(f"UPDATE {table} SET {column} = {column} - %s * interval '1 s'", seconds)
 

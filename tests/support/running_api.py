@@ -114,7 +114,9 @@ async def _deliver(database_url: str, third: ThirdParty, lease_seconds: float) -
         concurrency=8, call_timeout_seconds=0.1, lease_seconds=lease_seconds, retry=RetryPolicy(20, 0.001, 0.001)
     )
     stop = asyncio.Event()
-    async with PostgresLedger(database_url, lease_seconds=lease_seconds) as ledger:
+    async with PostgresLedger(
+        database_url, lease_seconds=lease_seconds, call_timeout_seconds=lease_seconds / 3
+    ) as ledger:
         running = asyncio.create_task(Dispatcher(ledger, third, policy, _Nobody()).run(stop))
         async with asyncio.timeout(DEADLINE_SECONDS):
             while _has_work(database_url):

@@ -92,6 +92,9 @@ class TracedLedger:
             self._remembered.forget(settlement.claim)
         return lost
 
+    async def holds(self, claim: Claim) -> bool:
+        return await self._ledger.holds(claim)
+
     async def free_doubtful(self) -> None:
         await self._ledger.free_doubtful()
 

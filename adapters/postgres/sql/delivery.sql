@@ -24,7 +24,7 @@ WITH due AS (
 )
 UPDATE delivery AS d
 SET lease_token = %(token)s, next_attempt_at = now() + %(lease_seconds)s * interval '1 second',
-    claimed_at = now(), claimed_head = d.head_version
+    claimed_at = now(), claimed_head = d.head_version, claimed_by = %(session)s
 FROM due WHERE d.order_id = due.order_id
 RETURNING d.order_id
 
@@ -82,6 +82,7 @@ WITH given AS (
         lease_token = NULL,
         claimed_at = NULL,
         claimed_head = NULL,
+        claimed_by = NULL,
         parked_at = CASE WHEN ours.parked_reason IS NOT NULL THEN now() END,
         parked_reason = ours.parked_reason
     FROM given AS g JOIN ours USING (order_id, token)

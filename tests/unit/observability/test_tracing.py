@@ -72,6 +72,9 @@ class Memory:
 
     async def free_doubtful(self) -> None: ...
 
+    async def holds(self, claim: Claim) -> bool:
+        return True
+
     async def trace_contexts(self, calls: Sequence[Call]) -> Mapping[tuple[int, int], Mapping[str, str]]:
         self.asked += 1
         return self.contexts

@@ -110,7 +110,8 @@ def test_the_retention_counts_from_the_first_sending() -> None:
         await asyncio.sleep(120)
         assert set(world.third_party.looked_up) == {1}
         world.third_party.looked_up.clear()
-        world.third_party.plan = world.third_party.lookup_plan = lambda _: FINE
+        world.third_party.plan = lambda _: FINE
+        world.third_party.lookup_plan = lambda _: FINE
         await world.until(lambda: world.ledger.is_settled)
         await running.stop()
         assert world.third_party.looked_up == [1]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -92,6 +93,53 @@ class TestLeases:
             assert world.versions_sent(1) == [1, 2, 3, 4, 1, 2, 3, 4]
             assert world.third_party.violations == []
             assert len(world.third_party.applied) == 4
+
+        run(main)
+
+
+class TestSessions:
+    def test_a_dispatcher_that_has_lost_its_session_begins_no_call(self) -> None:
+        """It ends the one that is under way and gives the order back: none is under way when another takes over."""
+
+        async def main() -> None:
+            world = World(policy=replace(POLICY, lease_seconds=3600))
+            world.ledger.add(*(call(1, version) for version in range(1, 5)))
+            world.third_party.plan = lambda _: Fault(before_seconds=8)
+            first = world.start()
+            await world.until(lambda: world.third_party.under_way == 1)
+            second = world.start(seed=2)
+            first.lose_session()
+            await world.until(lambda: world.ledger.settlements != [])
+            assert len(world.ledger.settlements[0].attempts) == 1
+            await world.until(lambda: world.ledger.is_settled)
+            for running in (first, second):
+                await running.stop()
+            assert world.versions_sent(1) == [1, 2, 3, 4]
+            assert world.third_party.violations == []
+            assert world.ledger.lost_leases == 0
+
+        run(main)
+
+    def test_the_orders_of_a_dispatcher_that_was_killed_go_on_when_its_calls_are_over(self) -> None:
+        """Not before, and long before its leases end."""
+
+        async def main() -> None:
+            world = World(policy=replace(POLICY, lease_seconds=3600))
+            world.ledger.add(*lifecycle(1))
+            world.third_party.plan = lambda _: HANG
+            killed = world.start()
+            await world.until(lambda: world.third_party.under_way == 1)
+            await killed.kill()
+            died_at = now()
+            world.third_party.plan = lambda _: FINE
+            other = world.start(seed=2)
+            await asyncio.sleep(POLICY.call_timeout_seconds)
+            assert world.versions_sent(1) == [1]
+            await world.until(lambda: world.ledger.is_settled)
+            assert now() < died_at + 2 * POLICY.call_timeout_seconds
+            await other.stop()
+            assert world.versions_sent(1) == [1, 1, 2, 3]
+            assert world.third_party.violations == []
 
         run(main)
 
@@ -206,7 +254,7 @@ class TestStopping:
         run(main)
 
     def test_a_ledger_that_is_away_does_not_keep_it_from_stopping(self) -> None:
-        """What can't be settled is left to the end of its lease."""
+        """What can't be settled is left until its session has ended, and a call of it would be over."""
 
         async def main() -> None:
             world = World()
@@ -220,7 +268,7 @@ class TestStopping:
             assert world.ledger.attempts == []
             world.ledger.is_down = False
             await world.deliver_all()
-            assert now() > LEASE_SECONDS
+            assert now() > 5 + POLICY.call_timeout_seconds
             assert world.third_party.violations == []
             assert world.versions_sent(1) == [1, 1, 2, 3]
 
@@ -275,10 +323,12 @@ class TestStopping:
 
 
 class Forgetful(FakeLedger):
-    async def claim(self, limit: int, *, by_chance: bool = False) -> tuple[list[Claim], float | None]:
+    async def claim(
+        self, limit: int, *, by_chance: bool = False, session: int = 0
+    ) -> tuple[list[Claim], float | None]:
         if self.claims:
             raise ZeroDivisionError
-        return await super().claim(limit)
+        return await super().claim(limit, session=session)
 
 
 class TakesNoResults(FakeLedger):

@@ -97,6 +97,12 @@ class Weather:
             await asyncio.sleep(self.rng.uniform(0, LEASE_SECONDS * 1.5))
             world.ledger.is_down = False
 
+    async def lost_sessions(self, running: list[Running]) -> None:
+        """The ledger takes a living dispatcher for dead."""
+        while now() < FAULTY_SECONDS:
+            await asyncio.sleep(self.rng.uniform(1, 30))
+            self.rng.choice(running).lose_session()
+
     async def deaths(self, world: World, running: list[Running]) -> None:
         """Kills a dispatcher or stops it, and starts another."""
         while now() < FAULTY_SECONDS:
@@ -121,7 +127,10 @@ def deliver(
         world.third_party.key_retention_seconds = policy.key_retention_seconds - TIMEOUT_SECONDS
         world.ledger.pause = weather.ledger_pause
         running = [world.start(seed=number, concurrency=4, drain_seconds=600) for number in range(DISPATCHERS)]
-        tasks = [asyncio.create_task(weather.outages(world))]
+        tasks = [
+            asyncio.create_task(weather.outages(world)),
+            asyncio.create_task(weather.lost_sessions(running)),
+        ]
         if outages:
             tasks.append(asyncio.create_task(weather.third_party_outages()))
         if deaths:
@@ -175,7 +184,7 @@ def test_dispatchers_that_die_or_stand_still_do_no_harm(seed: int) -> None:
 
 @given(seed=st.integers(0, 2**32))
 def test_dispatchers_that_die_cause_no_overlap_either(seed: int) -> None:
-    """A call that was under way when its dispatcher died is over before the lease is."""
+    """A call that was under way when its dispatcher died, or was taken for dead, is over before others call."""
     world = deliver(seed, stalls=False, deaths=True)
     assert world.third_party.violations == []
     assert_every_call_took_effect_once_in_order(world)
