@@ -58,7 +58,7 @@ from adapters.runtime.wiring import (
     quarantining,
     replay_service,
 )
-from adapters.settings import Settings, check_api_is_closed
+from adapters.settings import Settings, check_api_is_closed, is_loopback
 from adapters.third_party_api.client import ThirdPartyClient
 from adapters.third_party_api.factory import resolution_of, third_party_client
 from domain.errors import CashbackError
@@ -245,7 +245,11 @@ class Service:
         from adapters.web.app import create_app, create_probes_app  # noqa: PLC0415 - nobody else loads FastAPI
 
         if ProcessRole.API not in self._roles:
-            return create_probes_app(health=self.health, metrics_text=self.metrics.exposition)
+            return create_probes_app(
+                health=self.health,
+                metrics_text=self.metrics.exposition,
+                on_loopback=is_loopback(self._settings.api_host),
+            )
         database = await stack.enter_async_context(Database(self._database_url))
         store = OrderApplication(self._database_url)
         stack.callback(store.close)

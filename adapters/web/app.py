@@ -31,6 +31,7 @@ from adapters.web.console.app import ConsoleElsewhere, create_console
 from adapters.web.console.dependencies import ConsoleParts, ConsoleQueries
 from adapters.web.idempotency import IdempotentWrites, Requests
 from adapters.web.openapi import DescribedApp, operation_id
+from adapters.web.origin import SameOrigin
 from adapters.web.problems import BodyLimit, LastResort, add_problem_handlers
 from domain.money import DEFAULT_TILL, Till
 
@@ -97,10 +98,13 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
     return app
 
 
-def create_probes_app(*, health: HealthCheck, metrics_text: MetricsText) -> FastAPI:
-    """For processes without the API."""
+def create_probes_app(*, health: HealthCheck, metrics_text: MetricsText, on_loopback: bool) -> FastAPI:
+    """For processes without the API. `on_loopback`: only this machine reaches it; otherwise it is asked by whatever
+    address a pod has."""
     app = _bare_app(Tokens(None), None, openapi_url=None)
     app.include_router(probes_router(health, metrics_text))
+    if on_loopback:
+        app.add_middleware(LoopbackNames)
     return app
 
 
@@ -120,5 +124,6 @@ def _bare_app(tokens: Tokens, requests: Requests | None, *, openapi_url: str | N
     if requests is not None:
         app.add_middleware(IdempotentWrites, requests=requests, max_body_bytes=max(LARGER_BODIES.values()))
     app.add_middleware(BearerToken, tokens=tokens, dry_runs=DRY_RUNS)
+    app.add_middleware(SameOrigin)
     app.add_middleware(LastResort)
     return app

@@ -102,18 +102,19 @@ class BearerToken:
 
 
 class LoopbackNames:
-    """For a service without tokens, which listens on loopback only: a page of somebody else's whose name is made to
-    lead to this machine (DNS rebinding) is refused, by the name that the browser asks for."""
+    """For what listens on loopback only: a page of somebody else's whose name is made to lead to this machine (DNS
+    rebinding) is refused, by the name that the browser asks for. Probes and metrics too: they name partitions and
+    tell how business goes."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         host = Headers(scope=scope).get("host", "") if scope["type"] == "http" else ""
-        if not host or scope["path"] in OPEN_PATHS or is_loopback(_without_port(host)):
+        if not host or is_loopback(_without_port(host)):
             await self._app(scope, receive, send)
             return
-        response = ProblemResponse(403, "without CASHBACK_API_TOKEN only localhost, by that name, is answered")
+        response = ProblemResponse(403, "only localhost, by that name, is answered here")
         await response(scope, receive, send)
 
 

@@ -103,7 +103,7 @@ class TestProbes:
         """And nothing else."""
 
         async def make(_: AsyncExitStack) -> Any:
-            return create_probes_app(health=FakeHealth(), metrics_text=metrics_text)
+            return create_probes_app(health=FakeHealth(), metrics_text=metrics_text, on_loopback=True)
 
         with serving(make) as url:
             assert local_http.get(f"{url}/livez").status_code == 200

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.web.auth import Access, Tokens
 from adapters.web.console.sessions import SESSION_SECONDS, Session, Sessions
+from adapters.web.origin import ANOTHER_SITE, is_fetched_from_elsewhere
 from adapters.web.parameters import storable
 from adapters.web.responses import ProblemResponse
 
@@ -62,8 +63,8 @@ class SessionGate:
             return None if session or request.url.path == SIGN_IN else _asked_to_sign_in(request)
         if request.method != "POST":
             return ProblemResponse(405, f"{request.method} is not possible here", headers={"Allow": "GET, POST"})
-        if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
-            return ProblemResponse(403, "another site's page can't do this")
+        if is_fetched_from_elsewhere(request.headers):
+            return ProblemResponse(403, ANOTHER_SITE)
         is_large = session is not None and session.may_act and LARGE_FORMS.fullmatch(request.url.path)
         form = await _form(request, MAX_LARGE_FORM_BYTES if is_large else MAX_FORM_BYTES)
         if isinstance(form, Response):

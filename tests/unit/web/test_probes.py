@@ -53,7 +53,7 @@ def part_died(health: Health) -> None:
 
 
 async def asked(health: Health) -> tuple[int, int, Any]:
-    app = create_probes_app(health=health, metrics_text=lambda: (b"", "text/plain"))
+    app = create_probes_app(health=health, metrics_text=lambda: (b"", "text/plain"), on_loopback=False)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://probes") as client:
         live, ready = await client.get("/livez"), await client.get("/readyz")
     return live.status_code, ready.status_code, ready.json()
