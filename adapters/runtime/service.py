@@ -8,14 +8,13 @@ import asyncio
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-import uvicorn
 
 from adapters.kafka.cluster import TopicIds
 from adapters.kafka.consumer.consumer import KafkaIntake
@@ -46,6 +45,8 @@ from adapters.postgres.service_status import PostgresConsole
 from adapters.records.jobs import COMPARE
 from adapters.records.money_may_be_wrong import CaseLimits
 from adapters.runtime.dead_letter_copier import dead_letter_copier
+from adapters.runtime.descriptors import connection_limit, raise_descriptor_limit
+from adapters.runtime.http_server import http_server, listen
 from adapters.runtime.observer import ProcessObserver
 from adapters.runtime.process_status import CONNECTION_SECONDS, Preparer, ProcessReporter, ProcessState
 from adapters.runtime.tuning import collect_rarely, take_turns_quickly
@@ -61,7 +62,6 @@ from adapters.runtime.wiring import (
 from adapters.settings import Settings, check_api_is_closed, is_loopback
 from adapters.third_party_api.client import ThirdPartyClient
 from adapters.third_party_api.factory import resolution_of, third_party_client
-from domain.errors import CashbackError
 from projections import doubt_marks, intended_calls, orders
 from projections.delivery.breaker import BreakerState
 from projections.delivery.dispatcher import DeliveryPolicy, Dispatcher
@@ -83,10 +83,6 @@ class ProcessRole(StrEnum):
     INTAKE = "intake"
     PUSH = "push"
     API = "api"
-
-
-class PortTaken(CashbackError):
-    """The API's port can't be listened on."""
 
 
 class Service:
@@ -112,11 +108,13 @@ class Service:
         self._stop = asyncio.Event()
         self._threads: list[threading.Thread] = []
         self._exit_code = 0
+        self._descriptors = 0
         self._database_url = settings.database_url.get_secret_value()
         self._tracing = start_tracing(settings, self._roles)
 
     async def run(self) -> int:
         """Raises PortTaken."""
+        self._descriptors = raise_descriptor_limit()
         collect_rarely()
         take_turns_quickly()
         loop = asyncio.get_running_loop()
@@ -278,33 +276,28 @@ class Service:
         """Takes the port before anything else starts: a taken one is told at once."""
         settings = self._settings
         port = settings.api_port if ProcessRole.API in self._roles else settings.probes_port
-        if port is None:
-            return None
-        try:
-            listener = socket.create_server((settings.api_host, port), reuse_port=False, backlog=512)
-        except OSError as error:
-            raise PortTaken(f"can't listen on {settings.api_host}:{port}: {error.strerror or error}") from error
-        # Connections inherit it. asyncio does it only for sockets made with the protocol's number; without it each
-        # answer on a kept connection waits 40 ms for the caller to acknowledge its headers.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listener
+        return None if port is None else listen(settings.api_host, port)
 
     async def _http(self, app: Any, listener: socket.socket) -> None:
         host, port = listener.getsockname()[:2]
-        config = uvicorn.Config(
+        server = http_server(
             app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=int(self._settings.shutdown_timeout_seconds),
+            max_connections=connection_limit(self._descriptors, self._third_party_calls()),
+            shutdown_seconds=int(self._settings.shutdown_timeout_seconds),
         )
-        server = _QuietServer(config)
         self.health.part("api", "listening")
         log.info("listening", url=f"http://{host}:{port}", port=port)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await self._stop.wait()
         server.should_exit = True
         await serving
+
+    def _third_party_calls(self) -> int:
+        """Under way at once, at most."""
+        calls = self._settings.push_concurrency if ProcessRole.PUSH in self._roles else 0
+        audits = ProcessRole.PUSH in self._roles and self._settings.audit_orders_per_second is not None
+        compares = ProcessRole.API in self._roles and self._settings.third_party_lookups
+        return calls + LOOKUPS_AT_ONCE * (audits + compares)
 
     def _start_threads(self, loop: asyncio.AbstractEventLoop) -> None:
         if ProcessRole.PUSH in self._roles:
@@ -398,11 +391,3 @@ class Service:
             thread.join(JOIN_SECONDS)
             if thread.is_alive():
                 log.warning("a part does not end; leaving it", part=thread.name)
-
-
-class _QuietServer(uvicorn.Server):
-    """Leaves the signals to the service."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield

@@ -1,9 +1,11 @@
 """The doors of a process: who is let in, and what is said to everybody."""
 
+import socket
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import pytest
+from structlog.testing import capture_logs
 
 from adapters.web.app import create_probes_app
 from tests.support import local_http
@@ -54,3 +56,15 @@ class TestOtherSites:
                 for path in ("/livez", "/readyz", "/metrics"):
                     assert local_http.get(f"{url}{path}", headers={"Host": "10.0.0.1"}).status_code == status
                     assert local_http.get(f"{url}{path}").status_code == 200
+
+
+def test_a_caller_who_goes_away_in_the_middle_of_a_body_is_no_error_of_ours(database_url: str) -> None:
+    """Nor is one that is cut off because it took too long."""
+    head = b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+    head += b"Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+    with capture_logs() as logs, running_api(database_url, token=TOKEN) as api:
+        address = (api.client.base_url.host, api.client.base_url.port or 0)
+        with socket.create_connection(address) as leaving:
+            leaving.sendall(head + b"token")
+            assert api.get("/api/orders").status_code == 200
+    assert [entry for entry in logs if entry["event"] == "request failed"] == []

@@ -140,12 +140,17 @@ class Apps:
         clock = {"PYTHONPATH": str(folder), "WRONG_CLOCK_SECONDS": str(by_seconds)}
         return self._start(arguments, bare_environment(self.settings | settings) | clock)
 
-    def _start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> App:
+    def start_with_descriptors(self, number: int, *arguments: str, **settings: object) -> App:
+        """With so many file descriptors, and no way to have more."""
+        limit = ["/bin/sh", "-c", f'ulimit -n {number}; exec "$@"', "limited"]
+        return self._start(arguments, bare_environment(self.settings | settings), limit)
+
+    def _start(self, arguments: Sequence[str], environment: Mapping[str, str], before: Sequence[str] = ()) -> App:
         self._started += 1
         child = Child.start(
             Command(
                 name=f"app.py {arguments[0]}",
-                argv=command(*arguments),
+                argv=[*before, *command(*arguments)],
                 log=self.folder / f"app-{self._started}.log",
                 env=environment,
                 cwd=self.folder,

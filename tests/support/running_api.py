@@ -221,8 +221,14 @@ def running_api(
         yield Api(client, health)
 
 
+def _plain_server(app: Any) -> uvicorn.Server:
+    return uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+
+
 @contextmanager
-def serving(make: Callable[[AsyncExitStack], Any]) -> Iterator[str]:
+def serving(
+    make: Callable[[AsyncExitStack], Any], *, server: Callable[[Any], uvicorn.Server] = _plain_server
+) -> Iterator[str]:
     """Serves what `make` makes on an event loop of its own; gives the URL."""
     listener = socket.create_server(("127.0.0.1", 0))
     ready = threading.Event()
@@ -231,8 +237,7 @@ def serving(make: Callable[[AsyncExitStack], Any]) -> Iterator[str]:
     async def serve() -> None:
         async with AsyncExitStack() as stack:
             app = await make(stack)
-            config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
-            servers.append(uvicorn.Server(config))
+            servers.append(server(app))
             serving = asyncio.create_task(servers[0].serve(sockets=[listener]))
             ready.set()
             await serving
@@ -243,8 +248,8 @@ def serving(make: Callable[[AsyncExitStack], Any]) -> Iterator[str]:
         assert ready.wait(DEADLINE_SECONDS)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        for server in servers:
-            server.should_exit = True
+        for each in servers:
+            each.should_exit = True
         thread.join(DEADLINE_SECONDS)
         listener.close()
         assert not thread.is_alive()
