@@ -63,7 +63,8 @@ def of_kind(*kinds: str) -> list[dict[str, Any]]:
 def compose() -> dict[str, Any]:
     """With a value for everything that must be given."""
     text = (DEPLOY / "compose.yaml").read_text("utf-8")
-    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", re.sub(r"\$\{\w+:\?[^}]*\}", "given", text))
+    assert yaml.safe_load(text), "before anything is put in: compose reads it so"
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", re.sub(r"\$\{\w+:\?[^}]*\}", "given-by-whoever-starts-it", text))
     assert "${" not in text
     found: dict[str, Any] = yaml.safe_load(text)
     return found
