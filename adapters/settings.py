@@ -19,6 +19,8 @@ from domain.money import DEFAULT_TILL, Rounding, Till
 from projections.delivery.doubt import KEY_MARGIN_TIMEOUTS, trusted_key_seconds
 
 PREFIX: Final = "CASHBACK_"
+MIN_TOKEN_LENGTH: Final = 16
+"""Of a token that others give to us. Of random letters and digits that is more than anybody can try."""
 
 
 class BadSetting(CashbackError):
@@ -75,6 +77,20 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
+def _hard_to_guess(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < MIN_TOKEN_LENGTH:
+        raise ValueError(f"must have {MIN_TOKEN_LENGTH} characters at least")
+    return value
+
+
+def _networks(value: str) -> str:
+    """Addresses become networks of one."""
+    try:
+        return ",".join(str(ipaddress.ip_network(each.strip())) for each in value.split(","))
+    except ValueError:
+        raise ValueError("must be addresses or networks like 10.0.0.0/8, separated by commas") from None
+
+
 def _signing_secrets(value: SecretStr) -> SecretStr:
     signing_keys(value)
     return value
@@ -97,6 +113,7 @@ def signing_keys(secrets: SecretStr) -> tuple[bytes, ...]:
 
 _Text = Annotated[str, Field(min_length=1)]
 _Token = Annotated[SecretStr, AfterValidator(_token)]
+_ApiToken = Annotated[_Token, AfterValidator(_hard_to_guess)]
 _Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -225,12 +242,18 @@ class Settings(BaseSettings):
     )
     api_host: _Text = Field("127.0.0.1", description="where the API listens")
     api_port: Annotated[int, Field(ge=0, le=65_535)] = Field(8080, description="its port; 0 takes a free one")
-    api_token: _Token | None = Field(
+    api_token: _ApiToken | None = Field(
         None,
-        description="bearer token that API and console ask for; without one they listen to this machine only",
+        description="bearer token that API and console ask for, 16 characters at least; without one they listen to"
+        " this machine only",
     )
-    api_read_token: _Token | None = Field(
+    api_read_token: _ApiToken | None = Field(
         None, description="another one, for those who may read everything and change nothing"
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] | None = Field(
+        None,
+        description="addresses or networks, comma-separated, of proxies whose `X-Forwarded-For` and"
+        " `X-Forwarded-Proto` are believed; none unless given",
     )
     probes_port: Annotated[int, Field(ge=0, le=65_535)] | None = Field(
         None,

@@ -33,8 +33,11 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def http_server(app: Any, *, max_connections: int, shutdown_seconds: int) -> uvicorn.Server:
-    """For a socket that `listen` gave. `shutdown_seconds`: what requests under way get when it ends."""
+def http_server(
+    app: Any, *, max_connections: int, shutdown_seconds: int, trusted_proxies: str | None = None
+) -> uvicorn.Server:
+    """For a socket that `listen` gave. `shutdown_seconds`: what requests under way get when it ends.
+    `trusted_proxies`: networks, comma-separated; who comes from elsewhere is who connects, whatever headers say."""
     from adapters.web.connection import (  # noqa: PLC0415 - only who serves loads what serves
         MAX_HEAD_BYTES,
         ConnectionLimit,
@@ -45,6 +48,9 @@ def http_server(app: Any, *, max_connections: int, shutdown_seconds: int) -> uvi
         app,
         http=connections_within(ConnectionLimit(max_connections)),
         ws="none",
+        # Both given: uvicorn's own are to believe this machine, or whom its environment names.
+        proxy_headers=trusted_proxies is not None,
+        forwarded_allow_ips=trusted_proxies or "",
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         backlog=ACCEPTED_AT_ONCE,
         log_config=None,

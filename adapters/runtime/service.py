@@ -284,6 +284,7 @@ class Service:
             app,
             max_connections=connection_limit(self._descriptors, self._third_party_calls()),
             shutdown_seconds=int(self._settings.shutdown_timeout_seconds),
+            trusted_proxies=self._settings.trusted_proxies,
         )
         self.health.part("api", "listening")
         log.info("listening", url=f"http://{host}:{port}", port=port)

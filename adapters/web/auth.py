@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.records.operators import Role
 from adapters.settings import is_loopback
+from adapters.web.failed_attempts import FailedAttempts
 from adapters.web.responses import ProblemResponse
 
 OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
@@ -20,6 +21,7 @@ _READING: Final = frozenset({"GET", "HEAD"})
 _CHALLENGE: Final = 'Bearer realm="order-cashback-integration"'
 TOO_LITTLE: Final = {"WWW-Authenticate": _CHALLENGE + ', error="insufficient_scope"'}
 """With a 403."""
+TOO_MANY: Final = "too many wrong tokens have come from this address: try again later"
 READERS_MAY: Final = "the token may read, and change nothing"
 
 
@@ -57,7 +59,10 @@ class Tokens:
 
 class BearerToken:
     """Closed by default: a path that is added later needs the token too. With the reading token only what changes
-    nothing is possible. Without tokens all is open. What was proved stands in the request's state, as `role`."""
+    nothing is possible. Without tokens all is open. What was proved stands in the request's state, as `role`.
+
+    From where too many wrong tokens came none is looked at for a while, a right one neither: else it could be told.
+    """
 
     def __init__(self, app: ASGIApp, tokens: Tokens, dry_runs: Sequence[str] = ()) -> None:
         """`dry_runs`: regular expressions of paths to which the reading token may POST. That it really is a dry run
@@ -65,6 +70,7 @@ class BearerToken:
         self._app = app
         self._tokens = tokens
         self._dry_runs = [re.compile(path, re.ASCII) for path in dry_runs]
+        self._failed = FailedAttempts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS:
@@ -74,7 +80,15 @@ class BearerToken:
             await self._let_in(Role.ANYBODY, scope, receive, send)
             return
         given = Headers(scope=scope).getlist("authorization")
-        access = self._access_of(given[0]) if len(given) == 1 else None
+        token = _bearer_token(given[0]) if len(given) == 1 else None
+        address = scope["client"][0] if scope["client"] else ""
+        if token is not None and (seconds := self._failed.wait_seconds(address)):
+            response = ProblemResponse(429, TOO_MANY, headers={"Retry-After": str(seconds)})
+            await response(scope, receive, send)
+            return
+        access = None if token is None else self._tokens.access_of(token)
+        if token is not None and access is None:
+            self._failed.note(address, token)
         if access is Access.ACT:
             await self._let_in(Role.OPERATOR, scope, receive, send)
         elif access is Access.READ and self._may_read(scope):
@@ -96,9 +110,10 @@ class BearerToken:
             return any(path.fullmatch(scope["path"]) for path in self._dry_runs)
         return scope["method"] in _READING
 
-    def _access_of(self, authorization: str) -> Access | None:
-        scheme, _, token = authorization.partition(" ")
-        return self._tokens.access_of(token.strip().encode("latin-1")) if scheme.lower() == "bearer" else None
+
+def _bearer_token(authorization: str) -> bytes | None:
+    scheme, _, token = authorization.partition(" ")
+    return token.strip().encode("latin-1") if scheme.lower() == "bearer" else None
 
 
 class LoopbackNames:

@@ -24,7 +24,7 @@ from tests.support.running_api import RecordingThirdParty, deliver, refuse, tell
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-TOKEN: Final = "all-of-it"
+TOKEN: Final = "all-of-it-is-open"
 CONFIG: Final = Path(__file__).with_name("schemathesis.toml")
 ORDERS: Final = range(1, 9)
 PARKED: Final = range(1, 5)

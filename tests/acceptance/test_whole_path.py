@@ -28,7 +28,7 @@ ITEM: Final = (
 )
 SIGNING_SECRET: Final = "whsec_czNjcjN0LWZvci1zaWduaW5nLWNhbGxz"
 BUYER: Final = "buyer-4711"
-SECRETS: Final = ("s3cr3t-third-party", "s3cr3t-api", "s3cr3t-kafka", SIGNING_SECRET.removeprefix("whsec_"))
+SECRETS: Final = ("s3cr3t-third-party", "s3cr3t-of-the-api", "s3cr3t-kafka", SIGNING_SECRET.removeprefix("whsec_"))
 
 
 def created(order_id: int, item: str = ITEM) -> bytes:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from adapters.web.console.sign_in_limit import MAX_FAILURES_PER_ADDRESS
+from adapters.web.failed_attempts import MAX_FAILURES_PER_ADDRESS
 from domain.messages import Kind
 from tests.browser.conftest import OpenPage, expect, heading, sign_in
 from tests.support.browser_world import (
@@ -42,8 +42,8 @@ class TestSigningIn:
     def test_whoever_fails_too_often_is_told_to_wait(self, open_page: OpenPage, world: World) -> None:
         """And for how long; the right token doesn't help before."""
         with running_api(world.database_url, token=TOKEN) as api:
-            for _ in range(MAX_FAILURES_PER_ADDRESS):
-                api.client.post("/sign-in", data={"name": "Mallory", "token": "a guess"})
+            for number in range(MAX_FAILURES_PER_ADDRESS):
+                api.client.post("/sign-in", data={"name": "Mallory", "token": f"guess {number}"})
             page = open_page("/orders", token=None, url=str(api.client.base_url))
             sign_in(page, TOKEN)
             expect(page.get_by_role("alert")).to_contain_text("Too many attempts have failed. Try again in")

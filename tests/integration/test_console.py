@@ -18,7 +18,7 @@ from adapters.postgres.service_status import SILENT_SECONDS, PostgresConsole
 from adapters.postgres.sql import statements
 from adapters.records.orders import OrderFilter
 from adapters.web.console.session_gate import COOKIE, MAX_FORM_BYTES
-from adapters.web.console.sign_in_limit import MAX_FAILURES_PER_ADDRESS, WINDOW_SECONDS
+from adapters.web.failed_attempts import MAX_FAILURES_PER_ADDRESS, WINDOW_SECONDS
 from domain.lifecycle import Status
 from domain.messages import Kind
 from sandbox.servers.free_port import free_port
@@ -163,8 +163,8 @@ class TestDoor:
     def test_whoever_fails_too_often_must_wait(self, api: Api) -> None:
         """Told so, with the time; even with the right token. Who is signed in already isn't concerned."""
         sign_in(api)
-        for _ in range(MAX_FAILURES_PER_ADDRESS):
-            assert sign_in(api, "wrong").status_code == 422
+        for number in range(MAX_FAILURES_PER_ADDRESS):
+            assert sign_in(api, f"wrong {number}").status_code == 422
         refused = sign_in(api)
         assert (refused.status_code, "Set-Cookie" in refused.headers) == (429, False)
         assert 0 < int(refused.headers["Retry-After"]) <= WINDOW_SECONDS

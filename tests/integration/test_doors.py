@@ -4,12 +4,17 @@ import socket
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
+import httpx
 import pytest
+import uvicorn
 from structlog.testing import capture_logs
 
+from adapters.runtime.http_server import http_server
 from adapters.web.app import create_probes_app
+from adapters.web.failed_attempts import MAX_FAILURES_PER_ADDRESS, WINDOW_SECONDS
+from adapters.web.responses import ExactJson
 from tests.support import local_http
-from tests.support.running_api import FakeHealth, metrics_text, running_api, serving
+from tests.support.running_api import Api, FakeHealth, metrics_text, running_api, serving
 
 pytestmark = pytest.mark.slow
 
@@ -68,3 +73,49 @@ def test_a_caller_who_goes_away_in_the_middle_of_a_body_is_no_error_of_ours(data
             leaving.sendall(head + b"token")
             assert api.get("/api/orders").status_code == 200
     assert [entry for entry in logs if entry["event"] == "request failed"] == []
+
+
+class TestGuesses:
+    def test_whoever_gives_too_many_wrong_tokens_must_wait(self, database_url: str) -> None:
+        """With the right one too, or it could be told from the others; who gives none is only asked for it."""
+        with running_api(database_url, token=TOKEN) as api:
+            for number in range(MAX_FAILURES_PER_ADDRESS):
+                assert ask(api, f"wrong {number}").status_code == 401
+            refused = ask(api, TOKEN)
+            assert (refused.status_code, refused.json()["status"]) == (429, 429)
+            assert 0 < int(refused.headers["Retry-After"]) <= WINDOW_SECONDS
+            assert api.get("/api/orders", headers={"Authorization": ""}).status_code == 401
+            assert api.get("/readyz").status_code == 200
+
+    def test_a_program_with_an_old_token_keeps_nobody_out(self, database_url: str) -> None:
+        """While tokens are being changed, say."""
+        with running_api(database_url, token=TOKEN) as api:
+            statuses = {ask(api, "the one before").status_code for _ in range(3 * MAX_FAILURES_PER_ADDRESS)}
+            assert (statuses, ask(api, TOKEN).status_code) == ({401}, 200)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "counted"), [(None, "127.0.0.1"), ("10.0.0.0/8", "127.0.0.1"), ("127.0.0.0/8", "192.0.2.7")]
+)
+def test_a_proxy_is_believed_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, trusted: str | None, counted: str
+) -> None:
+    """Nobody else says where a caller comes from, this machine neither, nor a variable of the server's own."""
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+
+    async def tell_client(scope: Any, receive: Any, send: Any) -> None:
+        await ExactJson(scope["client"][0])(scope, receive, send)
+
+    async def make(_: AsyncExitStack) -> Any:
+        return tell_client
+
+    def limited(app: Any) -> uvicorn.Server:
+        return http_server(app, max_connections=10, shutdown_seconds=1, trusted_proxies=trusted)
+
+    with serving(make, server=limited) as url:
+        forwarded = {"X-Forwarded-For": "203.0.113.9, 192.0.2.7"}
+        assert local_http.get(url, headers=forwarded).json() == counted
+
+
+def ask(api: Api, token: str) -> httpx.Response:
+    return api.get("/api/orders", headers={"Authorization": f"Bearer {token}"})

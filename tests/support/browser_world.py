@@ -26,8 +26,8 @@ from tests.support.sandbox_process import Sandbox, start_sandbox
 from tests.support.streams import publish
 from tests.support.waiting import wait_until
 
-TOKEN: Final = "operators-only"
-READ_TOKEN: Final = "readers-too"
+TOKEN: Final = "operators-and-nobody-else"
+READ_TOKEN: Final = "readers-may-come-too"
 STORY: Final = 24_323_523
 """Held, then created, called again and again, completed; then an update came too late."""
 PARKED: Final = 24_323_600

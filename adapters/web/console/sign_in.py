@@ -14,7 +14,7 @@ from adapters.web.console.pages import Pages
 from adapters.web.console.parameters import SignInQuery
 from adapters.web.console.session_gate import SIGN_IN, SIGN_OUT, safe_path, sign_in, sign_out
 from adapters.web.console.sessions import Sessions
-from adapters.web.console.sign_in_limit import FailedSignIns
+from adapters.web.failed_attempts import MAX_FAILURES, FailedAttempts
 
 MAX_TOKEN_LENGTH: Final = 1000
 
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 def sign_in_router(tokens: Tokens, sessions: Sessions, pages: Pages) -> APIRouter:
     router = APIRouter()
-    failed = FailedSignIns()
+    failed = FailedAttempts(max_failures=MAX_FAILURES)
 
     @router.get(SIGN_IN)
     async def ask(request: Request, query: Annotated[SignInQuery, Query()]) -> Response:
@@ -48,9 +48,10 @@ def sign_in_router(tokens: Tokens, sessions: Sessions, pages: Pages) -> APIRoute
             response = again(429, f"Too many attempts have failed. Try again in {span(seconds)}.")
             response.headers["Retry-After"] = str(seconds)
             return response
-        access = tokens.access_of(form.get("token", "")[:MAX_TOKEN_LENGTH].strip().encode())
+        token = form.get("token", "")[:MAX_TOKEN_LENGTH].strip().encode()
+        access = tokens.access_of(token)
         if access is None:
-            failed.note(address)
+            failed.note(address, token)
             log.warning("somebody could not sign in to the console: the token is not ours")
             return again(422, "The token is not ours.")
         if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
