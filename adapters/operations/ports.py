@@ -114,6 +114,13 @@ class QuarantineOperations(Protocol):
     ) -> QuarantineReport: ...
 
 
+class EndedSessions(Protocol):
+    """See adapters.postgres.ended_sessions.PostgresEndedSessions."""
+
+    async def end(self, session: str, ends_at: int) -> None: ...
+    async def has_ended(self, session: str) -> bool: ...
+
+
 class Actions(Protocol):
     """Raises domain.ports.StoreUnavailable in an outage."""
 

@@ -26,7 +26,7 @@ REOPEN_SECONDS: Final = 1.0
 OPEN_SECONDS: Final = 10.0
 """How long a claim waits for a session."""
 
-_SQL: Final = statements("sessions")
+_SQL: Final = statements("dispatch_sessions")
 
 
 class DispatchSession:

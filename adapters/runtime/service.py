@@ -30,6 +30,7 @@ from adapters.operations.reconciliation.auditor import Auditor
 from adapters.operations.reconciliation.reconciler import LOOKUPS_AT_ONCE, Reconciler
 from adapters.postgres.audit_log import PostgresActions
 from adapters.postgres.backlog import PostgresBacklog
+from adapters.postgres.ended_sessions import PostgresEndedSessions
 from adapters.postgres.event_store import OrderApplication
 from adapters.postgres.idempotency import PostgresRequests
 from adapters.postgres.job_work import PostgresJobWork
@@ -269,6 +270,7 @@ class Service:
             read_token=read_token.get_secret_value() if read_token else None,
             console=PostgresConsole(database, self._case_limits),
             may_compare=self._settings.third_party_lookups,
+            ended_sessions=PostgresEndedSessions(database),
             till=self._settings.till,
         )
 

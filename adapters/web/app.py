@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from adapters.operations.ports import (
     Actions,
+    EndedSessions,
     HealthCheck,
     Interventions,
     Jobs,
@@ -63,10 +64,11 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
     read_token: str | None = None,
     console: ConsoleQueries | None = None,
     may_compare: bool = False,
+    ended_sessions: EndedSessions | None = None,
     till: Till = DEFAULT_TILL,
 ) -> FastAPI:
     """Without `api_token` everybody on this machine may do everything; without `console` there are no pages, and
-    unless one `may_compare` no comparison can be started there."""
+    unless one `may_compare` no comparison can be started there. Pages need `ended_sessions`, too."""
     tokens = Tokens(api_token, read_token)
     app = _bare_app(tokens, requests, openapi_url="/api/openapi.json")
     app.include_router(probes_router(health, metrics_text))
@@ -78,6 +80,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
     app.include_router(money_router(money_may_be_wrong))
     app.include_router(audit_router(actions))
     if console is not None:
+        assert ended_sessions is not None, "pages need it"
         parts = ConsoleParts(
             queries=queries,
             console=console,
@@ -90,6 +93,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
             quarantining=quarantining,
             may_compare=may_compare,
             actions=actions,
+            ended_sessions=ended_sessions,
             till=till,
         )
         app.add_middleware(ConsoleElsewhere, console=create_console(parts, tokens))

@@ -281,7 +281,7 @@ def test_what_a_database_cannot_do_now_is_no_error_of_ours(
             await connection.execute("DELETE FROM service_process")
 
     async def claim() -> None:
-        async with PostgresLedger(url, lease_seconds=10) as ledger:
+        async with PostgresLedger(url, lease_seconds=10, call_timeout_seconds=5) as ledger:
             await ledger.claim(1)
 
     acts: tuple[Callable[[], None], ...] = (

@@ -172,6 +172,34 @@ class TestDoor:
         assert TOKEN not in refused.text
         assert api.get("/orders").status_code == 200
 
+    def test_signing_out_ends_the_session_for_every_copy_of_its_cookie(self, api: Api, database_url: str) -> None:
+        """In every process; another session of the same person goes on."""
+        sign_in(api)
+        copy, form = api.client.cookies[COOKIE], {"form_token": form_token(api.get("/parked"))}
+        sign_in(api)
+        other = api.client.cookies[COOKIE]
+        api.client.cookies.clear()
+        with running_api(database_url, token=TOKEN, read_token=READ_TOKEN) as another:
+            asked = [(each, cookie) for each in (api, another) for cookie in (copy, other)]
+
+            def statuses() -> list[int]:
+                return [
+                    each.get("/parked", headers={"Cookie": f"{COOKIE}={cookie}"}).status_code
+                    for each, cookie in asked
+                ]
+
+            assert statuses() == [200, 200, 200, 200]
+            signed_out = api.client.post("/sign-out", data=form, headers={"Cookie": f"{COOKIE}={copy}"})
+            assert signed_out.status_code == 303
+            assert statuses() == [303, 200, 303, 200]
+
+    def test_what_ended_long_ago_is_forgotten(self, api: Api, database_url: str) -> None:
+        sql(database_url, "INSERT INTO ended_session VALUES ('old', now() - interval '2 hours'), ('new', now())")
+        sign_in(api)
+        api.client.post("/sign-out", data={"form_token": form_token(api.get("/parked"))})
+        kept = {row[0] for row in sql(database_url, "SELECT session FROM ended_session")}
+        assert (len(kept), "old" in kept, "new" in kept) == (2, False, True)
+
     def test_a_form_that_is_not_ours_does_nothing(self, api: Api, database_url: str) -> None:
         """Whatever is wrong with it; the same with its own token is carried out."""
         tell(database_url, record_of(Kind.CREATED))

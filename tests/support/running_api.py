@@ -19,6 +19,7 @@ from adapters.operations.interventions import InterventionService
 from adapters.operations.quarantine import QuarantineService
 from adapters.operations.replay import ReplayService
 from adapters.postgres.audit_log import PostgresActions
+from adapters.postgres.ended_sessions import PostgresEndedSessions
 from adapters.postgres.event_store import OrderApplication
 from adapters.postgres.idempotency import PostgresRequests
 from adapters.postgres.interventions import PostgresInterventions
@@ -213,6 +214,7 @@ def running_api(
             read_token=read_token,
             console=PostgresConsole(database),
             may_compare=True,
+            ended_sessions=PostgresEndedSessions(database),
         )
 
     with serving(make) as url, local_http.client(url) as client:

@@ -1,4 +1,4 @@
--- The sessions in which orders are claimed. Each holds an advisory lock for as long as it lives (sql/sessions.sql): where
+-- The sessions in which orders are claimed. Each holds an advisory lock for as long as it lives (sql/dispatch_sessions.sql): where
 -- that is free, whoever claimed in it is dead or mustn't begin a call any more, and its orders needn't wait for the end
 -- of their leases.
 CREATE TABLE dispatch_session (

@@ -40,7 +40,7 @@ def create_console(parts: ConsoleParts, tokens: Tokens) -> ASGIApp:
     async def asset(name: str) -> Response:
         return pages.asset(name) or ProblemResponse(404, "there is no such file")
 
-    app.include_router(sign_in_router(tokens, sessions, pages))
+    app.include_router(sign_in_router(tokens, sessions, parts.ended_sessions, pages))
     app.include_router(orders_router(parts, pages))
     app.include_router(redelivering_router(parts, pages))
     app.include_router(parked_router(parts, pages))
@@ -52,7 +52,7 @@ def create_console(parts: ConsoleParts, tokens: Tokens) -> ASGIApp:
     app.include_router(money_router(parts, pages))
     app.include_router(lists_router(parts, pages))  # behind the others: its addresses with ids take any word
     # The last one added is the outermost.
-    app.add_middleware(SessionGate, tokens=tokens, sessions=sessions)
+    app.add_middleware(SessionGate, tokens=tokens, sessions=sessions, ended=parts.ended_sessions)
     app.add_middleware(LastResort)
     app.add_middleware(ProblemPages, pages=pages)
     app.add_middleware(PageHeaders)

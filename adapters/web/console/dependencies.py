@@ -5,6 +5,7 @@ from typing import Protocol
 
 from adapters.operations.ports import (
     Actions,
+    EndedSessions,
     Interventions,
     Jobs,
     MoneyMayBeWrong,
@@ -48,5 +49,6 @@ class ConsoleParts:
     may_compare: bool
     """Whether the third party can be asked how an order stands."""
     actions: Actions
+    ended_sessions: EndedSessions
     till: Till
     """That of intake."""

@@ -11,11 +11,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from adapters.operations.ports import EndedSessions
 from adapters.web.auth import Access, Tokens
 from adapters.web.console.sessions import SESSION_SECONDS, Session, Sessions
 from adapters.web.origin import ANOTHER_SITE, is_fetched_from_elsewhere
 from adapters.web.parameters import storable
+from adapters.web.problems import store_unavailable
 from adapters.web.responses import ProblemResponse
+from domain.ports import StoreUnavailable
 
 COOKIE: Final = "cashback_session"
 SIGN_IN: Final = "/sign-in"
@@ -38,17 +41,22 @@ _ONCE_MORE: Final = '<!doctype html><meta charset="utf-8"><meta http-equiv="refr
 class SessionGate:
     """Puts `session`, `form_token` and, of a POST, `form` (dict of texts) into the request's state."""
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, sessions: Sessions) -> None:
+    def __init__(self, app: ASGIApp, tokens: Tokens, sessions: Sessions, ended: EndedSessions) -> None:
         self._app = app
         self._tokens = tokens
         self._sessions = sessions
+        self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith(STATIC):
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        session = self._sessions.read(request.cookies.get(COOKIE))
+        try:
+            session = await self._session(request.cookies.get(COOKIE))
+        except StoreUnavailable as error:
+            await store_unavailable(scope, error)(scope, receive, send)
+            return
         if session is None and self._tokens.open:
             session = self._sessions.begin(Access.ACT, "")
             send = _with_cookie(send, request, self._sessions.write(session))
@@ -56,6 +64,13 @@ class SessionGate:
         request.state.form_token = self._sessions.form_token(session) if session else ""
         refusal = await self._refusal(request, session)
         await (refusal or self._app)(scope, receive, send)
+
+    async def _session(self, cookie: str | None) -> Session | None:
+        """Where nobody needs to sign in, there is nothing to sign out of. Raises StoreUnavailable."""
+        session = self._sessions.read(cookie)
+        if session is None or self._tokens.open:
+            return session
+        return None if await self._ended.has_ended(session.nonce) else session
 
     async def _refusal(self, request: Request, session: Session | None) -> Response | None:
         """None if the request may pass."""

@@ -1,4 +1,5 @@
-"""Who is signed in, in a cookie: no table, so it holds for every process that knows the same tokens.
+"""Who is signed in, in a cookie: it holds for every process that knows the same tokens. Only sessions that were
+ended before their time, by signing out, are in a table.
 
 The cookie says what its bearer may do, by what name and until when, and is authenticated by a key made from the
 token: it holds neither the token nor anything that the token could be guessed from quickly, and it ends with it.

@@ -6,6 +6,7 @@ import structlog
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from adapters.operations.ports import EndedSessions
 from adapters.presentation.formatting import span
 from adapters.records.operators import MAX_NAME_LENGTH
 from adapters.web.auth import Tokens
@@ -21,7 +22,7 @@ MAX_TOKEN_LENGTH: Final = 1000
 log = structlog.get_logger(__name__)
 
 
-def sign_in_router(tokens: Tokens, sessions: Sessions, pages: Pages) -> APIRouter:
+def sign_in_router(tokens: Tokens, sessions: Sessions, ended: EndedSessions, pages: Pages) -> APIRouter:
     router = APIRouter()
     failed = FailedAttempts(max_failures=MAX_FAILURES)
 
@@ -64,6 +65,9 @@ def sign_in_router(tokens: Tokens, sessions: Sessions, pages: Pages) -> APIRoute
 
     @router.post(SIGN_OUT)
     async def leave(request: Request) -> Response:
+        """The session ends here, whatever becomes of the cookie: somebody may have a copy."""
+        session = request.state.session
+        await ended.end(session.nonce, session.expires_at)
         response = RedirectResponse(SIGN_IN, 303)
         sign_out(response, request)
         return response
