@@ -30,6 +30,7 @@ from adapters.web.api.reconciliation import reconciliation_router
 from adapters.web.auth import BearerToken, LoopbackNames, Tokens
 from adapters.web.console.app import ConsoleElsewhere, create_console
 from adapters.web.console.dependencies import ConsoleParts, ConsoleQueries
+from adapters.web.framing import ApiHeaders, OneLength
 from adapters.web.idempotency import IdempotentWrites, Requests
 from adapters.web.openapi import DescribedApp, operation_id
 from adapters.web.origin import SameOrigin
@@ -99,6 +100,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
         app.add_middleware(ConsoleElsewhere, console=create_console(parts, tokens))
     if tokens.open:
         app.add_middleware(LoopbackNames)
+    app.add_middleware(OneLength)
     return app
 
 
@@ -109,6 +111,7 @@ def create_probes_app(*, health: HealthCheck, metrics_text: MetricsText, on_loop
     app.include_router(probes_router(health, metrics_text))
     if on_loopback:
         app.add_middleware(LoopbackNames)
+    app.add_middleware(OneLength)
     return app
 
 
@@ -130,4 +133,5 @@ def _bare_app(tokens: Tokens, requests: Requests | None, *, openapi_url: str | N
     app.add_middleware(BearerToken, tokens=tokens, dry_runs=DRY_RUNS)
     app.add_middleware(SameOrigin)
     app.add_middleware(LastResort)
+    app.add_middleware(ApiHeaders)
     return app

@@ -13,8 +13,11 @@ from adapters.runtime.http_server import http_server
 from adapters.web.app import create_probes_app
 from adapters.web.failed_attempts import MAX_FAILURES_PER_ADDRESS, WINDOW_SECONDS
 from adapters.web.responses import ExactJson
+from domain.messages import Kind
 from tests.support import local_http
-from tests.support.running_api import Api, FakeHealth, metrics_text, running_api, serving
+from tests.support.messages import ORDER_ID, record_of
+from tests.support.running_api import Api, FakeHealth, metrics_text, running_api, serving, tell
+from tests.support.waiting import DEADLINE_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -115,6 +118,38 @@ def test_a_proxy_is_believed_that_is_named(
     with serving(make, server=limited) as url:
         forwarded = {"X-Forwarded-For": "203.0.113.9, 192.0.2.7"}
         assert local_http.get(url, headers=forwarded).json() == counted
+
+
+class TestHeaders:
+    def test_answers_are_what_they_say_and_kept_nowhere(self, database_url: str) -> None:
+        """Refusals, probes and errors too. An order with an ETag may be kept, if it is asked about each time."""
+        tell(database_url, record_of(Kind.CREATED))
+        with running_api(database_url, token=TOKEN) as api:
+            for path, status in (("/api/orders", 200), ("/api/orders/7", 404), ("/readyz", 200), ("/metrics", 200)):
+                answer = api.get(path)
+                said = (answer.headers["X-Content-Type-Options"], answer.headers["Cache-Control"])
+                assert (answer.status_code, *said) == (status, "nosniff", "no-store"), path
+            assert ask(api, "wrong").headers["Cache-Control"] == "no-store"
+            order = api.get(f"/api/orders/{ORDER_ID}")
+            assert (order.headers["Cache-Control"], "ETag" in order.headers) == ("private, no-cache", True)
+            unchanged = api.get(f"/api/orders/{ORDER_ID}", headers={"If-None-Match": order.headers["ETag"]})
+            assert (unchanged.status_code, unchanged.headers["Cache-Control"]) == (304, "private, no-cache")
+
+    @pytest.mark.parametrize("path", ["/api/parked/1/retry", "/sign-in", "/readyz"])
+    def test_a_request_with_two_lengths_is_refused_and_ends_the_connection(
+        self, database_url: str, path: str
+    ) -> None:
+        """What a proxy takes for the rest of the body would be a request of its own."""
+        smuggled = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(smuggled) + 5}\r\n"
+        with running_api(database_url) as api:
+            address = (api.client.base_url.host, api.client.base_url.port or 0)
+            with socket.create_connection(address, DEADLINE_SECONDS) as connected:
+                connected.sendall(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + smuggled)
+                with connected.makefile("rb") as answer:
+                    received = answer.read()
+        assert received.startswith(b"HTTP/1.1 400 ")
+        assert received.count(b"HTTP/1.1 ") == 1
 
 
 def ask(api: Api, token: str) -> httpx.Response:
