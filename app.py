@@ -22,8 +22,8 @@ import typer
 from adapters.cli import exit_codes
 from adapters.cli.commands import operators
 from adapters.cli.options import PLAY, RUN, Json, OrderIds
-from adapters.cli.printable import visible
 from adapters.cli.startup import configured, usable_database_url
+from adapters.presentation.printable import visible
 from adapters.settings import BadSetting
 from domain.errors import CashbackError, Unavailable
 

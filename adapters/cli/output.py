@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from adapters.cli.printable import visible
 from adapters.presentation.formatting import NOTHING, nanoseconds_of
+from adapters.presentation.printable import visible
 from domain.exact_json import dumps
 from domain.instants import NANOSECONDS_PER_SECOND
 

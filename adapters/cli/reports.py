@@ -4,8 +4,8 @@ from base64 import b64decode
 from typing import Any, Final
 
 from adapters.cli.output import counted, facts, moment, say, table
-from adapters.cli.printable import visible
 from adapters.presentation.formatting import amount, hexdump, text_of, words
+from adapters.presentation.printable import visible
 from adapters.records.operators import ActionKind
 from domain.exact_json import dumps
 from projections.republication import Mode

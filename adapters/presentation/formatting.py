@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
+from adapters.presentation.printable import escaped
 from adapters.records.status import MAX_COUNTED
 from domain.instants import NANOSECONDS_PER_SECOND, format_instant, parse_instant
 
@@ -107,9 +108,8 @@ def hexdump(value: bytes) -> list[tuple[str, str, str]]:
 
 
 def text_of(value: bytes) -> str:
-    """As UTF-8, with � for what isn't; control characters are shown as pictures of themselves."""
-    shown = value[:MAX_HEX_BYTES].decode("utf-8", "replace")
-    return "".join(each if each in "\n\t" or each >= " " else chr(0x2400 + ord(each)) for each in shown)
+    """As UTF-8, with � for what isn't, and what can't be seen written out."""
+    return escaped(value[:MAX_HEX_BYTES].decode("utf-8", "replace"))
 
 
 FILTERS: Final[dict[str, Any]] = {

@@ -362,6 +362,24 @@ class TestPages:
             assert evil not in shown.text
             assert "&lt;script&gt;" in shown.text
 
+    def test_what_would_turn_the_text_round_is_named(self, api: Api, database_url: str) -> None:
+        """In what was received, searched for and typed; only a form's fields keep it, to give it back as it is."""
+        evil = "a\u202eb\x9bc"
+        tell(
+            database_url,
+            record_of(Kind.CREATED, buyerId=evil, items=[product(externalProductId=evil)]),
+            record(evil.encode(), offset=1),
+        )
+        sign_in(api)
+        for path in (f"/orders/{ORDER_ID}", "/orders", f"/search?q={evil}", "/quarantine/1"):
+            shown = api.get(path).text
+            assert "a[U+202E]b[U+009B]c" in shown, path
+            assert not {"\u202e", "\x9b"} & set(shown), path
+        assert f'name="buyer" maxlength="256" value="{evil}"' in api.get(f"/orders?buyer={evil}").text
+        edited = api.get("/quarantine/1/edit").text
+        assert f">\n{evil}</textarea>" in edited
+        assert "turn the text round" in edited
+
     def test_a_comparison_is_started_watched_and_cancelled(self, api: Api, database_url: str) -> None:
         """A wish that can't be met is told on the form, with what was typed; a second one must wait."""
         tell(database_url, record_of(Kind.CREATED))

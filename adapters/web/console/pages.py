@@ -7,12 +7,14 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.presentation import formatting
+from adapters.presentation.printable import escaped
 from adapters.web.console.sentences import number_of, selection_says, sentence
 from domain.exact_json import loads
 
@@ -70,11 +72,17 @@ class Pages:
             loader=PackageLoader("adapters.web.console"),
             autoescape=True,
             undefined=StrictUndefined,
+            finalize=_shown,
             trim_blocks=True,
             lstrip_blocks=True,
         )
         self._environment.filters.update(
-            formatting.FILTERS, sentence=sentence, number_of=number_of, selection=selection_says
+            formatting.FILTERS,
+            exact=escape,
+            escaped=escaped,
+            sentence=sentence,
+            number_of=number_of,
+            selection=selection_says,
         )
         self._environment.globals.update(places=PLACES, version=digest[:12], is_open=is_open)
 
@@ -99,6 +107,12 @@ class Pages:
             return None
         headers = {"Cache-Control": "public, max-age=31536000, immutable"}
         return Response(body, media_type=MEDIA_TYPES[name.rpartition(".")[2]], headers=headers)
+
+
+def _shown(value: Any) -> Any:
+    """Of every expression in a template: text of others is shown, not played. What is markup was looked at when it
+    was made; what a form gives back is `exact`."""
+    return escaped(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _assets() -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.cli import exit_codes, output, reports
-from adapters.cli.printable import visible
+from adapters.presentation.printable import visible
 from domain.errors import CashbackError, Unavailable
 from domain.ports import StoreUnavailable
 

@@ -1,6 +1,7 @@
 """What the console shows: amounts, times, bytes, the overview's numbers, and an order's picture."""
 
 import re
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib.resources import files
@@ -15,6 +16,7 @@ from adapters.kafka.decoding.record import Record
 from adapters.presentation import formatting
 from adapters.presentation.order_view import order_view
 from adapters.presentation.overview import SPARK_HEIGHT, SPARK_WIDTH, overview
+from adapters.presentation.printable import escaped
 from adapters.records.orders import OrderRecord
 from adapters.records.status import KEPT_SECONDS, MAX_COUNTED, ProcessRow, Sample, ServiceCounts, Stalled
 from adapters.web.console.timeline import MARK_GAP, MAX_EVENTS_AT_END, Timeline, timeline
@@ -68,6 +70,21 @@ def test_the_bytes_of_a_message_can_be_read_back_from_their_picture(value: bytes
 @given(st.binary(max_size=100))
 def test_a_text_of_any_bytes_has_no_control_characters(value: bytes) -> None:
     assert all(each >= " " or each in "\n\t" for each in formatting.text_of(value))
+
+
+@given(st.text(st.characters()))
+def test_nothing_on_a_page_turns_the_text_round_or_hides(text: str) -> None:
+    """It is written out; what is layout or can be seen stays."""
+    shown = escaped(text)
+    assert not set(shown) & set(
+        "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029"
+    )
+    assert all(each in "\n\t" or unicodedata.category(each) != "Cc" for each in shown)
+    assert escaped(shown) == shown
+
+
+def test_what_is_hidden_is_named() -> None:
+    assert escaped("a\u202eb\x1b[31m\r\n\x9b\tü漢\u200d") == "a[U+202E]b␛[31m␍\n[U+009B]\tü漢\u200d"
 
 
 def sample(seconds_ago: float, **numbers: Any) -> Sample:
