@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 SHARED_OUT = -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-tooling test-quick test-full test-newest lint bench
+.PHONY: help setup demo test test-tooling test-quick test-full test-newest lint bench sbom audit
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -51,3 +51,13 @@ lint: setup ## style, formatting, types, and the packages' line of dependencies
 
 bench: setup ## measure the service
 	@exec $(PY) -m bench $(ARGS)
+
+# The graph of dependencies isn't in a lock, and the tool says so each time.
+sbom: setup ## var/sbom.cdx.json: what is in the image, as CycloneDX
+	@mkdir -p var
+	@$(PY) -W ignore::UserWarning -m cyclonedx_py requirements deploy/requirements.lock --pyproject pyproject.toml \
+	    --output-reproducible --of JSON -o var/sbom.cdx.json
+	@echo "var/sbom.cdx.json: written"
+
+audit: setup ## known vulnerabilities of the locked packages; asks PyPI
+	@exec $(PY) -m scripts.audit

@@ -18,7 +18,7 @@ def project(tmp_path: Path) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / name, folder / name)
     (folder / "deploy").mkdir()
-    (folder / "deploy" / "Dockerfile").write_text("ARG PYTHON_VERSION=3.14\nFROM python:${PYTHON_VERSION}-slim\n")
+    (folder / "deploy" / "Dockerfile").write_text("ARG PYTHON_IMAGE=python:3.14-slim\nFROM ${PYTHON_IMAGE}\n")
     program(folder / "scripts" / "setup", 'echo "set up ${VENV:-.venv} with $PYTHON"')
     program(folder / ".venv" / "bin" / "python", "echo 11")
     program(folder / ".venv-newest" / "bin" / "python", 'echo "$@"')

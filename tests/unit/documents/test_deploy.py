@@ -294,8 +294,11 @@ def test_the_image_is_made_of_what_is_there_in_two_stages() -> None:
             assert all((ROOT / source).exists() for source in sources)
     (install,) = [rest for word, rest in instructions if word == "RUN" and "pip install" in rest]
     assert {"--require-hashes", "--no-deps", "--only-binary"} <= set(install.split())
-    python = next(rest for word, rest in instructions if word == "ARG" and rest.startswith("PYTHON_VERSION="))
-    assert python.partition("=")[2] in PYTHONS
+    bases = [rest.partition(" AS ")[0] for word, rest in instructions if word == "FROM"]
+    assert bases == ["${PYTHON_IMAGE}"] * 2, "one base, which a release names by its digest"
+    python = re.fullmatch(r"PYTHON_IMAGE=python:(\d+\.\d+)-slim", dict(instructions[:1])["ARG"])
+    assert python is not None
+    assert python[1] in PYTHONS
     by_word = dict(instructions)
     assert by_word["EXPOSE"] == str(PORT)
     assert f"127.0.0.1:{PORT}/livez" in by_word["HEALTHCHECK"]
