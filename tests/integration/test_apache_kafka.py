@@ -2,9 +2,11 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -16,7 +18,7 @@ from tests.support.clusters import Cluster
 from tests.support.messages import NOON_NS
 from tests.support.processes import App, Apps, quick_group
 from tests.support.stored import messages_read, orders_stored
-from tests.support.streams import outgoing, publish
+from tests.support.streams import outgoing, publish, publish_in_transaction
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -143,10 +145,70 @@ def test_lag_and_positions_are_there_to_see(
         app.wait_until(lambda: sum(_gauge(url, "cashback_intake_position")) == len(messages), "positions are shown")
         app.wait_until(lambda: _gauge(url, "kafka_consumergroup_lag") == [0, 0, 0], "and that nothing lags")
         assert app.terminate() == 0
-    group = ConsumerGroupTopicPartitions(str(settings["kafka_group"]))
+    assert sum(_committed(apache_kafka, settings).values()) == len(messages)
+
+
+def test_what_transactions_leave_in_a_log_is_neither_lag_nor_loss(
+    apache_kafka: Cluster, database_url: str, make_apache_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """Markers and aborted records have offsets, and nobody is given them to read. They are passed over once, for
+    good: after a quiet night in which the log forgets them, reading goes on, and nothing was written meanwhile."""
+    name = make_apache_topic(3)
+    messages = [outgoing(name, each) for each in lifecycles(6, 30, first_order_id=1, started_at_ns=NOON_NS)][:21]
     admin = AdminClient({"bootstrap.servers": apache_kafka.bootstrap})
+    settings = settings_for(apache_kafka, database_url, name)
+    with Apps(tmp_path, settings) as apps:
+        apps.run("migrate")
+        publish_in_transaction(apache_kafka.bootstrap, [replace(each, partition=0) for each in messages[:10]])
+        publish_in_transaction(
+            apache_kafka.bootstrap, [replace(each, partition=0) for each in messages[:5]], aborted=True
+        )
+        publish_in_transaction(
+            apache_kafka.bootstrap, [replace(each, partition=1) for each in messages[:3]], aborted=True
+        )
+        app = apps.start("serve", "--only", "intake", probes_port=0)
+        app.wait_for("listening")
+        url = next(line["url"] for line in app.log if line["event"] == "listening")
+        app.wait_until(lambda: _gauge(url, "kafka_consumergroup_lag") == [0, 0, 0], "that nothing lags")
+        assert sum(_gauge(url, "cashback_decisions_total")) == 10
+        at_rest = _positions_written(database_url)
+        assert [each[:2] for each in at_rest] == [(0, 17), (1, 4)]
+        app.wait_until(lambda: _committed(apache_kafka, settings) == {0: 17, 1: 4}, "the same in Kafka")
+        assert app.terminate() == 0
+
+        whole = [TopicPartition(name, number, offset) for number, offset in ((0, 17), (1, 4))]
+        for deleted in admin.delete_records(whole).values():
+            deleted.result()
+        app = apps.start("serve", "--only", "intake", probes_port=0)
+        app.wait_for("reading")
+        publish_in_transaction(apache_kafka.bootstrap, [replace(messages[10], partition=2)])
+        publish_in_transaction(apache_kafka.bootstrap, [replace(messages[10], partition=2)], aborted=True)
+        app.wait_until(lambda: (2, 4) in [each[:2] for each in _positions_written(database_url)], "its end")
+        assert _positions_written(database_url)[:2] == at_rest
+        publish_in_transaction(
+            apache_kafka.bootstrap,
+            [replace(each, partition=number % 3) for number, each in enumerate(messages[11:])],
+        )
+        url = next(line["url"] for line in app.log if line["event"] == "listening")
+        app.wait_until(lambda: sum(_gauge(url, "cashback_decisions_total")) == 11, "all messages")
+        assert not app.has_logged("partition stopped: messages may be lost")
+        assert app.terminate() == 0
+
+
+def _positions_written(database_url: str) -> list[tuple[int, int, str]]:
+    """Partition, position, and the transaction that wrote it last."""
+    with psycopg.connect(database_url) as connection:
+        return connection.execute(
+            "SELECT partition, next_offset, xmin::text FROM kafka_position ORDER BY partition"
+        ).fetchall()
+
+
+def _committed(kafka: Cluster, settings: Mapping[str, object]) -> dict[int, int]:
+    """The group's offsets in Kafka, by partition."""
+    group = ConsumerGroupTopicPartitions(str(settings["kafka_group"]))
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     [asked] = admin.list_consumer_group_offsets([group]).values()
-    assert sum(each.offset for each in asked.result().topic_partitions) == len(messages)
+    return {each.partition: each.offset for each in asked.result().topic_partitions}
 
 
 def _gauge(url: str, name: str) -> list[float]:

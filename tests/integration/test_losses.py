@@ -32,7 +32,7 @@ from tests.support.clusters import must_not_be_missing
 from tests.support.messages import NOON_NS
 from tests.support.processes import App, Apps, quick_group
 from tests.support.stored import orders_stored
-from tests.support.streams import outgoing, publish
+from tests.support.streams import outgoing, publish, publish_in_transaction
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -72,6 +72,11 @@ class Broker:
         logs = topic_logs(self.bootstrap, {}, topic)
         assert logs is not None
         return logs.bounds[0]
+
+    def elect(self) -> None:
+        """A new leader of every partition: the only broker there is, which begins a new epoch with it."""
+        self.kafka.stop()
+        self.kafka.start(self._port)
 
     def back_up(self) -> None:
         self.kafka.stop()
@@ -154,6 +159,11 @@ class Scene:
                 for each in messages
             ],
         )
+
+    def abort(self, messages: Iterable[OrderMessage]) -> None:
+        """Published to partition 0 in a transaction that is then aborted."""
+        found = [replace(outgoing(self.topic, each), partition=0) for each in messages]
+        publish_in_transaction(self._broker.bootstrap, found, aborted=True)
 
     def publish_beside(self, messages: Iterable[OrderMessage]) -> None:
         publish(self._broker.bootstrap, [outgoing(self.beside, each) for each in messages])
@@ -354,6 +364,40 @@ def test_a_log_that_was_cut_at_its_end_stops_although_it_has_grown_again(
         assert not order.held
         on_both = {order_id} <= {each.order_id for each in begun} & {each.order_id for each in rest}
         assert order.doubts <= ({Doubt.UNCERTAIN_ORDER} if on_both else set())
+    assert app.terminate() == 0
+
+
+def test_a_position_behind_an_aborted_transaction_is_held_against_the_epoch_of_that(
+    broker: Broker, scene: Scene
+) -> None:
+    """Its epoch is another than that of the last message read, which ended before it. A start finds nothing wrong
+    with it; and if that part of the log is cut off, however far the log has grown since, it finds that."""
+    position = (
+        f"SELECT next_offset, leader_epoch FROM kafka_position WHERE topic = '{scene.topic}' AND partition = 0"
+    )
+    app = scene.start()
+    scene.publish(stamped(100))
+    scene.wait_until_stored(app, 10)
+    broker.back_up()
+    [(_, epoch)] = scene.query(position)
+    broker.elect()
+    scene.abort(stamped(200))
+    app.wait_until(lambda: scene.query(position)[0][0] == 21, "the end of the log")
+    assert scene.query(position)[0][1] > epoch
+    assert app.terminate() == 0
+
+    app = scene.start()
+    scene.publish(stamped(300))
+    scene.wait_until_stored(app, 20)
+    scene.wait_until_reading(app)
+    scene.abort(stamped(400))
+    app.wait_until(lambda: scene.query(position)[0][0] == 42, "the end of the log again")
+    assert app.terminate() == 0
+
+    broker.restore_log(scene.topic)
+    scene.publish([*stamped(500), *stamped(600), *stamped(700), *stamped(800)])
+    app = scene.start()
+    scene.wait_until_stopped(app, Loss.POSITION_BEYOND_END, [0])
     assert app.terminate() == 0
 
 

@@ -5,6 +5,9 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
+from uuid import uuid4
+
+from confluent_kafka import Producer
 
 from adapters.kafka.producer.publisher import Publisher
 from adapters.records.publishing import Outgoing
@@ -49,6 +52,21 @@ def publish(bootstrap: str, messages: Iterable[Outgoing]) -> None:
         for message in messages:
             publisher.publish(message)
         publisher.flush(FLUSH_SECONDS)
+
+
+def publish_in_transaction(bootstrap: str, messages: Iterable[Outgoing], *, aborted: bool = False) -> None:
+    """On each of their partitions lies a marker behind them."""
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": f"publisher-{uuid4()}"})
+    producer.init_transactions(FLUSH_SECONDS)
+    producer.begin_transaction()
+    for each in messages:
+        partition = -1 if each.partition is None else each.partition
+        producer.produce(each.topic, each.value, each.key, partition=partition, headers=list(each.headers))
+    assert producer.flush(FLUSH_SECONDS) == 0  # what is aborted is to lie in the log all the same
+    if aborted:
+        producer.abort_transaction(FLUSH_SECONDS)
+    else:
+        producer.commit_transaction(FLUSH_SECONDS)
 
 
 def _with_poison(topic: str, messages: Iterable[OrderMessage], rng: random.Random) -> Iterator[Outgoing]:

@@ -25,7 +25,7 @@ _FIXED: Final[dict[str, Any]] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",
-    "enable.partition.eof": False,
+    "enable.partition.eof": True,  # it alone tells of markers and aborted records, which nobody is given to read
     "statistics.interval.ms": STATISTICS_SECONDS * 1000,
 }
 _SILENT: Final = 0  # librdkafka's log level: whether a broker answers is not asked here

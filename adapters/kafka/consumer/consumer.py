@@ -21,7 +21,7 @@ from adapters.kafka.consumer.assignment import Key, key_of, start_fetching, stop
 from adapters.kafka.consumer.backoff import Backoff
 from adapters.kafka.consumer.broker_watch import BrokerWatch
 from adapters.kafka.consumer.config import consumer_config, is_incremental
-from adapters.kafka.consumer.intake import Intake
+from adapters.kafka.consumer.intake import End, Intake
 from adapters.kafka.consumer.listener import IntakeListener
 from adapters.kafka.consumer.pipeline import StorePipeline
 from adapters.kafka.consumer.stopped_partitions import StoppedPartitions
@@ -69,6 +69,7 @@ class KafkaIntake:
         self._unplaced: set[Key] = set()
         self._stops = StoppedPartitions(listener.partition_stopped)
         self._placed: dict[Key, Partition] = {}
+        self._ends: dict[Key, End] = {}
         self._pipeline = StorePipeline(intake)
         self._backoff = Backoff()
         self._report_at = 0.0
@@ -107,6 +108,7 @@ class KafkaIntake:
             )
             while not stop.is_set() and not self._was_cut_off:
                 self._step(consumer)
+            self._store_ends(consumer)
         finally:
             self._end_batch(consumer)
             consumer.close()
@@ -116,6 +118,7 @@ class KafkaIntake:
             self._unplaced.clear()
             self._unstored.clear()
             self._denied.clear()
+            self._ends.clear()
 
     def _step(self, consumer: Consumer) -> None:
         now = time.monotonic()
@@ -124,6 +127,7 @@ class KafkaIntake:
             self._place(consumer, waiting | self._unplaced)
         if now >= self._report_at:
             self._report(consumer)
+            self._store_ends(consumer)
             self._report_at = now + REPORT_SECONDS
         first = consumer.poll(POLL_SECONDS)
         if first is None:
@@ -132,10 +136,12 @@ class KafkaIntake:
             return
         self._quiet_since = None
         messages = [first, *(consumer.consume(self._batch_size - 1, timeout=0) if self._batch_size > 1 else ())]
-        records, errors = [], []
+        records, errors, ends = [], [], {}
         for message in messages:
             error = message.error()
-            if error is not None:
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's name
+                ends[key_of(message)] = message.offset()
+            elif error is not None:
                 errors.append((message, error))
             elif (record := self._record(message)) is not None:
                 records.append(record)
@@ -145,6 +151,7 @@ class KafkaIntake:
             self._end_batch(consumer)  # first: what was read before an error may be in the log no more
         for message, error in errors:
             self._on_message_error(consumer, message, error)
+        self._note_ends(consumer, ends)
 
     def _take(self, consumer: Consumer, records: Sequence[Record]) -> None:
         """Decides about them, and begins to store it once the batch before is stored."""
@@ -186,6 +193,23 @@ class KafkaIntake:
             self._listener.batch_stored(stored.outcome, stored.seconds)
             self._commit_to_group(consumer, stored.partitions)
         return True
+
+    def _note_ends(self, consumer: Consumer, offsets: Mapping[Key, int | None]) -> None:
+        """Of the partitions that are still ours. The epoch of what lies before an end is in the client's position
+        alone; where that is another one, more has been read since."""
+        reached = [TopicPartition(*key) for key in offsets if key in self._placed]
+        for found in consumer.position(reached) if reached else ():
+            key = (found.topic, found.partition)
+            if found.offset == offsets[key]:
+                self._ends[key] = End(self._placed[key], found.offset, found.leader_epoch)
+
+    def _store_ends(self, consumer: Consumer) -> None:
+        """Now and then, not at each end: a transaction every moment would be a write every moment."""
+        if self._ends and self._end_batch(consumer):
+            decided = self._intake.advance(self._ends.values())
+            self._ends.clear()
+            if decided is not None:
+                self._pipeline.submit(decided)
 
     def _commit_to_group(self, consumer: Consumer, partitions: Iterable[Partition]) -> None:
         """Commits the offsets to Kafka, for those who watch the lag there. Nothing of ours depends on it."""
@@ -234,6 +258,8 @@ class KafkaIntake:
         which = list(which)
         self._end_batch(consumer)
         gone = {key: self._placed.pop(key) for key in which if key in self._placed}
+        for key in gone:
+            self._ends.pop(key, None)
         self._intake.revoke(gone.values())
         stop_fetching(consumer, self._intake, gone, self._placed, incremental=self._incremental)
 

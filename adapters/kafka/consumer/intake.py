@@ -9,7 +9,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from adapters.kafka.decoding.decoder import DEFAULT_MAX_MESSAGE_BYTES, Unreadable, decode
 from adapters.kafka.decoding.record import Record
@@ -37,6 +37,15 @@ Read = tuple[Record, Message | Unreadable]
 
 MAX_DECIDING_ROUNDS: Final = 5
 """How often a batch is decided anew because other processes keep adding to its orders."""
+
+
+class End(NamedTuple):
+    """The end of a log's readable part: all before it was read, or can never be."""
+
+    partition: Partition
+    next_offset: int
+    leader_epoch: int | None
+    """Of what lies before it, also if that can't be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +195,25 @@ class Intake:
         outcome, events, quarantined = self._decide(decoded, orders)
         batch = Batch(events, quarantined, advances)
         decided = Decided(read, outcome, orders, self._store.prepare(batch), began_ns)
+        self._ahead.append(decided)
+        return decided
+
+    def advance(self, ends: Iterable[End]) -> Decided | None:
+        """Moves positions on to ends that were reached; None if all are there already.
+
+        What a transaction leaves behind its messages, and what it aborts, has offsets and nothing to read: a
+        position before them would lag for ever, and be taken for a loss once the log forgets them.
+        """
+        assert not self._ahead, "all that was read before an end is stored first"
+        advances = [
+            Advance(partition, self._positions[partition], next_offset, leader_epoch)
+            for partition, next_offset, leader_epoch in ends
+            if next_offset > (self._positions[partition] or 0)
+        ]
+        if not advances:
+            return None
+        batch = self._store.prepare(Batch([], [], advances))
+        decided = Decided([], BatchOutcome(), {}, batch, time.time_ns())
         self._ahead.append(decided)
         return decided
 

@@ -61,7 +61,8 @@ class StorePipeline:
             self._intake.settle(decided)
         seconds = max(0, time.time_ns() - decided.began_ns) / NANOSECONDS_PER_SECOND
         advances = decided.batch.advances
-        log_batch(decided.read, advances, outcome, seconds)
+        if decided.read:
+            log_batch(decided.read, advances, outcome, seconds)
         return Stored(outcome, seconds, [advance.partition for advance in advances])
 
     def close(self) -> None:
