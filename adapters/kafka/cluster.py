@@ -20,6 +20,7 @@ NO_TOPIC_ID: Final = "-"
 _ONLY_SERIOUS: Final = 2  # librdkafka's log level: it would warn of every property that is for consumers only
 
 librdkafka_log = logging.getLogger("librdkafka")
+librdkafka_log.addFilter(lambda line: not line.getMessage().startswith("FAIL "))  # `error_cb` is told the same
 
 Client = TypeVar("Client")
 Answers = Mapping[str, Future[Any]]

@@ -2,11 +2,14 @@
 
 import logging
 import sys
-from collections.abc import MutableMapping
+import time
+from collections.abc import Callable, MutableMapping
 from enum import Enum
 from typing import Any, Final, Literal, TextIO
 
 import structlog
+
+from adapters.observability.repeated_troubles import REPEATED, RepeatedTroubles
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -15,8 +18,10 @@ def configure_logs(
     level: Literal["debug", "info", "warning", "error"] = "info",
     form: Literal["auto", "json", "console"] = "auto",
     stream: TextIO = sys.stderr,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Sends our own logs and those of the libraries to one place, in one form."""
+    """Sends our own logs and those of the libraries to one place, in one form; the same trouble once a minute."""
+    troubles = RepeatedTroubles(clock)
     for_people = form == "console" or (form == "auto" and stream.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -30,15 +35,16 @@ def configure_logs(
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
-        processors=[*shared, *rendering],
+        processors=[troubles.ours, *shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream)
+    handler.addFilter(troubles.theirs)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder([REPEATED])],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,10 +20,14 @@ from adapters.kafka.consumer.pipeline import MAX_SHOWN_PARTITIONS, log_batch
 from adapters.kafka.decoding.decoder import Unreadable
 from adapters.kafka.decoding.record import Record
 from adapters.observability.logs import configure_logs
+from adapters.observability.repeated_troubles import MAX_TROUBLES
 from adapters.runtime.observer import log_attempt
 from domain.effects import EffectKind
 from domain.ports import Advance, Partition
 from projections.delivery.ports import Answer, Attempt, Call, Outcome
+from tests.support.memory_store import MemoryStore
+from tests.support.running_intake import RunningIntake
+from tests.support.waiting import wait_until
 
 
 class Terminal(io.StringIO):
@@ -143,6 +148,83 @@ def test_a_trace_does_not_show_what_variables_hold(form: Literal["json", "consol
         logging.getLogger("library").exception("it failed")
     assert stream.getvalue().count("ValueError") == 2
     assert token not in stream.getvalue()
+
+
+class Clock:
+    """Stands where it is set."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_the_same_trouble_is_one_line_then_one_a_minute_with_a_count() -> None:
+    """Ours or a library's, whatever client it was and however long it took."""
+    clock, stream = Clock(), io.StringIO()
+    configure_logs(stream=stream, clock=clock)
+    ours, theirs = structlog.get_logger("a"), logging.getLogger("librdkafka")
+    for number in range(1800):
+        clock.seconds = number / 10
+        ours.warning("Kafka client", error=f"a:9092: Connection refused (after {number}ms in state CONNECT)")
+        theirs.error("GETPID [rdkafka#producer-%s] [thrd:main]: can't, %s identical", number, number)
+
+    assert [(line.get("logger"), line.get("repeated")) for line in lines(stream)] == [
+        (logger, repeated) for repeated in (None, 599, 599) for logger in (None, "librdkafka")
+    ]
+
+
+def test_a_cluster_that_is_away_is_a_line_a_minute() -> None:
+    """librdkafka's own, which tries again every moment: each failure is told by it and by its callback."""
+    clock, stream = Clock(), io.StringIO()
+    configure_logs(stream=stream, clock=clock)
+
+    def told() -> list[dict[str, Any]]:
+        return [line for line in lines(stream) if "Connection refused" in line["event"] + line.get("error", "")]
+
+    with RunningIntake("127.0.0.1:1", ["t"], MemoryStore()):
+        wait_until(lambda: len(told()) == 1, "that it is away")
+        while told()[-1].get("repeated", 0) < 5:
+            clock.seconds += 60
+            before = len(told())
+            wait_until(lambda before=before: len(told()) > before, "the next line")  # type: ignore[misc]
+            time.sleep(0.5)
+    assert len(told()) <= 1 + clock.seconds / 60
+
+
+def test_what_differs_is_no_repeat() -> None:
+    """Another error, another partition, other brokers; and nothing is left out that is no error, or has a trace."""
+    stream = io.StringIO()
+    configure_logs(stream=stream, clock=Clock())
+    log, library = structlog.get_logger("a"), logging.getLogger("library")
+    for name in ("a:9092", "b:9092"):
+        for down in (1, 2):
+            log.warning("Kafka client", error=f"{down}/2 brokers are down", broker=name)
+            library.warning("%s: %s/2 brokers are down", name, down)
+    assert len(lines(stream)) == 8
+
+    for _ in range(3):
+        log.info("call", error="timed out")
+        log.warning("state", waiting="for Kafka")
+        try:
+            int("no number")
+        except ValueError as error:
+            log.exception("a part died", error=str(error))
+            library.exception("it failed")
+    assert len(lines(stream)) == 8 + 3 * 4
+
+
+def test_what_is_remembered_of_troubles_is_bounded() -> None:
+    """The one told longest ago is forgotten, and told again."""
+    stream = io.StringIO()
+    configure_logs(stream=stream, clock=Clock())
+    log = structlog.get_logger("a")
+    for number in range(MAX_TROUBLES + 1):
+        log.warning("trouble", error=str(number))
+    for number in (0, MAX_TROUBLES):
+        log.warning("trouble", error=str(number))
+    assert [line["error"] for line in lines(stream)][MAX_TROUBLES:] == [str(MAX_TROUBLES), "0"]
 
 
 def test_a_stored_batch_is_one_line() -> None:
