@@ -19,6 +19,7 @@ import structlog
 from adapters.kafka.cluster import TopicIds
 from adapters.kafka.consumer.consumer import KafkaIntake
 from adapters.kafka.consumer.intake import Intake
+from adapters.kafka.fatal_errors import FatalErrors
 from adapters.observability.backlog_metrics import watch_backlog
 from adapters.observability.health import Health
 from adapters.observability.metrics import Metrics
@@ -367,7 +368,8 @@ class Service:
     def _start_thread(self, loop: asyncio.AbstractEventLoop, name: str, work: Callable[[], None]) -> None:
         def guarded() -> None:
             try:
-                work()
+                with FatalErrors():  # else a thread may end without a word, and the process look well
+                    work()
             except Exception:
                 log.exception("a part died", part=name)
                 loop.call_soon_threadsafe(self._died, name)

@@ -8,7 +8,7 @@ DeadLetterPublishingRecoverer (docs/dead-letters.md).
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from adapters.kafka.cluster import create_client
 from adapters.kafka.decoding.record import Headers
+from adapters.kafka.fatal_errors import FatalErrors
 from adapters.records.dead_letters import DeadLetter
 from domain.errors import CashbackError
 
@@ -131,7 +132,7 @@ class DeadLetterTopic:
 
         Raises CopyFailed.
         """
-        with _translated():
+        with _translated(), FatalErrors():
             self._find_topic()
             self._producer.init_transactions(BATCH_TIMEOUT_SECONDS)
             # Only now: the one before us may have been committing.
@@ -175,7 +176,7 @@ class DeadLetterTopic:
     def _transaction(self, last_id: int) -> Iterator[list[KafkaError]]:
         """What is produced inside and the cursor: both or neither. Errors of delivery are to go into the list."""
         errors: list[KafkaError] = []
-        with _translated():
+        with _translated(), FatalErrors():
             self._producer.begin_transaction()
             yield errors
             if self._producer.flush(BATCH_TIMEOUT_SECONDS):
@@ -199,8 +200,9 @@ class DeadLetterTopic:
         self._producer.init_transactions(BATCH_TIMEOUT_SECONDS)
 
     def _drop_producer(self) -> None:
-        self._producer.purge()
-        self._producer.close()
+        with suppress(KafkaException), FatalErrors():  # one that failed for good says so again
+            self._producer.purge()
+            self._producer.close()
 
     def _cursor(self, last_id: int) -> TopicPartition:
         """As committed offsets are: the one to go on with. It says nothing about offsets in the topic."""

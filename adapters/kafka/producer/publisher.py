@@ -4,12 +4,14 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from adapters.kafka.fatal_errors import FatalErrors
 from adapters.records.publishing import Delivered, Outgoing
 from domain.errors import CashbackError
 
@@ -29,7 +31,11 @@ _GUARDED: Mapping[str, object] = {
 }
 _GUARDED_NAMES = frozenset(_GUARDED) | {"request.required.acks", "default.topic.config"}
 
+# librdkafka's own doing after a fatal error, unless we close.
+_DROPPED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001 - its own names
+
 _log = logging.getLogger(__name__)
+_log.addFilter(lambda line: not line.getMessage().startswith("FATAL"))  # it is in the error of each message
 
 
 class PublishError(CashbackError):
@@ -59,6 +65,9 @@ class Publisher:
     except over the settings that guard the order of messages: naming one of those is a ValueError, and so is
     a property that librdkafka doesn't accept.
 
+    Once librdkafka has given it up for good (it may write nowhere, say), all that is on its way fails, and all that
+    it is given later.
+
     A message that fails holds none of the later ones back, those of its own key included: who needs all of
     them flushes before sending on. As a context manager it flushes on leaving; when an exception leaves with
     it, what isn't confirmed yet is dropped.
@@ -76,10 +85,11 @@ class Publisher:
             raise ValueError(f"these Kafka settings guard the order of messages: {', '.join(guarded)}")
         self._delivery_timeout_seconds = delivery_timeout_seconds
         self._numbers = itertools.count()
-        self._waiting: dict[int, tuple[str, bytes]] = {}  # oldest first; no longer than the queue
+        self._waiting: dict[int, tuple[str, bytes, OnDelivery | None]] = {}  # oldest first; bounded by the queue
         self._first_failure: PublishError | None = None
         self._failed = 0
         self._broker_error: str | None = None
+        self._gave_up: str | None = None
         self._closed = False
         settings: dict[str, Any] = {
             "bootstrap.servers": bootstrap,
@@ -108,18 +118,19 @@ class Publisher:
         """
         number = next(self._numbers)
         deadline = time.monotonic() + self._delivery_timeout_seconds
-        callback = partial(self._settle, number, (message.topic, message.key), on_delivery)
+        waiting = (message.topic, message.key, on_delivery)
+        callback = partial(self._settle, number, waiting)
         while not self._handed_over(message, callback):
             if time.monotonic() >= deadline:
                 reason = f"the send queue stayed full for {self._delivery_timeout_seconds:g} s"
                 raise PublishError(message.topic, message.key, self._with_broker_error(reason))
-            self._producer.poll(_FULL_QUEUE_POLL_SECONDS)
-        self._waiting[number] = (message.topic, message.key)
-        self._producer.poll(0)
+            self._serve(self._producer.poll, _FULL_QUEUE_POLL_SECONDS)
+        self._waiting[number] = waiting
+        self._serve(self._producer.poll, 0)
 
     def poll(self) -> None:
         """Calls the `on_delivery` of messages whose verdict is there; for those who publish rarely."""
-        self._producer.poll(0)
+        self._serve(self._producer.poll, 0)
 
     def flush(self, timeout_seconds: float) -> None:
         """Returns when every message is confirmed.
@@ -128,7 +139,7 @@ class Publisher:
         after the time; those stay on their way.
         """
         deadline = time.monotonic() + timeout_seconds
-        while self._producer.flush(max(0.0, min(_FLUSH_SLICE_SECONDS, deadline - time.monotonic()))):
+        while self._serve(self._producer.flush, max(0.0, min(_FLUSH_SLICE_SECONDS, deadline - time.monotonic()))):
             if time.monotonic() >= deadline:  # in slices, so that Ctrl-C is heard
                 break
         failure, self._first_failure = self._first_failure, None
@@ -136,7 +147,7 @@ class Publisher:
         if failure:
             raise PublishError(failure.topic, failure.key, failure.reason, count=failed)
         if self._waiting:
-            topic, key = next(iter(self._waiting.values()))
+            topic, key, _ = next(iter(self._waiting.values()))
             reason = self._with_broker_error(f"no confirmation within {timeout_seconds:g} s")
             raise PublishError(topic, key, reason, count=len(self._waiting))
 
@@ -144,8 +155,9 @@ class Publisher:
         """Drops what isn't confirmed yet (its `on_delivery` hears of it) and lets go of the connections."""
         if not self._closed:
             self._closed = True
-            self._producer.purge()
-            self._producer.close()
+            with suppress(KafkaException), FatalErrors():
+                self._producer.purge()
+                self._producer.close()
 
     def __enter__(self) -> Self:
         return self
@@ -162,9 +174,23 @@ class Publisher:
         finally:
             self.close()
 
+    def _serve(self, call: Callable[[float], int], timeout_seconds: float) -> int:
+        """Calls back for verdicts that are there, and counts those to come."""
+        try:
+            with FatalErrors():
+                return 0 if self._gave_up else call(timeout_seconds)
+        except KafkaException as error:
+            self._gave_up = _reason(error.args[0])
+            for topic, key, on_delivery in self._waiting.values():
+                self._fail(PublishError(topic, key, self._gave_up), on_delivery)
+            self._waiting.clear()
+            return 0
+
     def _handed_over(
         self, message: Outgoing, callback: Callable[[KafkaError | None, "Message[bytes, bytes]"], None]
     ) -> bool:
+        if self._gave_up:
+            raise PublishError(message.topic, message.key, self._gave_up)
         try:
             self._producer.produce(
                 message.topic,
@@ -183,26 +209,29 @@ class Publisher:
     def _settle(
         self,
         number: int,
-        topic_and_key: tuple[str, bytes],
-        on_delivery: OnDelivery | None,
+        waiting: tuple[str, bytes, OnDelivery | None],
         error: KafkaError | None,
         message: "Message[bytes, bytes]",  # generic in its stubs only
     ) -> None:
-        topic, key = topic_and_key
+        if error is not None and error.code() in _DROPPED and not self._closed:
+            return  # the reason is about to come
+        topic, key, on_delivery = waiting
         self._waiting.pop(number, None)  # absent if Ctrl-C came between handing over and noting
-        verdict: Delivered | PublishError
         if error is None:
             self._broker_error = None
             partition, offset = message.partition(), message.offset()
             assert partition is not None, "a confirmed message has a partition"
             assert offset is not None, "a confirmed message has an offset"
-            verdict = Delivered(topic, key, partition, offset)
+            if on_delivery is not None:
+                on_delivery(Delivered(topic, key, partition, offset))
         else:
-            verdict = PublishError(topic, key, self._with_broker_error(_reason(error)))
-            self._first_failure = self._first_failure or verdict
-            self._failed += 1
+            self._fail(PublishError(topic, key, self._with_broker_error(_reason(error))), on_delivery)
+
+    def _fail(self, error: PublishError, on_delivery: OnDelivery | None) -> None:
+        self._first_failure = self._first_failure or error
+        self._failed += 1
         if on_delivery is not None:
-            on_delivery(verdict)
+            on_delivery(error)
 
     def _note_broker_error(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001  # librdkafka's own name for it

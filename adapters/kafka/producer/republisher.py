@@ -68,8 +68,7 @@ class ManyOrders:
         """Drops what isn't confirmed yet."""
         publisher, self._publisher = self._publisher, None
         if publisher is not None:
-            with suppress(KafkaException, SystemError):  # see below: it can't be used any more anyhow
-                publisher.close()
+            publisher.close()
 
     def _round(
         self, due: Mapping[int, Outgoing], halted: Callable[[], bool]
@@ -77,24 +76,17 @@ class ManyOrders:
         self._publisher = self._publisher or self._connect()
         verdicts: dict[int, Delivered | PublishError] = {}
         handed_over = set()
-        try:
-            for order_id, message in due.items():
-                try:
-                    self._publisher.publish(message, partial(verdicts.__setitem__, order_id))
-                    handed_over.add(order_id)
-                except PublishError as error:
-                    verdicts[order_id] = error
-                    if not Sent(0, error).is_own_fault:
-                        break  # the queue is full: nothing comes through
-            while not handed_over <= verdicts.keys() and not halted():
-                with suppress(PublishError):  # each message's own verdict says it
-                    self._publisher.flush(HALT_SECONDS)
-        except (KafkaException, SystemError) as error:
-            # An idempotent producer gives up for good when a broker has forgotten it. confluent-kafka raises that
-            # from within a callback; further callbacks then make a SystemError of it.
-            why = f"the producer gave up: {error.__cause__ or error}"
-            lost = {each: PublishError(due[each].topic, due[each].key, why) for each in handed_over}
-            return lost | {each: verdict for each, verdict in verdicts.items() if isinstance(verdict, Delivered)}
+        for order_id, message in due.items():
+            try:
+                self._publisher.publish(message, partial(verdicts.__setitem__, order_id))
+                handed_over.add(order_id)
+            except PublishError as error:
+                verdicts[order_id] = error
+                if not Sent(0, error).is_own_fault:
+                    break  # the queue is full, or the producer gave up: nothing comes through
+        while not handed_over <= verdicts.keys() and not halted():
+            with suppress(PublishError):  # each message's own verdict says it
+                self._publisher.flush(HALT_SECONDS)
         return verdicts
 
 
@@ -135,7 +127,7 @@ class KafkaRepublisher:
         try:
             with Publisher(
                 self._bootstrap,
-                config={**self._config, "linger.ms": 0},
+                config={**self._config, "linger.ms": 0, "log_level": _SILENT},
                 delivery_timeout_seconds=self._message_timeout_seconds,
             ) as publisher:
                 for message in messages:
@@ -156,7 +148,7 @@ class KafkaRepublisher:
             partial(
                 Publisher,
                 self._bootstrap,
-                config=self._config,
+                config={**self._config, "log_level": _SILENT},
                 delivery_timeout_seconds=self._message_timeout_seconds,
             )
         )
