@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -9,13 +10,19 @@ from confluent_kafka.admin import AdminClient
 from msgspec.structs import replace
 
 from adapters.kafka.cluster import TopicIds
+from adapters.postgres.event_store import OrderApplication
 from domain.events import OrderEvent
-from domain.ports import Advance, Batch, Fenced, Loss, Partition, Position, StoreUnavailable
+from domain.ports import Advance, Batch, Fenced, Loss, Partition
+from sandbox.order_service.lifecycles import lifecycles, outcome
 from sandbox.servers.apache_kafka import ApacheKafka
 from sandbox.servers.embedded_kafka import EmbeddedBroker, create_topic
-from tests.support.memory_store import MemoryStore, offsets
+from tests.support.clusters import Cluster
+from tests.support.memory_store import FlakyStore, MemoryStore, offsets
+from tests.support.messages import NOON_NS
+from tests.support.postgres_proxy import postgres_proxy
 from tests.support.running_intake import RunningIntake, new_group, undisturbed
-from tests.support.streams import bad_stream, plain_stream, publish
+from tests.support.stored import orders_stored
+from tests.support.streams import bad_stream, outgoing, plain_stream, publish
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
@@ -211,26 +218,6 @@ def test_partitions_that_are_lost_while_their_batch_is_fenced_are_not_fetched_ag
     assert sorted(client.unassigned) == [("t", 0), ("t", 1)]
 
 
-class FlakyStore(MemoryStore):
-    """Can be taken away."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_away = False
-
-    def positions(self, topics: Iterable[str]) -> Mapping[Partition, Position]:
-        self._check()
-        return super().positions(topics)
-
-    def commit(self, batch: Batch) -> None:
-        self._check()
-        super().commit(batch)
-
-    def _check(self) -> None:
-        if self.is_away:
-            raise StoreUnavailable("away")
-
-
 @pytest.mark.parametrize("strategy", ["cooperative-sticky", "range"])
 def test_partitions_move_while_the_store_is_away_and_nothing_is_lost(
     broker: EmbeddedBroker, topic: MakeTopic, strategy: str
@@ -284,6 +271,53 @@ def test_a_consumer_without_partitions_is_ready_to_take_over(broker: EmbeddedBro
 
 
 # What only Apache Kafka can show.
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"partition.assignment.strategy": "range"}, NEW_PROTOCOL],
+    ids=["cooperative", "eager", "KIP-848"],
+)
+def test_a_database_that_is_away_for_longer_than_a_session_costs_the_partitions_and_nothing_else(
+    apache_kafka: Cluster, database_url: str, make_apache_topic: MakeTopic, config: dict[str, str]
+) -> None:
+    """The batch under way waits for PostgreSQL, so the group gives the partitions to another, which reads on. When
+    the database answers, the batch is fenced; once the other leaves, reading goes on where that one ended."""
+    name, ours, bootstrap = make_apache_topic(4), new_group(), apache_kafka.bootstrap
+    first, second, third = (
+        lifecycles(seed, 30, first_order_id=100 * seed, started_at_ns=NOON_NS) for seed in (1, 2, 3)
+    )
+    messages = [list(each) for each in (first, second, third)]
+    impatient = {**config, "max.poll.interval.ms": 3000}
+    with (
+        postgres_proxy(database_url) as proxy,
+        closing(OrderApplication(database_url)) as store,
+        closing(OrderApplication(proxy.url)) as cut_off,
+        RunningIntake(bootstrap, [name], cut_off, group=ours, config=impatient, batch_size=200) as one,
+    ):
+        publish(bootstrap, [outgoing(name, each) for each in messages[0]])
+        one.wait_for_records(len(messages[0]))
+        proxy.hold_next(min_bytes=2000)
+        publish(bootstrap, [outgoing(name, each) for each in messages[1]])
+        proxy.wait_until_held()
+        read_by_one = one.watch.records
+        with RunningIntake(bootstrap, [name], store, group=ours, config=config) as other:
+            other.wait_for_partitions(4)
+            other.wait_for_records(sum(map(len, messages[:2])) - read_by_one)
+            proxy.release()
+            wait_until(lambda: "waiting: fenced by another consumer" in one.watch.states, "the fence")
+        publish(bootstrap, [outgoing(name, each) for each in messages[2]])
+        one.wait_for_partitions(4)
+        one.wait_for_records(read_by_one + len(messages[2]))
+        assert one.watch.records + other.watch.records == sum(map(len, messages))
+
+    every = [each for part in messages for each in part]
+    found = orders_stored(database_url, {each.order_id for each in every})
+    for order_id, expected in outcome(every).items():
+        order = found[order_id]
+        assert (order.status, order.terms.cashback if order.terms else None) == expected
+        assert not order.doubts
 
 
 @pytest.mark.timeout(300)

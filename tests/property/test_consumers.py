@@ -1,7 +1,7 @@
 """Several consumers over one store, some of them zombies: the store ends as if one had read in peace."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any
@@ -9,6 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.kafka.cluster import TopicIds
+from adapters.kafka.consumer.consumer import KafkaIntake
 from adapters.kafka.consumer.intake import Intake, Limits
 from adapters.kafka.consumer.pipeline import StorePipeline
 from adapters.kafka.decoding.record import Record
@@ -16,8 +18,10 @@ from domain.events import Doubt
 from domain.messages import Kind
 from domain.ports import Fenced, Partition
 from tests.support.deliveries import POLICY, TOLERANCE_NS
-from tests.support.memory_store import MemoryStore, offsets
-from tests.support.messages import NOW_NS, partition_of, payload_of, product, record
+from tests.support.fake_group import FakeConsumer, Group
+from tests.support.memory_store import FlakyStore, MemoryStore, offsets
+from tests.support.messages import NOW_NS, TOPIC, TOPIC_ID, partition_of, payload_of, product, record
+from tests.support.running_intake import Watch
 
 ORDERS = (1, 2)
 Logs = dict[Partition, list[Record]]
@@ -193,3 +197,78 @@ def test_orders_on_many_partitions_end_as_they_should_or_are_flagged(
         assert found[order_id] == expected[order_id] or order.doubts
         in_peace = read_in_peace(log).load([order_id])[order_id]
         assert {seen.digest for seen in order.seen_messages} == {seen.digest for seen in in_peace.seen_messages}
+
+
+class KnownTopic(TopicIds):
+    """Never asks."""
+
+    def __init__(self) -> None:
+        super().__init__("", {})
+
+    def of(self, topics: Iterable[str]) -> dict[str, str]:
+        return dict.fromkeys(topics, TOPIC_ID)
+
+    def news(self, topics: Iterable[str]) -> Mapping[str, str | None]:
+        return {}
+
+
+class GroupMember:
+    """The consumer itself, a step at a time, over a client of a group; it never waits."""
+
+    def __init__(self, group: Group, number: int, store: MemoryStore, batch_size: int) -> None:
+        intake = consumer(store)
+        strategy = "cooperative-sticky" if group.incremental else "range"
+        self._kafka = KafkaIntake(
+            intake,
+            bootstrap="",
+            topics=[TOPIC],
+            group="",
+            config={"partition.assignment.strategy": strategy},
+            batch_size=batch_size,
+            listener=Watch(),
+            topic_ids=KnownTopic(),
+        )
+        self._kafka._pipeline = StorePipeline(intake, Later())
+        heard = {"assign": self._kafka._on_assign, "revoke": self._kafka._on_revoke, "lost": self._kafka._on_lost}
+        self._client = FakeConsumer(group, number, heard)
+
+    def step(self) -> None:
+        self._kafka._backoff.at_once()
+        self._kafka._report_at = 0.0
+        self._kafka._step(self._client)  # type: ignore[arg-type]  # a fake
+
+
+@given(st.data(), logs(one_partition_each=True, max_skew_ns=100))
+def test_whatever_the_group_and_the_store_do_all_is_read_once(
+    data: st.DataObject, written: tuple[Logs, dict[int, str]]
+) -> None:
+    """Partitions are given, taken back or given away unheard, whatever becomes of the batch under way; the store
+    goes away and comes back. Nobody fetches what isn't its own, or again what it does: that ends a process."""
+    log, expected = written
+    store, group = FlakyStore(), Group(log, incremental=data.draw(st.booleans()), members=3)
+    members = [GroupMember(group, number, store, data.draw(st.integers(1, 4))) for number in range(3)]
+    some = st.sets(st.sampled_from(list(group.logs)), min_size=1)
+    for _ in range(data.draw(st.integers(0, 40))):
+        number = data.draw(st.integers(0, 2))
+        match data.draw(st.sampled_from(["give", "take", "lose", *["step"] * 4])):
+            case "give":
+                group.give(number, data.draw(some))
+            case "take":
+                group.take(number, data.draw(some))
+            case "lose":
+                group.lose(number)
+            case _:
+                store.is_away = data.draw(st.sampled_from([False, False, True]))
+                members[number].step()
+
+    store.is_away = False
+    for number in range(3):
+        group.lose(number)
+    group.give(0, group.logs)
+    for _ in range(200):
+        members[0].step()
+    peace = read_in_peace(log)
+    assert store.streams == peace.streams
+    assert store.quarantine == peace.quarantine
+    assert offsets(store, log) == {each: 2 * len(records) for each, records in log.items() if records}
+    assert ends(store) == expected

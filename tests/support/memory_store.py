@@ -20,6 +20,7 @@ from domain.ports import (
     RewindSign,
     Rewound,
     StaleOrder,
+    StoreUnavailable,
 )
 
 Moment = tuple[dict[UUID, list[OrderEvent]], dict[tuple[Partition, int], Quarantined], dict[Partition, Position]]
@@ -109,6 +110,26 @@ def offsets(store: OrderStore, partitions: Iterable[Partition]) -> dict[Partitio
     wanted = list(partitions)
     found = store.positions({each.topic for each in wanted})
     return {each: found[each].next_offset for each in wanted if each in found}
+
+
+class FlakyStore(MemoryStore):
+    """Can be taken away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_away = False
+
+    def positions(self, topics: Iterable[str]) -> Mapping[Partition, Position]:
+        self._check()
+        return super().positions(topics)
+
+    def commit(self, batch: Batch) -> None:
+        self._check()
+        super().commit(batch)
+
+    def _check(self) -> None:
+        if self.is_away:
+            raise StoreUnavailable("away")
 
 
 class WatchedStore(MemoryStore):
