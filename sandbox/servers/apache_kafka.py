@@ -146,7 +146,8 @@ class ApacheKafka(Broker):
     def _format(self, cluster: str, config: Path) -> None:
         if (self.folder / "data" / "meta.properties").exists():
             return
-        arguments = ["format", "--cluster-id", cluster, "--config", str(config)]
+        # With "=", for an id may begin with a hyphen.
+        arguments = ["format", f"--cluster-id={cluster}", "--config", str(config)]
         result = subprocess.run(
             [*self._java("kafka.tools.StorageTool"), *arguments],
             stdin=subprocess.DEVNULL,
