@@ -511,8 +511,8 @@ def _advance(order: Order, event: MessageEvent, placed: Placed, changes: dict[st
     place = placed.place
     if place is not None:
         end = order.lane_ends.get(place.lane)
-        if end is None or place.offset >= end[0]:
-            reached = (place.offset, placed.effective_at_ns)
+        reached = (place.offset, placed.effective_at_ns)
+        if end is None or reached > end:
             changes["lane_ends"] = {**order.lane_ends, place.lane: reached}
     sequence = event.message.sequence
     if sequence is not None:

@@ -155,6 +155,16 @@ def test_the_clock_of_a_lane_never_goes_back() -> None:
     assert last(history).effective_at_ns == NOON_NS + 501
 
 
+def test_the_clock_of_a_lane_never_goes_back_for_what_is_released() -> None:
+    """Not even by two messages that say to lie at one offset: the second moved the clock on, then the first, which
+    had been held, has its turn."""
+    negative = created(offset=0, negative=True)
+    history = told(updated(offset=0), negative, created(transaction="b", partition=1))
+    assert kinds_of(history.events) == ["message-held", "message-rejected", "cashback-created", "cashback-updated"]
+    [lane] = [lane for lane in history.order.lane_ends if lane.endswith("/0")]
+    assert history.order.lane_ends[lane] == (0, NOON_NS + 1)
+
+
 def test_the_clocks_of_lanes_are_apart() -> None:
     """A late date on one partition doesn't push messages of another."""
     history = told(created(at_ns=100), updated(at_ns=50, partition=1))
