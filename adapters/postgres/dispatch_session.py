@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import psycopg
 
-from adapters.postgres.connections import AsyncBoundedConnection, conninfo
+from adapters.postgres.connections import AsyncBoundedConnection, conninfo, reason_of
 from adapters.postgres.sql import statements
 from domain.ports import StoreUnavailable
 from projections.delivery.ports import SESSION_TRUST_SECONDS, Claim, grace_seconds
@@ -39,6 +39,8 @@ class DispatchSession:
         self._id: int | None = None
         self._seen_at = 0.0
         """The last look that found us in it began then."""
+        self._why = "none was opened yet"
+        """There is none, as long as that is so."""
         self._changed = asyncio.Condition()
         self._connecting = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
@@ -57,7 +59,7 @@ class DispatchSession:
         if self._id is None:
             await self._wait(lambda: self._id is not None, OPEN_SECONDS)
         if self._id is None:
-            raise StoreUnavailable(f"no session within {OPEN_SECONDS:g} s")
+            raise StoreUnavailable(f"no session within {OPEN_SECONDS:g} s: {self._why}")
         return self._id
 
     async def holds(self, claim: Claim) -> bool:
@@ -78,42 +80,38 @@ class DispatchSession:
         while True:
             try:
                 async with self._connecting:
-                    connection = await AsyncBoundedConnection[Any].connect(self._conninfo, autocommit=True)
+                    connection = await AsyncBoundedConnection[Any].connect(
+                        self._conninfo, autocommit=True, answer_seconds=ANSWER_SECONDS
+                    )
                 try:
                     await self._live(connection)
                 finally:
                     await connection.close()
-            except (psycopg.Error, OSError):  # the next claim says so
-                pass
+            except (psycopg.Error, OSError) as error:
+                self._why = reason_of(error)
             finally:
                 self._id = None
             await self._tell()
             await asyncio.sleep(REOPEN_SECONDS)
 
     async def _live(self, connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            await connection.execute("LISTEN cashback_due")
-            async with connection.transaction():
-                opened = await connection.execute(_SQL["open_session"], {"grace_seconds": self._grace_seconds})
-                [(session_id,)] = await opened.fetchall()
-                ours = {"space": LOCK_SPACE, "id": session_id}
-                await connection.execute(_SQL["lock_session"], ours)
+        await connection.execute("LISTEN cashback_due")
+        async with connection.transaction():
+            opened = await connection.execute(_SQL["open_session"], {"grace_seconds": self._grace_seconds})
+            [(session_id,)] = await opened.fetchall()
+            ours = {"space": LOCK_SPACE, "id": session_id}
+            await connection.execute(_SQL["lock_session"], ours)
         while True:
             looked_at = time.monotonic()
-            async with asyncio.timeout(ANSWER_SECONDS):
-                found = await connection.execute(_SQL["watch_sessions"], ours)
-                over = [each for (each,) in await found.fetchall()]
+            found = await connection.execute(_SQL["watch_sessions"], ours)
+            over = [each for (each,) in await found.fetchall()]
             self._id, self._seen_at = session_id, looked_at
             await self._tell()
             if over:
-                await self._free(connection, over)
+                await connection.execute(_SQL["free_claims"], {"ids": over})
+                await connection.execute(_SQL["forget_sessions"], {"ids": over})
             async for _ in connection.notifies(timeout=LOOK_SECONDS):
                 self._on_due()
-
-    async def _free(self, connection: psycopg.AsyncConnection[tuple[Any, ...]], over: list[int]) -> None:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            await connection.execute(_SQL["free_claims"], {"ids": over})
-            await connection.execute(_SQL["forget_sessions"], {"ids": over})
 
     async def _tell(self) -> None:
         async with self._changed:
