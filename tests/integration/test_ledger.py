@@ -16,7 +16,7 @@ from domain.ports import StoreUnavailable
 from projections.delivery.ports import Answer, Attempt, Claim, Ledger, Outcome, Settlement
 from tests.support.event_store import sql
 from tests.support.fake_ledger import call, lifecycle
-from tests.support.ledgers import LEASE_SECONDS, OnPostgres
+from tests.support.ledgers import GRACE_SECONDS, LEASE_SECONDS, OnPostgres
 from tests.support.postgres_proxy import postgres_proxy
 from tests.support.waiting import DEADLINE_SECONDS
 
@@ -125,6 +125,32 @@ def test_a_commit_whose_answer_is_lost_notes_each_attempt_once(world: OnPostgres
     asyncio.run(scenario())
     assert [(each.version, each.outcome) for each in world.attempts()] == [(n, "delivered") for n in (1, 2, 3)]
     assert world.standing(7).settled_version == 3
+
+
+def test_a_claim_of_a_version_without_sessions_has_its_whole_lease(world: OnPostgres, database_url: str) -> None:
+    """Though the order was claimed before in a session that ends now: in a rollout both versions are at work."""
+    world.add(*lifecycle(7), *lifecycle(8))
+    as_before = (
+        "UPDATE delivery SET lease_token = gen_random_uuid(), claimed_at = now(), claimed_head = head_version,"
+        " next_attempt_at = now() + interval '1 hour' WHERE order_id = 7 RETURNING order_id"
+    )
+
+    async def scenario(first: Ledger, second: Ledger) -> None:
+        claims, _ = await first.claim(2)
+        assert {each.order_id for each in claims} == {7, 8}
+        assert world.sql(as_before) == [(7,)]
+        await world.end_session(claims[0].session)
+        world.elapse(GRACE_SECONDS)
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not (taken := (await second.claim(2))[0]):  # noqa: ASYNC110 - another process notices
+                await asyncio.sleep(0.05)
+        assert [each.order_id for each in taken] == [8]
+        assert (await second.claim(2))[0] == []
+
+    world.run_two(scenario)
+    assert world.sql("SELECT next_attempt_at > now() + interval '30 minutes' FROM delivery WHERE order_id = 7") == [
+        (True,)
+    ]
 
 
 def test_whatever_the_third_party_writes_can_be_kept(world: OnPostgres, database_url: str) -> None:

@@ -182,6 +182,7 @@ class OnPostgres:
         for table, column in (
             ("delivery", "next_attempt_at"),
             ("delivery", "claimed_at"),
+            ("delivery", "claimed_by_at"),
             ("effect", "first_sent_at"),
             ("dispatch_session", "gone_at"),
         ):

@@ -8,5 +8,8 @@ CREATE TABLE dispatch_session (
     gone_at       timestamptz            -- when its end was noticed
 );
 
--- Null in claims of a version before this column: they have their lease alone.
-ALTER TABLE delivery ADD COLUMN claimed_by integer;
+-- The session of the claim that was made at `claimed_by_at`. Where that isn't `claimed_at`, a version before these columns
+-- has claimed the order since: its claims have their lease alone.
+ALTER TABLE delivery
+    ADD COLUMN claimed_by    integer,
+    ADD COLUMN claimed_by_at timestamptz;

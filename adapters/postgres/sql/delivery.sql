@@ -24,7 +24,8 @@ WITH due AS (
 )
 UPDATE delivery AS d
 SET lease_token = %(token)s, next_attempt_at = now() + %(lease_seconds)s * interval '1 second',
-    claimed_at = now(), claimed_head = d.head_version, claimed_by = %(session)s
+    claimed_at = now(), claimed_head = d.head_version, claimed_by = %(session)s,
+    claimed_by_at = now()
 FROM due WHERE d.order_id = due.order_id
 RETURNING d.order_id
 

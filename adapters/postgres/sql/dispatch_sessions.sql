@@ -19,11 +19,11 @@ SELECT id FROM dispatch_session WHERE gone_at <= now() - grace_seconds * interva
 
 -- name: free_claims
 -- Orders that were claimed in these sessions and never settled become due, in the moment that a redelivery takes as
--- well (sql/replays.sql). Those that somebody has just locked come with the next look. A claim that is younger than the
--- end of its session is another version's, which writes no session, or can't have begun a call: it has its lease.
+-- well (sql/replays.sql). Those that somebody has just locked come with the next look. A claim that a version
+-- without sessions has made since has its lease.
 WITH held AS (
     SELECT d.order_id FROM delivery AS d JOIN dispatch_session AS s ON s.id = d.claimed_by
-    WHERE s.id = ANY(%(ids)s) AND d.claimed_at <= s.gone_at AND d.next_attempt_at > now()
+    WHERE s.id = ANY(%(ids)s) AND d.claimed_at = d.claimed_by_at AND d.next_attempt_at > now()
         AND d.settled_version < d.head_version AND d.parked_at IS NULL
     ORDER BY d.order_id FOR UPDATE OF d SKIP LOCKED
 )
@@ -35,6 +35,6 @@ FROM held WHERE d.order_id = held.order_id
 DELETE FROM dispatch_session AS s
 WHERE id = ANY(%(ids)s) AND NOT EXISTS (
     SELECT FROM delivery AS d
-    WHERE d.claimed_by = s.id AND d.claimed_at <= s.gone_at AND d.next_attempt_at > now()
+    WHERE d.claimed_by = s.id AND d.claimed_at = d.claimed_by_at AND d.next_attempt_at > now()
         AND d.settled_version < d.head_version AND d.parked_at IS NULL
 )
