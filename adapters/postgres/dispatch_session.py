@@ -5,7 +5,7 @@ Why this is safe: docs/adr/0004-delivery-by-claims.md, "A dead process's orders"
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -26,16 +26,28 @@ REOPEN_SECONDS: Final = 1.0
 OPEN_SECONDS: Final = 10.0
 """How long a claim waits for a session."""
 
+Connect = Callable[..., Awaitable[psycopg.AsyncConnection[Any]]]
+
 _SQL: Final = statements("dispatch_sessions")
 
 
 class DispatchSession:
     """One at a time, opened again when it is lost. It listens as well: `on_due` is called when calls become due."""
 
-    def __init__(self, database_url: str, *, call_timeout_seconds: float, on_due: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        call_timeout_seconds: float,
+        on_due: Callable[[], None],
+        connect: Connect = AsyncBoundedConnection[Any].connect,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._conninfo = conninfo(database_url, application_name="cashback-delivery-session")
         self._grace_seconds = grace_seconds(call_timeout_seconds)
         self._on_due = on_due
+        self._connect = connect
+        self._monotonic = monotonic
         self._id: int | None = None
         self._seen_at = 0.0
         """The last look that found us in it began then."""
@@ -69,7 +81,7 @@ class DispatchSession:
         return self._is_sure(claim)
 
     def _is_sure(self, claim: Claim) -> bool:
-        return self._id == claim.session and time.monotonic() - self._seen_at < SESSION_TRUST_SECONDS
+        return self._id == claim.session and self._monotonic() - self._seen_at < SESSION_TRUST_SECONDS
 
     async def _wait(self, condition: Callable[[], bool], seconds: float) -> None:
         with suppress(TimeoutError):
@@ -80,9 +92,7 @@ class DispatchSession:
         while True:
             try:
                 async with self._connecting:
-                    connection = await AsyncBoundedConnection[Any].connect(
-                        self._conninfo, autocommit=True, answer_seconds=ANSWER_SECONDS
-                    )
+                    connection = await self._connect(self._conninfo, autocommit=True, answer_seconds=ANSWER_SECONDS)
                 try:
                     await self._live(connection)
                 finally:
@@ -102,7 +112,7 @@ class DispatchSession:
             ours = {"space": LOCK_SPACE, "id": session_id}
             await connection.execute(_SQL["lock_session"], ours)
         while True:
-            looked_at = time.monotonic()
+            looked_at = self._monotonic()
             found = await connection.execute(_SQL["watch_sessions"], ours)
             over = [each for (each,) in await found.fetchall()]
             self._id, self._seen_at = session_id, looked_at

@@ -82,7 +82,7 @@ class StoreConnection(BoundedConnection[DictRow]):
 class OrderDatastore(PostgresDatastore):
     """The library's datastore, with a connection string (so that TLS and the rest can be set there)."""
 
-    def __init__(self, database_url: str, *, pool_size: int) -> None:
+    def __init__(self, database_url: str, *, pool_size: int, pool: ConnectionPool[Any] | None = None) -> None:
         super().__init__(
             dbname="",
             host="",
@@ -92,7 +92,7 @@ class OrderDatastore(PostgresDatastore):
             idle_in_transaction_session_timeout=IDLE_IN_TRANSACTION_SECONDS,
         )
         self.failure = ConnectFailure()
-        self.pool = ConnectionPool(
+        self.pool = pool or ConnectionPool(
             conninfo(
                 database_url,
                 application_name="cashback-store",
@@ -235,11 +235,19 @@ class _Prepared(Batch):
 
 
 class OrderApplication(Application[UUID]):
-    """The library's application over our recorder; `domain.ports.OrderStore` for intake."""
+    """The library's application over our recorder; `domain.ports.OrderStore` for intake. `pool`: another one than
+    its own."""
 
-    def __init__(self, database_url: str, *, pool_size: int = 2, on_rewind: OnRewind = lambda *_: None) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        pool_size: int = 2,
+        on_rewind: OnRewind = lambda *_: None,
+        pool: ConnectionPool[Any] | None = None,
+    ) -> None:
         """`on_rewind` hears when the database is seen to have gone back in time, on the thread that sees it."""
-        self._datastore = OrderDatastore(database_url, pool_size=pool_size)
+        self._datastore = OrderDatastore(database_url, pool_size=pool_size, pool=pool)
         self._on_rewind = on_rewind
         super().__init__(env={})
 

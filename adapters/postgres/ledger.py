@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import groupby
 from typing import Any, Final, Self
@@ -52,7 +52,7 @@ async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
 
 
 class PostgresLedger:
-    """For one event loop. Use as an async context manager."""
+    """For one event loop. Use as an async context manager. `pool` and `session`: others than its own."""
 
     def __init__(  # noqa: PLR0913 - each a limit of its own, or who is to hear
         self,
@@ -63,12 +63,18 @@ class PostgresLedger:
         pool_size: int = 4,
         answer_timeout_seconds: float = ANSWER_TIMEOUT_SECONDS,
         on_rewind: OnRewind = lambda *_: None,
+        pool: AsyncConnectionPool[Any] | None = None,
+        session: DispatchSession | None = None,
+        new_token: Callable[[], UUID] = uuid4,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`on_rewind` hears when the database is seen to have gone back in time."""
         self._lease_seconds = lease_seconds
         self._answer_timeout_seconds = answer_timeout_seconds
+        self._new_token = new_token
+        self._monotonic = monotonic
         self._failure = ConnectFailure()
-        self._pool = AsyncConnectionPool(
+        self._pool = pool or AsyncConnectionPool(
             conninfo(
                 database_url,
                 application_name="cashback-delivery",
@@ -92,7 +98,7 @@ class PostgresLedger:
         self._last_attempt: UUID | None = None
         self._held_until = -math.inf
         self._due = asyncio.Event()
-        self._session = DispatchSession(
+        self._session = session or DispatchSession(
             database_url, call_timeout_seconds=call_timeout_seconds, on_due=self._due.set
         )
 
@@ -106,7 +112,7 @@ class PostgresLedger:
         await self._pool.close()
 
     async def claim(self, limit: int, *, by_chance: bool = False) -> tuple[list[Claim], float | None]:
-        token = uuid4()
+        token = self._new_token()
         self._due.clear()
         session = await self._session.id()
         lease = {"token": token, "lease_seconds": self._lease_seconds, "session": session}
@@ -169,11 +175,11 @@ class PostgresLedger:
 
     def _rewound(self, sign: RewindSign, found: str) -> None:
         """Claims may be forgotten whose calls are under way, here or elsewhere: they end with the lease."""
-        self._held_until = time.monotonic() + self._lease_seconds
+        self._held_until = self._monotonic() + self._lease_seconds
         self._on_rewind(sign, found)
 
     def _check_hold(self) -> None:
-        left_seconds = self._held_until - time.monotonic()
+        left_seconds = self._held_until - self._monotonic()
         if left_seconds > 0:
             why = "the database has gone back in time, and calls of forgotten claims may be under way"
             raise StoreUnavailable(f"{why}; none is claimed before they have ended")

@@ -27,12 +27,20 @@ Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 class Database:
     """A pool for one event loop; use as an async context manager. The database needn't be there yet.
 
-    `timeout_seconds` limits how long a request waits for a connection, and one attempt to connect.
+    `timeout_seconds` limits how long a request waits for a connection, and one attempt to connect. `pool`: another
+    one than its own.
     """
 
-    def __init__(self, database_url: str, *, pool_size: int = 4, timeout_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        pool_size: int = 4,
+        timeout_seconds: float = 5.0,
+        pool: AsyncConnectionPool[Any] | None = None,
+    ) -> None:
         self._failure = ConnectFailure()
-        self._pool = AsyncConnectionPool(
+        self._pool = pool or AsyncConnectionPool(
             conninfo(
                 database_url,
                 application_name="cashback-api",

@@ -55,7 +55,7 @@ class PostgresBatch(Generic[Row]):
 class PostgresFeed(Generic[Row]):
     """For one thread at a time. Connects when it is first used, and again after an outage."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, each replaceable in tests
         self,
         database_url: str,
         name: str,
@@ -63,6 +63,8 @@ class PostgresFeed(Generic[Row]):
         *,
         forget: Callable[[Connection], None] = lambda _: None,
         on_rewind: OnRewind = lambda *_: None,
+        connect: Callable[..., Connection] = BoundedConnection[tuple[Any, ...]].connect,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`forget` takes away what the projection has written, where it can be written anew; `on_rewind` hears when
         the database is seen to have gone back in time."""
@@ -71,6 +73,8 @@ class PostgresFeed(Generic[Row]):
         self._writer = writer
         self._forget = forget
         self._on_rewind = on_rewind
+        self._connect = connect
+        self._monotonic = monotonic
         self._connection: Connection | None = None
         self._last: _Handled | None = None
         self._was_checked = False
@@ -136,7 +140,7 @@ class PostgresFeed(Generic[Row]):
         if row is None:
             raise StoreUnavailable(f"there is no position of the projection {self._name}")
         position, events_wait = row
-        now = time.monotonic()
+        now = self._monotonic()
         if not events_wait or self._others_place is None or self._others_place[0] != position:
             self._others_place = position, now
         elif now - self._others_place[1] > ANOTHER_STANDS_SECONDS:
@@ -157,7 +161,7 @@ class PostgresFeed(Generic[Row]):
 
     def _connected(self) -> Connection:
         if self._connection is None:
-            connection = BoundedConnection[tuple[Any, ...]].connect(
+            connection = self._connect(
                 conninfo(
                     self._database_url,
                     application_name=f"cashback-{self._name}",

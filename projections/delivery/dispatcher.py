@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -44,6 +45,10 @@ __all__ = ["DeliveryPolicy", "Dispatcher"]
 log = structlog.get_logger(__name__)
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 class Dispatcher:
     """Claims due orders, calls, settles. One in a process is enough; any number of processes may run one."""
 
@@ -55,6 +60,7 @@ class Dispatcher:
         listener: DeliveryListener,
         *,
         monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = _utc_now,
         rng: random.Random | None = None,
     ) -> None:
         self._ledger = ledger
@@ -71,6 +77,7 @@ class Dispatcher:
             self._breaker,
             self._rate_limiter,
             monotonic=monotonic,
+            now=now,
             rng=rng or random.Random(),  # noqa: S311 - only spreads retries
             is_stopping=lambda: self._stop.is_set(),  # noqa: PLW0108 - `run` is given another event
             pause=self._pause,

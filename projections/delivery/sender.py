@@ -2,10 +2,9 @@
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 import structlog
@@ -107,6 +106,7 @@ class Sender:
         rate_limiter: RateLimiter,
         *,
         monotonic: Callable[[], float],
+        now: Callable[[], datetime],
         rng: random.Random,
         is_stopping: Callable[[], bool],
         pause: Callable[[float], Awaitable[None]],
@@ -118,6 +118,7 @@ class Sender:
         self._breaker = breaker
         self._rate_limiter = rate_limiter
         self._monotonic = monotonic
+        self._now = now
         self._dice = rng
         self._is_stopping = is_stopping
         self._pause = pause
@@ -211,7 +212,7 @@ class Sender:
         self, call: Call, work: _Work, kind: AttemptKind, question: Coroutine[Any, Any, Lookup]
     ) -> tuple[Lookup, bool]:
         """What the third party says, and whether the order is to blame if that isn't what we want to hear."""
-        started_at, started, sent_at = datetime.now(UTC), time.perf_counter(), self._monotonic()
+        started_at, sent_at = self._now(), self._monotonic()
         said: Lookup
         try:
             said = await question
@@ -222,7 +223,7 @@ class Sender:
             said, blamed = Answer(Outcome.IN_DOUBT, None, f"an error of ours: {type(error).__name__}"), True
         else:
             blamed = self._learn(call, work, said, sent_at)
-        duration_ms = round((time.perf_counter() - started) * 1000)
+        duration_ms = round((self._monotonic() - sent_at) * 1000)
         number = work.claim.sendings.get(call.version, 0) + (kind is AttemptKind.CALL)
         attempt = Attempt(call, started_at, duration_ms, _recorded(said), kind, number)
         work.attempts.append(attempt)
