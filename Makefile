@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 SHARED_OUT = -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-tooling test-quick test-full test-newest lint bench sbom audit
+.PHONY: help setup demo test test-tooling test-quick test-full test-newest lint bench simulate simulate-mutants sbom audit
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -48,6 +48,12 @@ lint: setup ## style, formatting, types, and the packages' line of dependencies
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	.venv/bin/lint-imports
+
+simulate: setup ## the whole system under seeds, in virtual time: ARGS="--seeds 1-100 --profile faults"
+	@exec $(PY) -m tests.simulation $(ARGS)
+
+simulate-mutants: setup ## faults put into the protocol: the simulation must find each of them
+	@exec $(PY) -m tests.simulation.mutants $(ARGS)
 
 bench: setup ## measure the service
 	@exec $(PY) -m bench $(ARGS)

@@ -1,0 +1,95 @@
+"""A database in which time and chance are the simulation's: a schema before `pg_catalog` in the search path has
+`now()`, `clock_timestamp()` and `random()` of its own. The product's SQL is what it is."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from adapters.postgres.migrate import migrate
+from sandbox.servers.postgres import create_database, drop
+
+HALT_LOCK: Final = 777
+
+_SCHEMA = f"""
+CREATE SCHEMA sim;
+CREATE SEQUENCE sim.clock MINVALUE 0 START 0;
+CREATE SEQUENCE sim.draws MINVALUE 0 START 0;
+CREATE FUNCTION sim.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
+  $$ SELECT pg_catalog.to_timestamp(last_value / 1e6) FROM sim.clock $$;
+CREATE FUNCTION sim.halt_if(wanted text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$ BEGIN
+  IF current_setting('sim.halt', true) = wanted THEN
+    PERFORM set_config('sim.halt', '', false);
+    PERFORM pg_advisory_lock_shared({HALT_LOCK});
+    PERFORM pg_advisory_unlock_shared({HALT_LOCK});
+  END IF;
+END $$;
+CREATE FUNCTION sim.now() RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$ BEGIN
+  PERFORM sim.halt_if('look');
+  RETURN coalesce(nullif(current_setting('sim.now', true), '')::timestamptz, sim.clock_timestamp());
+END $$;
+CREATE FUNCTION sim.random() RETURNS float8 LANGUAGE sql VOLATILE AS
+  $$ SELECT (pg_catalog.hashint8(nextval('sim.draws'))::bigint + 2147483648) / 4294967296.0 $$;
+CREATE FUNCTION sim.halt() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  PERFORM sim.halt_if('change');
+  RETURN NEW;
+END $$;
+CREATE TRIGGER sim_halt BEFORE UPDATE ON public.delivery FOR EACH ROW EXECUTE FUNCTION sim.halt();
+CREATE TRIGGER sim_halt BEFORE INSERT ON public.stored_events FOR EACH ROW EXECUTE FUNCTION sim.halt();
+"""
+
+_DEFAULTS = """
+SELECT table_name, column_name, column_default FROM information_schema.columns
+WHERE table_schema = 'public' AND column_default ~ '(now|clock_timestamp)\\(\\)'
+"""
+
+
+@contextmanager
+def simulation_database(server_url: str) -> Iterator[str]:
+    """The URL of a migrated database in which every session has the simulation's time."""
+    name = f"cashback_simulation_{secrets.token_hex(4)}"
+    url = create_database(server_url, name)
+    try:
+        migrate(url)
+        with psycopg.connect(url, autocommit=True) as connection:
+            _prepare(connection)
+            for setting in ("search_path = sim, pg_catalog, public", "deadlock_timeout = '1h'"):
+                connection.execute(sql.SQL(f"ALTER DATABASE {{}} SET {setting}").format(sql.Identifier(name)))
+        yield url
+    finally:
+        with psycopg.connect(server_url, autocommit=True) as maintenance:
+            drop(maintenance, name)
+
+
+def _prepare(connection: psycopg.Connection) -> None:
+    connection.execute(_SCHEMA)
+    for table, column, default in connection.execute(_DEFAULTS).fetchall():
+        statement = "ALTER TABLE public.{} ALTER COLUMN {} SET DEFAULT {}"
+        names = (sql.Identifier(table), sql.Identifier(column), sql.SQL(f"sim.{default}"))
+        connection.execute(sql.SQL(statement).format(*names))
+    connection.execute("CREATE SCHEMA kept")
+    for table in _tables(connection):
+        # What PostgreSQL does by itself, at times of its own, would change its plans.
+        statement = "ALTER TABLE public.{} SET (autovacuum_enabled = false, toast.autovacuum_enabled = false)"
+        connection.execute(sql.SQL(statement).format(sql.Identifier(table)))
+        kept = (sql.Identifier("kept", table), sql.Identifier("public", table))
+        connection.execute(sql.SQL("CREATE TABLE {} AS TABLE {}").format(*kept))
+
+
+def reset(url: str) -> None:
+    """As it was after the migrations."""
+    with psycopg.connect(url) as connection:
+        tables = [sql.Identifier("public", name) for name in _tables(connection)]
+        connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(sql.SQL(", ").join(tables)))
+        for name in _tables(connection):
+            kept = (sql.Identifier("public", name), sql.Identifier("kept", name))
+            connection.execute(sql.SQL("INSERT INTO {} OVERRIDING SYSTEM VALUE TABLE {}").format(*kept))
+        connection.execute("SELECT setval('sim.clock', 0), setval('sim.draws', 0)")
+
+
+def _tables(connection: psycopg.Connection) -> list[str]:
+    found = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename"
+    return [name for (name,) in connection.execute(found)]
