@@ -30,6 +30,8 @@ class Profile:
     """How long a process may stand still between its last look at the clock and the call."""
     stamped: float = 0.6
     """Orders whose messages carry a `sequence`, and come on any partition, in any order."""
+    long_orders: bool = False
+    """With more calls than one claim takes."""
     grows: bool = True
     """Partitions are added, and the orders without a `sequence` change theirs."""
     returns: bool = False
@@ -60,6 +62,7 @@ PROFILES: Final = {
         "many calls under few orders: leases, crashes, doubts, redeliveries",
         orders=2,
         stamped=1.0,
+        long_orders=True,
         pace_seconds=(0.1, 1.0, 5.0),
         pauses=0.02,
         halts=0.1,

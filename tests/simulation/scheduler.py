@@ -319,7 +319,7 @@ class Scheduler:
             self.counts.halts += 1
             self._halt_ends = self._ticks + self._weather.randint(2, 40)
             self._halter.execute("SELECT pg_advisory_lock(%s)", (HALT_LOCK,))
-            where = self._weather.choice(("look", "change"))
+            where = "change" if statement.name == "store_batch" else self._weather.choice(("look", "change"))
             statement.connection.pgconn.exec_(f"SELECT set_config('sim.halt', '{where}', false)".encode())
             self.tell(statement.actor.name, f"  is going to stop at its first {where}")
 

@@ -111,7 +111,7 @@ class Publishers:
         self.is_done = True
 
     def _lifecycle(self, order_id: int) -> Lifecycle:
-        kinds: Sequence[Kind] = self._rng.choice(LIFECYCLES)
+        kinds: Sequence[Kind] = self._rng.choice(LIFECYCLES[-2:] if self._profile.long_orders else LIFECYCLES)
         if self._profile.returns and kinds[-1] is Kind.COMPLETED:
             kinds = (*kinds, *self._rng.choice(RETURNS))
         amounts = tuple(self._rng.randint(1, 9) * 10 + number for number, _ in enumerate(kinds))
