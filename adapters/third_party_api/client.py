@@ -12,7 +12,7 @@ from typing import Final, Self
 
 import httpx
 
-from adapters.third_party_api.connection_pool import ConnectionPool, Exchange
+from adapters.third_party_api.http_connections import Exchange, HttpConnections
 from adapters.third_party_api.signing import Signer
 from adapters.third_party_api.tls import tls_context
 from domain.errors import BadAmount
@@ -66,7 +66,7 @@ class ThirdPartyClient:
         }
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
-        self._connections = ConnectionPool(
+        self._connections = HttpConnections(
             url.raw_host.decode("ascii"),
             url.port or (443 if is_secure else 80),
             tls=(tls or tls_context()) if is_secure else None,

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.third_party_api.client import ThirdPartyClient
-from adapters.third_party_api.connection_pool import MAX_BODY_BYTES, MAX_LINES_BYTES
+from adapters.third_party_api.http_connections import MAX_BODY_BYTES, MAX_LINES_BYTES
 from adapters.third_party_api.signing import Signer
 from domain.effects import EffectKind
 from projections.delivery.ports import Answer, Call, Outcome

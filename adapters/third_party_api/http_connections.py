@@ -42,7 +42,7 @@ class Exchange:
     """The body has come to its end."""
 
 
-class ConnectionPool:
+class HttpConnections:
     """Connections to one host, at most `limit` at once. For one event loop; with `tls` none is in the clear."""
 
     def __init__(self, host: str, port: int, *, tls: ssl.SSLContext | None, limit: int) -> None:
