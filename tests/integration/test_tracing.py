@@ -135,9 +135,9 @@ def scraped(port: int) -> str:
 
 NOT_ASKED_FOR: Final = """
 import json, sys
-from adapters.runtime.service import Role, Service
+from adapters.runtime.service import ProcessRole, Service
 from adapters.settings import read_settings
-Service(read_settings(None), list(Role))
+Service(read_settings(None), list(ProcessRole))
 names = ("opentelemetry.sdk", "opentelemetry.exporter")
 print(json.dumps([name for name in sys.modules if name.startswith(names)]))
 """
