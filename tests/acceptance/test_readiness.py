@@ -3,8 +3,8 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from signal import SIGCONT, SIGSTOP
+from contextlib import contextmanager, suppress
+from signal import SIGCONT, SIGSTOP, Signals
 from typing import Final
 
 import httpx
@@ -150,13 +150,17 @@ def service(one_process: Service) -> Iterator[Service]:
 def frozen(pid: int) -> Iterator[None]:
     """The process and its children stand still."""
     pids = [pid, *children_of(pid)]
-    for each in pids:
-        os.kill(each, SIGSTOP)
+
+    def tell(number: Signals) -> None:
+        for each in pids:
+            with suppress(ProcessLookupError):  # a child that was at its end
+                os.kill(each, number)
+
+    tell(SIGSTOP)
     try:
         yield
     finally:
-        for each in pids:
-            os.kill(each, SIGCONT)
+        tell(SIGCONT)
 
 
 @contextmanager

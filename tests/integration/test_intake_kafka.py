@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from adapters.kafka.cluster import TopicIds
 from adapters.postgres.event_store import OrderApplication
 from domain.events import OrderEvent
-from domain.ports import Advance, Batch, Fenced, Loss, Partition
+from domain.ports import Advance, Batch, Fenced, Loss, Partition, StoreUnavailable
 from sandbox.order_service.lifecycles import lifecycles, outcome
 from sandbox.servers.apache_kafka import ApacheKafka
 from sandbox.servers.embedded_kafka import EmbeddedBroker, create_topic
@@ -239,6 +239,38 @@ def test_partitions_move_while_the_store_is_away_and_nothing_is_lost(
         one.wait_for_records(len(first) + len(second))
     whole = undisturbed(broker.bootstrap, name, len(first) + len(second))
     assert streams(store) == streams(whole)
+
+
+class ReadOnlyStore(MemoryStore):
+    """Says where reading goes on, and takes nothing before `opens_after` attempts."""
+
+    opens_after = 5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attempts = 0
+
+    def commit(self, batch: Batch) -> None:
+        self.attempts += 1
+        if self.attempts <= self.opens_after:
+            raise StoreUnavailable("cannot execute INSERT in a read-only transaction")
+        super().commit(batch)
+
+
+def test_a_store_that_can_be_asked_but_takes_nothing_is_waited_for_until_it_does(
+    broker: EmbeddedBroker, topic: MakeTopic
+) -> None:
+    """That the partitions are fetched again, each time, is no work: nothing moves."""
+    name = topic(1)
+    store = ReadOnlyStore()
+    messages = plain_stream(name, 5)
+    with RunningIntake(broker.bootstrap, [name], store, group=new_group()) as running:
+        running.wait_for_state("reading")
+        publish(broker.bootstrap, messages)
+        running.wait_for_records(len(messages))
+        running.wait_for_state("reading")
+        assert running.watch.states == ["reading", "waiting for the event store", "reading"]
+        assert store.attempts > store.opens_after
 
 
 def test_two_groups_on_one_store_read_each_message_once(broker: EmbeddedBroker, topic: MakeTopic) -> None:

@@ -284,7 +284,7 @@ class KafkaIntake:
     def _read_on(self) -> None:
         """Says that we are reading, if nothing keeps us from it; ready only once all is read again that had been
         stored before the database went back in time."""
-        if self._unplaced or self._unstored or self._denied:
+        if self._unplaced:
             return
         set_back = self._intake.set_back
         if set_back and not self._reads_again:
@@ -296,7 +296,7 @@ class KafkaIntake:
             )
         self._reads_again = bool(set_back)
         state = READING_AGAIN if set_back else READING
-        if self._state != state:
+        if self._state != state and not self._unstored and not self._denied:
             self._enter(state)
 
     def _place(self, consumer: Consumer, waiting: set[Key]) -> None:
@@ -332,6 +332,7 @@ class KafkaIntake:
     def _fetch(self, consumer: Consumer, placed: Mapping[Key, Partition]) -> None:
         self._stops.resume(placed)
         self._placed |= placed
+        self._quiet_since = None
         logs = placed if self._incremental else self._placed
         start_fetching(consumer, self._intake, logs.values(), incremental=self._incremental)
         log.info("reading", partitions=len(self._placed))
@@ -369,7 +370,7 @@ class KafkaIntake:
             last = f"; the last error: {self._kafka_error}" if self._kafka_error else ""
             self._listener.intake_doing(f"{hindrance}{last}")
             return
-        if self._quiet_since is not None and now - self._quiet_since > QUIET_SECONDS:
+        if self._placed and self._quiet_since is not None and now - self._quiet_since > QUIET_SECONDS:
             self._unstored.clear()
         self._denied = {key: at for key, at in self._denied.items() if now - at < DENIED_SECONDS}
         if self._state == READING:
