@@ -231,11 +231,11 @@ class TestSkip:
 
 class TestRecord:
     def test_the_action_and_its_record_are_one(self, parked: str, api: Api) -> None:
-        """If one can't be written, nor is the other."""
+        """If one can't be written, nor is the other: a table that is missing is an outage of the database."""
         sql(parked, "ALTER TABLE operator_action RENAME TO away")
         before = stand(parked)
         for response in (act(api, "retry"), skip(api), api.replay(ORDER_ID, "redeliver")):
-            assert response.status_code == 500
+            assert response.status_code == 503
         assert stand(parked) == before
         assert sql(parked, "SELECT count(*) FROM replay") == [(0,)]
 
