@@ -147,8 +147,7 @@ def test_orders_that_may_not_be_published_wait(broker: GuardedBroker) -> None:
     assert not any(each.is_own_fault or each.confirmed for each in refused.values())
     # Once one is refused, no more are handed over: those that wait behind it have no error.
     errors = [str(each.error) for each in refused.values() if each.error]
-    assert errors
-    assert all("CLUSTER_AUTHORIZATION_FAILED" in error for error in errors)
+    assert any("CLUSTER_AUTHORIZATION_FAILED" in error for error in errors), errors
     broker.allow_all()
     assert {each.confirmed for each in many.publish(messages, lambda: False).values()} == {1}
     many.close()
