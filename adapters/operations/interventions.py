@@ -42,8 +42,6 @@ from projections.intended_calls import intended_calls
 Decide = Callable[[Order, Author, int], tuple[OrderEvent, ...]]
 """From the order as it is, who decides, and the time in nanoseconds."""
 
-MAX_SHOWN_CALLS: Final = 100
-
 
 @dataclass(frozen=True, slots=True)
 class InterventionReport:

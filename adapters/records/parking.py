@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from adapters.records.errors import AnotherCall, NotPossible, StillDoubtful, UnderWay
 from adapters.records.operators import ActionKind
@@ -19,9 +19,6 @@ from projections.doubt_marks import DOUBTFUL
 from projections.intended_calls import path_of
 from projections.reconciliation import BROKEN
 from projections.republication import CallState
-
-MAX_SHOWN_CALLS: Final = 100
-"""Of those behind the first one."""
 
 
 class DeliveryCursor(Protocol):

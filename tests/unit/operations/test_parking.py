@@ -6,9 +6,9 @@ from typing import Literal
 
 import pytest
 
-from adapters.presentation.action_reports import parking_view
+from adapters.presentation.action_reports import MAX_SHOWN_CALLS, parking_view
 from adapters.records.errors import AnotherCall, NotPossible, UnderWay
-from adapters.records.parking import MAX_SHOWN_CALLS, WaitingCall, retried, skip_warnings, skipped
+from adapters.records.parking import WaitingCall, retried, skip_warnings, skipped
 from domain.effects import EffectKind
 from projections.republication import CallState
 from tests.support.fake_ledger import call
