@@ -34,20 +34,7 @@ def cursor_pattern(kind: str) -> str:
     return rf"^{kind}-[0-7][0-9a-f]{{15}}$"
 
 
-def read_cursor(kind: str, cursor: str | None) -> int | None:
-    """The id at which the page begins; None for the first page. Raises BadCursor."""
-    if cursor is None:
-        return None
-    if re.fullmatch(cursor_pattern(kind), cursor) is None:
-        raise BadCursor
-    return int(cursor.removeprefix(f"{kind}-"), 16)
-
-
-def write_cursor(kind: str, start: int) -> str:
-    return f"{kind}-{start:016x}"
-
-
-def cut_page(rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], Row | None]:
+def _cut(rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], Row | None]:
     """Of `limit + 1` rows the page, and its last row if another page follows."""
     return rows[:limit], rows[limit - 1] if len(rows) > limit else None
 
@@ -62,12 +49,16 @@ class Paging(Generic[Row]):
 
     def start(self, cursor: str | None) -> int | None:
         """The id at which the page begins; None for the first page. Raises BadCursor."""
-        return read_cursor(self.kind, cursor)
+        if cursor is None:
+            return None
+        if re.fullmatch(cursor_pattern(self.kind), cursor) is None:
+            raise BadCursor
+        return int(cursor.removeprefix(f"{self.kind}-"), 16)
 
     def cut(self, rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], str | None]:
         """Of `limit + 1` rows the page, and the cursor of the next one if there is one."""
-        page, last = cut_page(rows, limit)
-        return page, None if last is None else write_cursor(self.kind, self.following(last))
+        page, last = _cut(rows, limit)
+        return page, None if last is None else f"{self.kind}-{self.following(last):016x}"
 
 
 ORDERS: Final = Paging[OrderRow]("orders", lambda row: row.order_id - 1)
@@ -92,7 +83,7 @@ def read_place(cursor: str | None) -> CasePlace | None:
 
 def cut_cases(rows: Sequence[Case], limit: int, sort: CaseSort) -> tuple[Sequence[Case], str | None]:
     """Of `limit + 1` cases the page, and the cursor of the next one if there is one."""
-    page, last = cut_page(rows, limit)
+    page, last = _cut(rows, limit)
     return page, None if last is None else write_place(last.place(sort))
 
 

@@ -67,7 +67,7 @@ MISMATCH: Final = "an open difference from the third party's books: missing ther
 
 
 def like_cursor(kind: str) -> WithJsonSchema:
-    """For the description: `read_cursor` looks at it."""
+    """For the description: `Paging.start` looks at it."""
     return WithJsonSchema({"type": "string", "pattern": cursor_pattern(kind)})
 
 
