@@ -18,6 +18,7 @@ from adapters.records.calls import DeliveryState
 from adapters.records.errors import OrderChanged, UnknownOrder
 
 _SQL: Final = statements("parking")
+_NOTE_LOST: Final = completed(_SQL["note_lost"], lost=statements("delivery")["lost"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ async def cursors(connection: Connection, order_ids: Sequence[int], *, lock: boo
 
 async def note_lost(connection: Connection, order_ids: Sequence[int]) -> None:
     """Takes away claims that were never settled: their calls are in doubt from now on."""
-    await connection.execute(_SQL["note_lost"], {"order_ids": list(order_ids), "calls": CALLS_PER_CLAIM})
+    await connection.execute(_NOTE_LOST, {"order_ids": list(order_ids), "calls": CALLS_PER_CLAIM})
 
 
 async def notify_due(connection: Connection) -> None:

@@ -37,7 +37,8 @@ ANSWER_TIMEOUT_SECONDS: Final = 45.0
 """For a claim or a settlement as a whole, on our own clock: a server that is cut off can't end a statement."""
 
 _SQL = statements("delivery")
-_CLAIM_BY_CHANCE: Final = completed(_SQL["claim"], offset=_SQL["by_chance"])
+CLAIM: Final = completed(_SQL["claim"], lost=_SQL["lost"])
+_CLAIM_BY_CHANCE: Final = completed(CLAIM, offset=_SQL["by_chance"])
 
 
 class LedgerConnection(AsyncBoundedConnection[tuple[Any, ...]]):
@@ -120,7 +121,7 @@ class PostgresLedger:
         async with self._translated() as connection:
             self._check_hold()
             cursor = connection.cursor(binary=True)
-            await cursor.execute(_CLAIM_BY_CHANCE if by_chance else _SQL["claim"], taking, prepare=True)
+            await cursor.execute(_CLAIM_BY_CHANCE if by_chance else CLAIM, taking, prepare=True)
             order_ids = [order_id for (order_id,) in await cursor.fetchall()]
             if order_ids:
                 reading = {"order_ids": order_ids, "token": token, "calls": CALLS_PER_CLAIM}

@@ -12,7 +12,7 @@ import httpx
 import psycopg
 import pytest
 
-from adapters.postgres.ledger import PostgresLedger
+from adapters.postgres.ledger import CLAIM, PostgresLedger
 from adapters.postgres.sql import statements
 from domain.messages import Kind
 from projections.delivery.ports import Answer, Call, Outcome
@@ -278,7 +278,7 @@ def test_a_hundred_thousand_parked_orders_cost_the_others_nothing(database_url: 
 
         def claim_seconds() -> float:
             """The median of several, each put back."""
-            claim, times = statements("delivery")["claim"], []
+            claim, times = CLAIM, []
             for _ in range(21):
                 with connection.transaction(force_rollback=True):
                     begun = time.perf_counter()
@@ -308,7 +308,7 @@ def test_a_hundred_thousand_parked_orders_cost_the_others_nothing(database_url: 
         record_property("claim_ms_among_100000_parked", round(among * 1000, 2))
         print(f"claim of 64: {without * 1000:.2f} ms without, {among * 1000:.2f} ms among {MANY} parked orders")  # noqa: T201 - a measurement
         for statement, parameters, index, most in (
-            (statements("delivery")["claim"], claiming, "delivery_due", 64),
+            (CLAIM, claiming, "delivery_due", 64),
             (statements("delivery")["next_due"], None, "delivery_due", 1),
         ):
             used = scans(statement, parameters)

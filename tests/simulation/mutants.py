@@ -94,8 +94,8 @@ MUTANTS: Final = {
     "claim_without_lock": Mutant(
         "two dispatchers claim one order",
         _DELIVERY_SQL,
-        "    FOR UPDATE SKIP LOCKED\n), lost AS",
-        "), lost AS",
+        "    FOR UPDATE SKIP LOCKED\n), /* lost */",
+        "), /* lost */",
     ),
     "no_lease": Mutant(
         "an order is due while it is being called",
@@ -146,7 +146,7 @@ MUTANTS: Final = {
     "redelivery_notes_nothing_lost": Mutant(
         "a person's action forgets that calls may have been sent",
         "adapters/postgres/delivery_cursors.py",
-        'await connection.execute(_SQL["note_lost"], {',
+        "await connection.execute(_NOTE_LOST, {",
         "dict(_SQL and {",
     ),
     "in_doubt_is_delivered": Mutant(

@@ -1,33 +1,37 @@
 -- name: claim
 -- Takes due orders that nobody else is taking, until the lease ends. Where an earlier claim was never settled, its
 -- calls may have been sent at any time since: they are in doubt from now on.
-WITH due AS (
+WITH former AS (
     SELECT order_id, settled_version, claimed_at, claimed_head FROM delivery
     WHERE settled_version < head_version AND parked_at IS NULL AND next_attempt_at <= now()
     ORDER BY next_attempt_at LIMIT %(limit)s /* offset */
     FOR UPDATE SKIP LOCKED
-), lost AS (
+), /* lost */
+UPDATE delivery AS d
+SET lease_token = %(token)s, next_attempt_at = now() + %(lease_seconds)s * interval '1 second',
+    claimed_at = now(), claimed_head = d.head_version, claimed_by = %(session)s,
+    claimed_by_at = now()
+FROM former WHERE d.order_id = former.order_id
+RETURNING d.order_id
+
+-- name: lost
+-- A part of the statements that end claims, `former` ones: those that were never settled may have sent their calls.
+lost AS (
     UPDATE effect AS e
-    SET state = 'in_doubt', maybe_done = true, first_sent_at = coalesce(e.first_sent_at, due.claimed_at)
-    FROM due CROSS JOIN LATERAL (
+    SET state = 'in_doubt', maybe_done = true, first_sent_at = coalesce(e.first_sent_at, former.claimed_at)
+    FROM former CROSS JOIN LATERAL (
         SELECT version FROM effect
-        WHERE order_id = due.order_id AND version > due.settled_version AND version <= due.claimed_head
+        WHERE order_id = former.order_id AND version > former.settled_version AND version <= former.claimed_head
             AND state NOT IN ('delivered', 'skipped')
         ORDER BY version LIMIT %(calls)s
     ) AS c
-    WHERE due.claimed_at IS NOT NULL AND e.order_id = due.order_id AND e.version = c.version
-    RETURNING e.order_id, e.version, due.claimed_at
+    WHERE former.claimed_at IS NOT NULL AND e.order_id = former.order_id AND e.version = c.version
+    RETURNING e.order_id, e.version, former.claimed_at
 ), noted AS (
     INSERT INTO attempt (kind, order_id, version, started_at, duration_ms, outcome, answer)
     SELECT 'lost', order_id, version, claimed_at, 0, 'in_doubt', 'may have been sent: nobody told what came of it'
     FROM lost ORDER BY order_id, version
 )
-UPDATE delivery AS d
-SET lease_token = %(token)s, next_attempt_at = now() + %(lease_seconds)s * interval '1 second',
-    claimed_at = now(), claimed_head = d.head_version, claimed_by = %(session)s,
-    claimed_by_at = now()
-FROM due WHERE d.order_id = due.order_id
-RETURNING d.order_id
 
 -- name: by_chance
 -- For claims that shall not begin with the order longest due.

@@ -32,30 +32,15 @@ ORDER BY d.order_id, e.version
 -- What a claim says of itself (sql/delivery.sql) before somebody changes where the order stands: its calls may have
 -- been sent, and no settlement of it will count any more. While its lease runs, its end stays where it is, and
 -- `claimed_at` says so; but there is nothing more to be noted about it.
-WITH claim AS (
+WITH former AS (
     SELECT order_id, settled_version, claimed_at, claimed_head FROM delivery
     WHERE order_id = ANY(%(order_ids)s) AND claimed_at IS NOT NULL
-), lost AS (
-    UPDATE effect AS e
-    SET state = 'in_doubt', maybe_done = true, first_sent_at = coalesce(e.first_sent_at, claim.claimed_at)
-    FROM claim CROSS JOIN LATERAL (
-        SELECT version FROM effect
-        WHERE order_id = claim.order_id AND version > claim.settled_version AND version <= claim.claimed_head
-            AND state NOT IN ('delivered', 'skipped')
-        ORDER BY version LIMIT %(calls)s
-    ) AS c
-    WHERE e.order_id = claim.order_id AND e.version = c.version
-    RETURNING e.order_id, e.version, claim.claimed_at
-), noted AS (
-    INSERT INTO attempt (kind, order_id, version, started_at, duration_ms, outcome, answer)
-    SELECT 'lost', order_id, version, claimed_at, 0, 'in_doubt', 'may have been sent: nobody told what came of it'
-    FROM lost ORDER BY order_id, version
-)
+), /* lost */
 UPDATE delivery AS d
 SET lease_token = NULL,
     claimed_at = CASE WHEN next_attempt_at > clock_timestamp() THEN d.claimed_at END,
     claimed_head = CASE WHEN next_attempt_at > clock_timestamp() THEN 0 END
-FROM claim WHERE d.order_id = claim.order_id
+FROM former WHERE d.order_id = former.order_id
 
 -- name: make_head_due
 -- The calls at which orders stand.
