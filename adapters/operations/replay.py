@@ -59,13 +59,13 @@ class ReplayService:
         republisher: Republisher,
         *,
         topics: Sequence[str],
-        key_retention_hours: float,
+        key_retention: timedelta,
         new_id: Callable[[], UUID] = uuid4,
     ) -> None:
         self._replays = replays
         self._republisher = republisher
         self._topics = tuple(topics)
-        self._key_retention = timedelta(hours=key_retention_hours)
+        self._key_retention = key_retention
         self._new_id = new_id
         self._publishing = asyncio.Semaphore(MAX_REPUBLISHING)
 

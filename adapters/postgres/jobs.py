@@ -61,10 +61,10 @@ _ORDERS_AT_A_TIME: Final = 500
 class PostgresJobs:
     """Every method raises domain.ports.StoreUnavailable in an outage, and refuses as adapters.records.jobs says."""
 
-    def __init__(self, database: Database, *, key_retention_hours: float = 24.0) -> None:
+    def __init__(self, database: Database, *, key_retention: timedelta = timedelta(hours=24)) -> None:
         self._database = database
         self._books = PostgresReconciliation(database)
-        self._key_retention = timedelta(hours=key_retention_hours)
+        self._key_retention = key_retention
 
     async def preview(
         self,

@@ -1,5 +1,6 @@
 """Replays put together from the settings."""
 
+from datetime import timedelta
 from functools import partial
 
 from adapters.kafka.consumer.intake import Limits
@@ -29,7 +30,7 @@ def replay_service(settings: Settings, database: Database) -> ReplayService:
         PostgresReplays(database),
         KafkaRepublisher(settings.kafka_bootstrap, settings.kafka_config),
         topics=settings.kafka_topics,
-        key_retention_hours=settings.trusted_key_seconds / 3600,
+        key_retention=timedelta(seconds=settings.trusted_key_seconds),
     )
 
 
@@ -41,7 +42,7 @@ def bulk_runner(settings: Settings, database: Database) -> JobRunner:
     decisions = partial(interventions, settings, database)
     kinds: dict[KindName, JobKind] = {
         BulkMode.REPUBLISH: republishing(replays, republisher, settings.kafka_topics),
-        BulkMode.REDELIVER: redelivering(replays, settings.trusted_key_seconds / 3600),
+        BulkMode.REDELIVER: redelivering(replays, timedelta(seconds=settings.trusted_key_seconds)),
         BulkMode.RETRY: retrying(PostgresParking(database)),
         BulkMode.SETTLE: settling(store, decisions),
         BulkMode.RELEASE: releasing(store, decisions),
@@ -51,7 +52,7 @@ def bulk_runner(settings: Settings, database: Database) -> JobRunner:
 
 def jobs_of(settings: Settings, database: Database) -> PostgresJobs:
     """What the endpoints and the commands use."""
-    return PostgresJobs(database, key_retention_hours=settings.trusted_key_seconds / 3600)
+    return PostgresJobs(database, key_retention=timedelta(seconds=settings.trusted_key_seconds))
 
 
 def policy_of(settings: Settings) -> Policy:

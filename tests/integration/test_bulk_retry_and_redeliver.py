@@ -1,6 +1,7 @@
 """Many orders repaired at once: parked ones retried, and calls sent again, each on record under the bulk's id."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -43,7 +44,7 @@ def retry_mode(database: Database) -> JobKind:
 
 
 def redeliver_mode(database: Database) -> JobKind:
-    return redelivering(PostgresReplays(database), 24.0)
+    return redelivering(PostgresReplays(database), timedelta(hours=24))
 
 
 def run(

@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from datetime import timedelta
 from typing import Any, Final
 
 import httpx
@@ -196,7 +197,9 @@ def running_api(
             request_timeout_seconds=kafka_timeout_seconds,
             message_timeout_seconds=kafka_timeout_seconds,
         )
-        replays = ReplayService(PostgresReplays(database), republisher, topics=topics, key_retention_hours=24.0)
+        replays = ReplayService(
+            PostgresReplays(database), republisher, topics=topics, key_retention=timedelta(hours=24)
+        )
         return create_app(
             queries=PostgresQueries(database),
             replays=replays,

@@ -44,9 +44,7 @@ def retrying(parking: PostgresParking) -> JobKind:
     return JobKind(lambda job: nullcontext(_Retrying(job, parking)))
 
 
-def redelivering(replays: PostgresReplays, key_retention_hours: float) -> JobKind:
-    key_retention = timedelta(hours=key_retention_hours)
-
+def redelivering(replays: PostgresReplays, key_retention: timedelta) -> JobKind:
     def opened(job: JobClaim) -> AbstractAsyncContextManager[Handler]:
         async def redeliver(order_id: int) -> None:
             record = ReplayRecord(job.id, order_id, republication.Mode.REDELIVER, job.asked, is_bulk=True)
