@@ -94,12 +94,11 @@ class PostgresFeed(Generic[Row]):
                     yield None
                     return
                 self._others_place = None
-                if self._is_ahead(connection, locked[0]):
+                self._look_back(connection)
+                events = _next_events(connection, locked[0], limit)
+                if not events and self._is_ahead(connection, locked[0]):
                     self._forget(connection)
                     connection.execute(_SQL["move_position"], (0, self._name))
-                    yield PostgresBatch(connection, [], self._writer)
-                    return
-                events = _next_events(connection, locked[0], limit)
                 yield PostgresBatch(connection, events, self._writer)
                 if events:
                     connection.execute(_SQL["move_position"], (events[-1].notification_id, self._name))
@@ -107,9 +106,9 @@ class PostgresFeed(Generic[Row]):
                 last = events[-1]
                 self._last = last.notification_id, last.event.originator_id, last.event.originator_version
 
-    def _is_ahead(self, connection: Connection, position: int) -> bool:
-        """Whether the projection has read further than the events go: it must start over, or it would pass over
-        those that get the same ids. Where both went back together it only goes on from there."""
+    def _look_back(self, connection: Connection) -> None:
+        """On a new connection: is what was handled last still there? Where the position went back with it, the
+        projection only goes on from there."""
         if self._last is not None and not self._was_checked:
             last, self._last = self._last, None
             found = connection.execute(_SQL["event_at"], (last[0],)).fetchone()
@@ -119,6 +118,10 @@ class PostgresFeed(Generic[Row]):
                 what = f"event {last[0]}, which {self._name} had handled, isn't there any more"
                 self._on_rewind(RewindSign.PROJECTION, what)
         self._was_checked = True
+
+    def _is_ahead(self, connection: Connection, position: int) -> bool:
+        """Whether the projection has read further than the events go: it must start over, or it would pass over
+        those that get the same ids. With events behind its position it has not."""
         [end] = connection.execute(_SQL["last_event"]).fetchone() or (0,)
         if position <= end:
             return False
