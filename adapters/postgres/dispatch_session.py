@@ -101,7 +101,7 @@ class DispatchSession:
                 self._why = reason_of(error)
             finally:
                 self._id = None
-            await self._tell()
+            await self._notify()
             await asyncio.sleep(REOPEN_SECONDS)
 
     async def _live(self, connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
@@ -116,13 +116,13 @@ class DispatchSession:
             found = await connection.execute(_SQL["watch_sessions"], ours)
             over = [each for (each,) in await found.fetchall()]
             self._id, self._seen_at = session_id, looked_at
-            await self._tell()
+            await self._notify()
             if over:
                 await connection.execute(_SQL["free_claims"], {"ids": over})
                 await connection.execute(_SQL["forget_sessions"], {"ids": over})
             async for _ in connection.notifies(timeout=LOOK_SECONDS):
                 self._on_due()
 
-    async def _tell(self) -> None:
+    async def _notify(self) -> None:
         async with self._changed:
             self._changed.notify_all()

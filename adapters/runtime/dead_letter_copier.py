@@ -52,7 +52,7 @@ class DeadLetterCopier:
         self._listener = observer
         self._state = ""
         self._failures = 0
-        self._dice = random.Random()  # noqa: S311 - only spreads retries
+        self._rng = random.Random()  # noqa: S311 - only spreads retries
         self._batch_messages = 1
         self._report_at = 0.0
 
@@ -72,7 +72,7 @@ class DeadLetterCopier:
             except Exception as error:  # noqa: BLE001 - intake goes on whatever becomes of the copies
                 self._failed("failing", error, exc_info=error)
             if not stop.is_set():
-                stop.wait(RETRY.wait_seconds(self._failures + 1, None, self._dice))
+                stop.wait(RETRY.wait_seconds(self._failures + 1, None, self._rng))
 
     def _stand_by(self, session: OutboxSession, stop: threading.Event) -> None:
         while not session.try_lock() and not stop.is_set():

@@ -121,15 +121,15 @@ class _Connection(asyncio.Protocol):
         if self._is_idle:  # nobody asked
             self.abort()
         self._received += data
-        self._tell()
+        self._notify()
 
     def eof_received(self) -> None:
         self._has_ended = True
-        self._tell()
+        self._notify()
 
     def connection_lost(self, _: Exception | None) -> None:
         self._has_ended = True
-        self._tell()
+        self._notify()
 
     def keep(self) -> None:
         """For a while."""
@@ -264,6 +264,6 @@ class _Connection(asyncio.Protocol):
         finally:
             self._news = None
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         if self._news is not None and not self._news.done():
             self._news.set_result(None)

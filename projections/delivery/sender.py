@@ -119,7 +119,7 @@ class Sender:
         self._rate_limiter = rate_limiter
         self._monotonic = monotonic
         self._now = now
-        self._dice = rng
+        self._rng = rng
         self._is_stopping = is_stopping
         self._pause = pause
         self._holds = holds
@@ -260,7 +260,7 @@ class Sender:
         retry = self._policy.retry
         match answer.outcome:
             case Outcome.IN_FLIGHT:
-                return _Pause(spent, retry.wait_seconds(spent + 1, answer.retry_after_seconds, self._dice))
+                return _Pause(spent, retry.wait_seconds(spent + 1, answer.retry_after_seconds, self._rng))
             case Outcome.REFUSED:
                 reason = f"refused with status {answer.status}"
                 return _Pause(spent + 1, parked_reason=reason if is_call else f"{self._in_doubt}; lookup {reason}")
@@ -268,7 +268,7 @@ class Sender:
                 spent += blamed
                 # Whoever is sent elsewhere spends nothing, and must come more and more seldom all the same.
                 tries = max(1, spent, sendings if _is_sent_elsewhere(answer) else 0)
-                wait_seconds = retry.wait_seconds(tries, answer.retry_after_seconds, self._dice)
+                wait_seconds = retry.wait_seconds(tries, answer.retry_after_seconds, self._rng)
                 if blamed and spent >= retry.max_attempts:
                     reason = f"{spent} attempts failed; the last: {answer.status or answer.outcome}"
                     return _Pause(spent, wait_seconds, reason)

@@ -15,11 +15,11 @@ class Backoff:
     def __init__(self) -> None:
         self._failures = 0
         self._at = 0.0
-        self._dice = random.Random()  # noqa: S311 - only spreads retries
+        self._rng = random.Random()  # noqa: S311 - only spreads retries
 
     def failed(self) -> None:
         self._failures += 1
-        self._at = time.monotonic() + RETRY.wait_seconds(self._failures, None, self._dice)
+        self._at = time.monotonic() + RETRY.wait_seconds(self._failures, None, self._rng)
 
     def worked(self) -> None:
         self._failures = 0

@@ -19,7 +19,7 @@ class StoppedPartitions:
     """`tell` gets a partition's name and why it stands still; None if it doesn't any more, or isn't ours."""
 
     def __init__(self, tell: Callable[[str, StoppedPartition | None], None]) -> None:
-        self._tell = tell
+        self._report = tell
         self._stops: dict[Key, StoppedPartition] = {}
         self._look_at = 0.0
 
@@ -29,7 +29,7 @@ class StoppedPartitions:
             return
         self._stops[key] = stop
         self._look_at = time.monotonic() + LOOK_AGAIN_SECONDS
-        self._tell(_name(key), stop)
+        self._report(_name(key), stop)
         log.error(
             "partition stopped: messages may be lost",
             partition=_name(key),
@@ -69,7 +69,7 @@ class StoppedPartitions:
     def _removed(self, keys: Iterable[Key]) -> list[Key]:
         removed = [key for key in list(keys) if self._stops.pop(key, None) is not None]
         for key in removed:
-            self._tell(_name(key), None)
+            self._report(_name(key), None)
         return removed
 
 

@@ -92,7 +92,7 @@ class Reconciler:
         self._resolution = resolution
         self._pace = StepRate(per_second)
         self._room = asyncio.Semaphore(LOOKUPS_AT_ONCE)
-        self._dice = random.Random()  # noqa: S311 - it spreads retries, it guards nothing
+        self._rng = random.Random()  # noqa: S311 - it spreads retries, it guards nothing
 
     async def compare(self, order_ids: Sequence[int], tally: ReconcileCounts) -> list[Finding]:
         """A few orders, each once. Raises StoreUnavailable; then all of them may be compared again."""
@@ -163,7 +163,7 @@ class Reconciler:
                 return answer
             if attempts >= self._retry.max_attempts:
                 return answer
-            wait_seconds = self._retry.wait_seconds(attempts, answer.retry_after_seconds, self._dice)
+            wait_seconds = self._retry.wait_seconds(attempts, answer.retry_after_seconds, self._rng)
             await asyncio.sleep(min(wait_seconds, MAX_WAIT_SECONDS))
 
     async def _stop(self, order_id: int, broken: Sequence[Invariant]) -> None:
