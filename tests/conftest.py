@@ -17,7 +17,14 @@ from adapters.postgres.migrate import migrate
 from sandbox.servers.apache_kafka import ApacheKafka
 from sandbox.servers.embedded_kafka import EmbeddedBroker, create_topic
 from sandbox.servers.postgres import EmbeddedPostgres, create_database, drop, drop_database, url_of
-from tests.support.clusters import Choice, Cluster, apache_kafka_lacks, given_cluster, must_not_be_missing
+from tests.support.clusters import (
+    Choice,
+    Cluster,
+    apache_kafka_lacks,
+    given_cluster,
+    must_not_be_missing,
+    require_apache_kafka,
+)
 from tests.support.processes import kill_stopped_children
 
 ROOT: Final = Path(__file__).parents[1]
@@ -104,11 +111,7 @@ def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if given is not None:
         yield given
         return
-    lacking = apache_kafka_lacks()
-    if lacking is not None:
-        if must_not_be_missing():
-            pytest.fail(f"Apache Kafka must be tested in CI: {lacking}")
-        pytest.skip(f"no Apache Kafka: {lacking}")
+    require_apache_kafka()
     with ApacheKafka(tmp_path_factory.mktemp("kafka")) as running:
         yield running
 

@@ -4,18 +4,8 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are there
-    AclBinding,
-    AclBindingFilter,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
 
 from adapters.kafka.producer.dead_letters import DeadLetterTopic, copier_of
 from adapters.kafka.producer.republisher import KafkaRepublisher
@@ -23,11 +13,9 @@ from adapters.postgres.dead_letters import Outbox
 from adapters.records.publishing import Outgoing
 from adapters.runtime.dead_letter_copier import COPYING, DeadLetterCopier
 from domain.messages import Kind
-from sandbox.servers.apache_kafka import ApacheKafka, missing
-from sandbox.servers.embedded_kafka import create_topic
 from tests.support import local_http
-from tests.support.clusters import must_not_be_missing
 from tests.support.dead_letters import fill_quarantine
+from tests.support.guarded_kafka import GuardedKafka, guarded_kafka
 from tests.support.messages import ORDER_ID, TOPIC, record_of
 from tests.support.processes import Apps
 from tests.support.running_api import tell
@@ -35,77 +23,24 @@ from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-GUARDED = {
-    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-    "allow.everyone.if.no.acl.found": "true",
-}
-EVERYBODY, ANYWHERE, EVERYTHING = "User:*", "*", "*"
-CLUSTER = "kafka-cluster"
 COPIES = "copies"
 
 
-class GuardedBroker:
-    """Apache Kafka on which everybody may do everything, but for what is forbidden."""
-
-    def __init__(self, kafka: ApacheKafka) -> None:
-        self.bootstrap = kafka.bootstrap
-        self._admin = AdminClient({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
-
-    def forbid_writing(self) -> None:
-        """To any topic. A client of which that is known gets no producer id."""
-        self._forbid(ResourceType.TOPIC, EVERYTHING, AclOperation.WRITE)
-        self._forbid(ResourceType.BROKER, CLUSTER, AclOperation.IDEMPOTENT_WRITE)
-
-    def forbid_writing_to(self, topic: str) -> None:
-        self._forbid(ResourceType.TOPIC, topic, AclOperation.WRITE)
-
-    def forbid_transactions(self) -> None:
-        self._forbid(ResourceType.TRANSACTIONAL_ID, EVERYTHING, AclOperation.WRITE)
-
-    def allow_all(self) -> None:
-        anything: Any = None  # its annotations don't know that it may be
-        every = AclBindingFilter(
-            ResourceType.ANY,
-            anything,
-            ResourcePatternType.ANY,
-            anything,
-            anything,
-            AclOperation.ANY,
-            AclPermissionType.ANY,
-        )
-        for deleted in self._admin.delete_acls([every]).values():
-            deleted.result()
-
-    def _forbid(self, kind: ResourceType, name: str, operation: AclOperation) -> None:
-        """That alone: where there is one rule, nothing is allowed that no rule allows."""
-        rule = partial(AclBinding, kind, name, ResourcePatternType.LITERAL, EVERYBODY, ANYWHERE)
-        rules = [rule(AclOperation.ALL, AclPermissionType.ALLOW), rule(operation, AclPermissionType.DENY)]
-        for made in self._admin.create_acls(rules).values():
-            made.result()
-
-
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedBroker]:
-    lacking = missing()
-    if lacking is not None:
-        if must_not_be_missing():
-            pytest.fail(f"Apache Kafka must be tested in CI: {lacking}")
-        pytest.skip(f"no Apache Kafka: {lacking}")
-    with ApacheKafka(tmp_path_factory.mktemp("guarded"), properties=GUARDED) as kafka:
-        for topic in (TOPIC, COPIES):
-            create_topic(kafka.bootstrap, topic, 1)
-        yield GuardedBroker(kafka)
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedKafka]:
+    with guarded_kafka(tmp_path_factory.mktemp("guarded"), {TOPIC: 1, COPIES: 1}) as kafka:
+        yield kafka
 
 
 @pytest.fixture
-def broker(guarded: GuardedBroker) -> Iterator[GuardedBroker]:
+def broker(guarded: GuardedKafka) -> Iterator[GuardedKafka]:
     yield guarded
     guarded.allow_all()
 
 
 @pytest.mark.parametrize("only_there", [False, True], ids=["nowhere", "not to this topic"])
 def test_an_order_that_may_not_be_published_is_a_line_and_an_answer(
-    broker: GuardedBroker, database_url: str, tmp_path: Path, *, only_there: bool
+    broker: GuardedKafka, database_url: str, tmp_path: Path, *, only_there: bool
 ) -> None:
     """The command ends with 1, the endpoint answers with a problem; both name what is forbidden. Once it is
     allowed, the same process publishes."""
@@ -138,7 +73,7 @@ def test_an_order_that_may_not_be_published_is_a_line_and_an_answer(
         assert app.terminate() == 0
 
 
-def test_orders_that_may_not_be_published_wait(broker: GuardedBroker) -> None:
+def test_orders_that_may_not_be_published_wait(broker: GuardedKafka) -> None:
     """None of them is at fault, and the reason is known: a replay of many waits until it may."""
     messages = {order_id: [Outgoing(TOPIC, b"%d" % order_id, b"{}")] for order_id in range(50)}
     many = KafkaRepublisher(broker.bootstrap, {}).many_orders()
@@ -174,14 +109,14 @@ class Watch:
 @pytest.mark.parametrize(
     "forbid",
     [
-        GuardedBroker.forbid_writing,
-        partial(GuardedBroker.forbid_writing_to, topic=COPIES),
-        GuardedBroker.forbid_transactions,
+        GuardedKafka.forbid_writing,
+        partial(GuardedKafka.forbid_writing_to, topic=COPIES),
+        GuardedKafka.forbid_transactions,
     ],
     ids=["nowhere", "not to this topic", "in no transaction"],
 )
 def test_dead_letters_wait_while_they_may_not_be_copied(
-    broker: GuardedBroker, database_url: str, forbid: Callable[[GuardedBroker], None]
+    broker: GuardedKafka, database_url: str, forbid: Callable[[GuardedKafka], None]
 ) -> None:
     """Told once, none is skipped, and copying goes on by itself."""
     fill_quarantine(database_url, 1, 5)

@@ -24,11 +24,11 @@ from adapters.records.publishing import Outgoing
 from domain.events import Doubt
 from domain.ports import Loss
 from sandbox.order_service.lifecycles import OrderMessage, lifecycles, outcome
-from sandbox.servers.apache_kafka import ApacheKafka, missing
+from sandbox.servers.apache_kafka import ApacheKafka
 from sandbox.servers.embedded_kafka import create_topic
 from sandbox.servers.free_port import LOOPBACK, free_port
 from tests.support import local_http
-from tests.support.clusters import must_not_be_missing
+from tests.support.clusters import require_apache_kafka
 from tests.support.messages import NOON_NS
 from tests.support.processes import App, Apps, quick_group
 from tests.support.stored import orders_stored
@@ -108,11 +108,7 @@ class Broker:
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """Its own, whatever cluster the other tests run on."""
-    lacking = missing()
-    if lacking is not None:
-        if must_not_be_missing():
-            pytest.fail(f"Apache Kafka must be tested in CI: {lacking}")
-        pytest.skip(f"no Apache Kafka: {lacking}")
+    require_apache_kafka()
     running = Broker(tmp_path_factory.mktemp("losses"))
     yield running
     running.kafka.stop()

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
 
+import pytest
+
 from sandbox.servers.apache_kafka import missing
 
 BOOTSTRAP_VARIABLE: Final = "CASHBACK_KAFKA_BOOTSTRAP"
@@ -48,3 +50,12 @@ def apache_kafka_lacks() -> str | None:
 def must_not_be_missing() -> bool:
     """In CI a missing part is a failure, never a skip."""
     return bool(os.environ.get("CI"))
+
+
+def require_apache_kafka() -> None:
+    """Skips a test where the machine lacks what Apache Kafka needs, and says what; in CI that is a failure."""
+    lacking = missing()
+    if lacking is not None:
+        if must_not_be_missing():
+            pytest.fail(f"Apache Kafka must be tested in CI: {lacking}")
+        pytest.skip(f"no Apache Kafka: {lacking}")

@@ -78,7 +78,7 @@ class FakeLedger:
         """By session."""
         self._grace_seconds = grace_seconds(call_timeout_seconds)
         self.cursors: dict[int, Cursor] = {}
-        self._dice = random.Random(1)
+        self._rng = random.Random(1)
         self.attempts: list[Attempt] = []
         """Calls and lookups."""
         self.lost: list[Call] = []
@@ -169,7 +169,7 @@ class FakeLedger:
             ((cursor.next_attempt_at, order_id) for order_id, cursor in self.cursors.items() if cursor.is_waiting)
         )
         due = [order_id for due_at, order_id in waiting if due_at <= now]
-        first = self._dice.randrange(len(due)) if by_chance and due else 0
+        first = self._rng.randrange(len(due)) if by_chance and due else 0
         taken = due[first : first + limit]
         claims = []
         for order_id in sorted(taken):
