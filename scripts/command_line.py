@@ -47,7 +47,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     "quarantine": [
         "quarantine --state open",
         "quarantine 17",
-        'quarantine 17 --retry --value mended.json --reason "typing error in the date"',
+        'quarantine 17 --retry --value repaired.json --reason "typing error in the date"',
         'quarantine 17 --discard --reason "a test message"',
     ],
     "accept-loss": [

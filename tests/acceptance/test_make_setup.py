@@ -25,7 +25,11 @@ TARGETS = [
     "test-full",
     "test-newest",
     "lint",
+    "simulate",
+    "simulate-mutants",
     "bench",
+    "sbom",
+    "audit",
 ]
 
 
