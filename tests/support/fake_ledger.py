@@ -35,6 +35,7 @@ class Cursor:
     """What is known of one order's delivery."""
 
     calls: dict[int, Call] = field(default_factory=dict)
+    head_version: int = 0
     settled_version: int = 0
     attempts: int = 0
     next_attempt_at: float = 0.0
@@ -54,10 +55,6 @@ class Cursor:
     delivered_before: set[int] = field(default_factory=set)
     """Versions that were delivered before a redelivery."""
     is_doubtful: bool = False
-
-    @property
-    def head_version(self) -> int:
-        return max(self.calls, default=0)
 
     @property
     def is_waiting(self) -> bool:
@@ -81,6 +78,7 @@ class FakeLedger:
         self._rng = random.Random(1)
         self.attempts: list[Attempt] = []
         """Calls and lookups."""
+        self._attempt_ids: set[UUID] = set()
         self.lost: list[Call] = []
         """Calls that were claimed and never settled."""
         self.settlements: list[Settlement] = []
@@ -99,6 +97,7 @@ class FakeLedger:
             if not cursor.is_waiting and cursor.parked_reason is None and cursor.lease is None:
                 cursor.next_attempt_at = self._clock()
             cursor.calls.setdefault(call.version, call)
+            cursor.head_version = max(cursor.head_version, call.version)
         self._due.set()
 
     def mark(self, order_id: int, *, is_doubtful: bool) -> None:
@@ -152,9 +151,11 @@ class FakeLedger:
 
     def _free_claims(self) -> None:
         now = self._clock()
+        over = {each for each in self.ended_at if self._seconds_since_end(each) >= self._grace_seconds}
+        if not over:
+            return
         for cursor in self.cursors.values():
-            is_over = self._seconds_since_end(cursor.claimed_by) >= self._grace_seconds
-            if cursor.claimed_at is not None and is_over:
+            if cursor.claimed_at is not None and cursor.claimed_by in over:
                 cursor.next_attempt_at = min(now, cursor.next_attempt_at)
 
     async def claim(
@@ -165,10 +166,12 @@ class FakeLedger:
         self.claims += 1
         self._free_claims()
         now, token = self._clock(), uuid4()
-        waiting = sorted(
-            ((cursor.next_attempt_at, order_id) for order_id, cursor in self.cursors.items() if cursor.is_waiting)
-        )
-        due = [order_id for due_at, order_id in waiting if due_at <= now]
+        waiting = [(order_id, cursor) for order_id, cursor in self.cursors.items() if cursor.is_waiting]
+        due = [
+            order_id
+            for due_at, order_id in sorted((each.next_attempt_at, order_id) for order_id, each in waiting)
+            if due_at <= now
+        ]
         first = self._rng.randrange(len(due)) if by_chance and due else 0
         taken = due[first : first + limit]
         claims = []
@@ -202,7 +205,7 @@ class FakeLedger:
                     session=session,
                 )
             )
-        times = [cursor.next_attempt_at for cursor in self.cursors.values() if cursor.is_waiting]
+        times = [cursor.next_attempt_at for _, cursor in waiting]
         return claims, min(times) - now if times else None
 
     async def settle(self, settlements: Sequence[Settlement]) -> int:
@@ -210,8 +213,8 @@ class FakeLedger:
         lost = 0
         self.settlements += settlements
         for each in settlements:
-            known = {attempt.id for attempt in self.attempts}
-            self.attempts += [attempt for attempt in each.attempts if attempt.id not in known]
+            self.attempts += [attempt for attempt in each.attempts if attempt.id not in self._attempt_ids]
+            self._attempt_ids |= {attempt.id for attempt in each.attempts}
             cursor = self.cursors[each.claim.order_id]
             if cursor.lease != each.claim.token:
                 lost += 1
