@@ -56,7 +56,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     ],
     "replay-many": [
         "replay-many --status PENDING --changed-from 2025-02-28T12:00:00Z --dry-run",
-        'replay-many --mode retry --parked --rate 20 --reason "they mended it"',
+        'replay-many --mode retry --parked --rate 20 --reason "they fixed it"',
         "replay-many --token 0SgKZ1W2Zl8OfTgBYd0aNQ",
     ],
     "jobs": ["jobs", "jobs 383aae6a-6a01-4537-91d8-d6db001d99f5"],
