@@ -1,10 +1,7 @@
 """What keeps a part from its work is told by `/readyz`, with the reason, ends no process, and passes by itself."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from signal import SIGCONT, SIGSTOP, Signals
 from typing import Final
 
 import httpx
@@ -17,6 +14,7 @@ from sandbox.servers.embedded_kafka import EmbeddedBroker, create_topic
 from sandbox.servers.free_port import LOOPBACK, free_port
 from sandbox.servers.postgres import EmbeddedPostgres
 from tests.support import local_http
+from tests.support.hindrances import frozen, setting
 from tests.support.messages import NOON_NS
 from tests.support.postgres_proxy import PostgresProxy, postgres_proxy
 from tests.support.processes import App, Apps, quick_group
@@ -24,7 +22,6 @@ from tests.support.running_intake import new_group
 from tests.support.sandbox_process import Sandbox, start_sandbox, undelivered
 from tests.support.stored import messages_read
 from tests.support.streams import outgoing, publish
-from tests.support.waiting import children_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -144,39 +141,6 @@ def service(one_process: Service) -> Iterator[Service]:
         one_process.wait_until_ready()
         if not after:
             yield one_process
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    """The process and its children stand still."""
-    pids = [pid, *children_of(pid)]
-
-    def tell(number: Signals) -> None:
-        for each in pids:
-            with suppress(ProcessLookupError):  # a child that was at its end
-                os.kill(each, number)
-
-    tell(SIGSTOP)
-    try:
-        yield
-    finally:
-        tell(SIGCONT)
-
-
-@contextmanager
-def setting(url: str, statement: str, undo: str) -> Iterator[None]:
-    """From the next connection on, and all that there are end."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("SET default_transaction_read_only = off")
-        cut = (
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
-        )
-        connection.execute(statement)
-        connection.execute(cut, (connection.info.dbname,))
-        try:
-            yield
-        finally:
-            connection.execute(undo)
 
 
 def test_a_database_with_other_habits_serves_as_well(service: Service) -> None:
