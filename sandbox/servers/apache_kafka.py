@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -87,16 +87,28 @@ def fetch(jars: Path = JARS, project: Path = POM) -> Path:
 
 
 class ApacheKafka(Broker):
-    """One broker over one folder, which keeps its log and its topics: a second start finds them again."""
+    """One broker over one folder, which keeps its log and its topics: a second start finds them again.
+
+    behind_proxy: a second port where it listens, and the port that it tells clients who come there to use.
+    """
 
     name = NAME
     ready_seconds = 90.0
     port_taken = "Address already in use"
     client_config: ClassVar = {"session.timeout.ms": "6000"}
 
-    def __init__(self, folder: Path, *, properties: Mapping[str, str] | None = None, jars: Path = JARS) -> None:
-        super().__init__(folder, "kafka.log")
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        properties: Mapping[str, str] | None = None,
+        jars: Path = JARS,
+        find_port: Callable[[], int] = free_port,
+        behind_proxy: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(folder, "kafka.log", find_port=find_port)
         self._properties = dict(properties or {})
+        self._behind_proxy = behind_proxy
         self._jars = jars
 
     def reset(self) -> None:
@@ -130,12 +142,16 @@ class ApacheKafka(Broker):
         return kept.read_text()
 
     def _write_config(self, port: int, controller_port: int) -> Path:
-        listeners = f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}"
+        ports = {"PLAINTEXT": port, "CONTROLLER": controller_port}
+        advertised = {"PLAINTEXT": port}
+        if self._behind_proxy:
+            ports["PROXIED"], advertised["PROXIED"] = self._behind_proxy
         properties = {
             **_BASE,
             **self._properties,
-            "listeners": listeners,
-            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+            "listeners": _listeners(ports),
+            "advertised.listeners": _listeners(advertised),
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in ports),
             "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
             "log.dirs": str(self.folder / "data"),
         }
@@ -160,3 +176,7 @@ class ApacheKafka(Broker):
             raise PartError(
                 NAME, "can't format its folder", (result.stdout + result.stderr).decode("utf-8", "replace")
             )
+
+
+def _listeners(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://{LOOPBACK}:{port}" for name, port in ports.items())
