@@ -1,7 +1,7 @@
 """How many calls a second may go out: a configured limit, and less where the third party says that it's too many.
 
-Each 429 halves the rate; it grows again by a little every second. One pacer in a process: each process has the
-configured rate for itself and learns from its own answers.
+Each 429 halves the rate; it grows again by a share of itself, so that many halvings are made good in minutes.
+One pacer in a process: each process has the configured rate for itself and learns from its own answers.
 """
 
 import math
@@ -15,8 +15,8 @@ BURST_SECONDS: Final = 0.1
 DECREASE: Final = 0.5
 DECREASE_PAUSE_SECONDS: Final = 1.0
 """Refusals of calls sent so soon after a decrease belong to what led to it: many count calls by the second."""
-RECOVERY_SECONDS: Final = 60.0
-"""In which the rate grows by as much as it was before it was halved."""
+DOUBLING_SECONDS: Final = 30.0
+"""In which the rate doubles: what one halving took is back then."""
 
 
 class RateLimiter:
@@ -26,8 +26,6 @@ class RateLimiter:
         self._ceiling = math.inf if ceiling is None else ceiling
         self._monotonic = monotonic
         self._rate = self._ceiling
-        self._growth = 0.0
-        """Calls a second, a second."""
         self._counted_at = monotonic()
         self._slots = self._burst
         """Calls that may go out at once; less than 0 if some wait for their turn already."""
@@ -81,7 +79,6 @@ class RateLimiter:
         self._count()
         before = max(MIN_CALLS_PER_SECOND, min(self._rate, self._measured(now)))
         self._rate = min(self._ceiling, max(MIN_CALLS_PER_SECOND, before * DECREASE))
-        self._growth = before / RECOVERY_SECONDS
         self._slots = min(self._slots, self._burst)
         self._decreased_at = now
 
@@ -95,7 +92,8 @@ class RateLimiter:
         if math.isinf(self._rate):
             self._slots = 1.0
             return
-        self._rate = min(self._ceiling, self._rate + self._growth * passed_seconds)
+        # Fifty doublings at once are more than any pause needs, and no number that can't be had.
+        self._rate = min(self._ceiling, self._rate * 2 ** min(50.0, passed_seconds / DOUBLING_SECONDS))
         self._slots = min(self._burst, self._slots + self._rate * passed_seconds)
 
     def _measure(self) -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from projections.delivery.rate_limiter import (
     BURST_SECONDS,
     DECREASE_PAUSE_SECONDS,
+    DOUBLING_SECONDS,
     MIN_CALLS_PER_SECOND,
-    RECOVERY_SECONDS,
     RateLimiter,
 )
 
@@ -103,15 +103,31 @@ def test_a_refusal_for_too_many_calls_halves_the_rate_that_really_was(ceiling: f
 
 
 def test_the_rate_grows_again_slowly_up_to_the_limit_and_no_further() -> None:
-    """The half that was taken is back after half the time of recovery."""
+    """The half that was taken is back after the time of a doubling."""
     paced = Paced(40)
     paced.send_for(5)
     paced.rate_limiter.throttled(paced.now, None)
     low = paced.rate_limiter.calls_per_second
-    paced.now += RECOVERY_SECONDS / 4
+    paced.now += DOUBLING_SECONDS / 2
     assert low < paced.rate_limiter.calls_per_second < 40
-    paced.now += RECOVERY_SECONDS
+    paced.now += DOUBLING_SECONDS
     assert paced.rate_limiter.calls_per_second == 40
+
+
+@pytest.mark.parametrize("ceiling", [None, 40.0])
+def test_a_minute_of_refusals_is_made_good_in_minutes(ceiling: float | None) -> None:
+    """However far down the rate was halved: a third party that refused everything for a while isn't called slowly
+    for hours."""
+    paced = Paced(ceiling)
+    for _ in range(200):  # 40 a second
+        paced.rate_limiter.turn(math.inf)
+        paced.now += 0.025
+    for _ in range(60):
+        paced.now += DECREASE_PAUSE_SECONDS
+        paced.rate_limiter.throttled(paced.now, None)
+    assert paced.rate_limiter.calls_per_second < 1
+    paced.now += math.log2(40 / MIN_CALLS_PER_SECOND) * DOUBLING_SECONDS
+    assert paced.rate_limiter.calls_per_second == pytest.approx(40)
 
 
 def test_there_is_always_a_next_call() -> None:
