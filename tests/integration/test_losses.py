@@ -3,7 +3,7 @@
 import json
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are there
     AdminClient,
     AlterConfigOpType,
@@ -33,13 +34,17 @@ from tests.support.messages import NOON_NS
 from tests.support.processes import App, Apps, quick_group
 from tests.support.stored import orders_stored
 from tests.support.streams import outgoing, publish, publish_in_transaction
-from tests.support.waiting import wait_until
+from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 WHY = "the backup had no more"
 # Retention is looked at now and then; and what is restored from a backup must not be the tests' waiting time.
-IMPATIENT = {"log.retention.check.interval.ms": "300", "log.initial.task.delay.ms": "100"}
+IMPATIENT = {
+    "log.retention.check.interval.ms": "300",
+    "log.initial.task.delay.ms": "100",
+    "log.cleaner.backoff.ms": "200",
+}
 
 
 class Broker:
@@ -63,9 +68,25 @@ class Broker:
     def forget_by_retention(self, topic: str) -> None:
         """All that lies on partition 0; what comes later stays."""
         end = self.bounds(topic).end
-        self._set_retention(topic, "1")
+        self._configure(topic, {"retention.ms": "1"})
         wait_until(lambda: self.bounds(topic).start == end, "the end of retention")
-        self._set_retention(topic, "-1")
+        self._configure(topic, {"retention.ms": "-1"})
+
+    def compact(self, topic: str) -> None:
+        """From now on, and without delay: of what lies before the last batch each key's last message stays."""
+        at_once = {"segment.ms": "1", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "1"}
+        self._configure(topic, {"cleanup.policy": "compact", **at_once})
+
+    def offsets(self, topic: str) -> set[int | None]:
+        """Of the messages that there are on partition 0."""
+        config = {"bootstrap.servers": self.bootstrap, "group.id": "none", "enable.partition.eof": True}
+        consumer = Consumer(config)
+        consumer.assign([TopicPartition(topic, 0, 0)])
+        found = set()
+        while (message := consumer.poll(DEADLINE_SECONDS)) is not None and message.error() is None:
+            found.add(message.offset())
+        consumer.close()
+        return found
 
     def bounds(self, topic: str) -> Any:
         """Of partition 0."""
@@ -99,9 +120,12 @@ class Broker:
         shutil.copytree(self._backup / log, self.kafka.folder / log)
         self.kafka.start(self._port)
 
-    def _set_retention(self, topic: str, milliseconds: str) -> None:
-        entry = ConfigEntry("retention.ms", milliseconds, incremental_operation=AlterConfigOpType.SET)
-        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    def _configure(self, topic: str, properties: Mapping[str, str]) -> None:
+        entries = [
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in properties.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
         self._admin.incremental_alter_configs([resource])[resource].result()
 
 
@@ -360,6 +384,50 @@ def test_a_log_that_was_cut_at_its_end_stops_although_it_has_grown_again(
         assert not order.held
         on_both = {order_id} <= {each.order_id for each in begun} & {each.order_id for each in rest}
         assert order.doubts <= ({Doubt.UNCERTAIN_ORDER} if on_both else set())
+    assert app.terminate() == 0
+
+
+def test_holes_that_compaction_leaves_are_no_losses(broker: Broker, scene: Scene) -> None:
+    """Before our position and at it, and in what was just read. What is left is read, and nothing is behind."""
+    position = f"SELECT next_offset FROM kafka_position WHERE topic = '{scene.topic}' AND partition = 0"
+
+    def publish_twice(first_order_id: int) -> None:
+        for _ in range(2):
+            scene.publish(stamped(first_order_id))
+
+    def read_all(app: App) -> None:
+        app.wait_until(lambda: scene.query(position) == [(broker.bounds(scene.topic).end,)], "the end of the log")
+        scene.wait_until_reading(app)
+
+    def wait_for_hole(*offsets: int) -> None:
+        wait_until(lambda: broker.offsets(scene.topic).isdisjoint(offsets), "compaction")
+
+    app = scene.start()
+    publish_twice(100)
+    read_all(app)
+    assert app.terminate() == 0
+    broker.compact(scene.topic)
+    publish_twice(200)
+    scene.publish(stamped(300))
+    wait_for_hole(0, 20)
+
+    app = scene.start()
+    read_all(app)
+    scene.wait_until_stored(app, 30)
+    publish_twice(400)
+    read_all(app)
+    scene.publish(stamped(500))
+    wait_for_hole(50)
+    read_all(app)
+    assert not app.has_logged("partition stopped: messages may be lost")
+    assert app.terminate() == 0
+
+    app = scene.start()
+    read_all(app)
+    scene.publish(stamped(600))
+    scene.wait_until_stored(app, 60)
+    read_all(app)
+    assert not app.has_logged("partition stopped: messages may be lost")
     assert app.terminate() == 0
 
 
