@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
@@ -16,18 +17,19 @@ from sandbox.servers.postgres import EmbeddedPostgres
 from tests.support import local_http
 from tests.support.hindrances import frozen, setting
 from tests.support.messages import NOON_NS
-from tests.support.postgres_proxy import PostgresProxy, postgres_proxy
 from tests.support.processes import App, Apps, quick_group
 from tests.support.running_intake import new_group
 from tests.support.sandbox_process import Sandbox, start_sandbox, undelivered
 from tests.support.stored import messages_read
 from tests.support.streams import outgoing, publish
+from tests.support.tcp_proxy import TcpProxy, delayed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TOPIC: Final = "orders"
 STALLED_AFTER_SECONDS: Final = 10
 WITHIN_SECONDS: Final = 150.0
+LATENCY_SECONDS: Final = 2.0
 SILENCE: Final = ("nothing has succeeded", "the server hasn't answered", "couldn't get a connection", "timeout")
 PARTS: Final = ("intake", "push", "projection third-party", "projection orders")
 
@@ -103,19 +105,21 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def wire(server: EmbeddedPostgres) -> Iterator[PostgresProxy]:
-    with postgres_proxy(server.url) as proxy:
+def wire(server: EmbeddedPostgres) -> Iterator[TcpProxy]:
+    port = urlsplit(server.url).port
+    assert port
+    with TcpProxy(port) as proxy:
         yield proxy
 
 
 @pytest.fixture(scope="module")
 def one_process(
-    tmp_path_factory: pytest.TempPathFactory, server: EmbeddedPostgres, wire: PostgresProxy, broker: EmbeddedBroker
+    tmp_path_factory: pytest.TempPathFactory, server: EmbeddedPostgres, wire: TcpProxy, broker: EmbeddedBroker
 ) -> Iterator[Service]:
     """The same for all tests: none of what they do may end it."""
     create_topic(broker.bootstrap, TOPIC, 3)
     settings = {
-        "database_url": wire.url,
+        "database_url": wire.url_of(server.url),
         "kafka_bootstrap": broker.bootstrap,
         "kafka_topic": TOPIC,
         "kafka_group": new_group(),
@@ -166,7 +170,7 @@ def test_a_frozen_database_is_noticed(service: Service, server: EmbeddedPostgres
             service.wait_for_reason(part, *SILENCE)
 
 
-def test_a_wire_that_swallows_everything_is_given_up(service: Service, wire: PostgresProxy) -> None:
+def test_a_wire_that_swallows_everything_is_given_up(service: Service, wire: TcpProxy) -> None:
     """Old connections are given up by us: they never say a word again, and new ones take their places."""
     wire.blackhole()
     service.publish()
@@ -174,6 +178,13 @@ def test_a_wire_that_swallows_everything_is_given_up(service: Service, wire: Pos
         service.wait_for_reason(part, *SILENCE)
     wire.renew()
     service.wait_until_all_is_done()
+
+
+def test_a_database_two_seconds_away_is_used_as_it_is(service: Service, wire: TcpProxy) -> None:
+    """Slowly: what is published meanwhile is read and paid meanwhile."""
+    with delayed(wire, LATENCY_SECONDS / 2):
+        service.publish()
+        service.wait_until_all_is_done()
 
 
 def test_a_database_that_can_only_be_read_is_waited_for(service: Service, server: EmbeddedPostgres) -> None:

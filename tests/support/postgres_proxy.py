@@ -15,7 +15,7 @@ HEADER_BYTES: Final = 5
 LENGTH_BYTES: Final = 4
 _PLAIN: Final = "sslmode=disable&gssencmode=disable"
 
-_Pump = Callable[[socket.socket, socket.socket, threading.Event], None]
+_Pump = Callable[[socket.socket, socket.socket], None]
 
 
 class PostgresProxy:
@@ -33,7 +33,6 @@ class PostgresProxy:
         self._released = threading.Event()
         self._flows = threading.Event()
         self._flows.set()
-        self._swallowing: list[threading.Event] = []
         self._hold: tuple[int, float] | None = None
         self._loses_commit = False
         self._sockets: list[socket.socket] = []
@@ -55,12 +54,6 @@ class PostgresProxy:
         """Nothing is passed on any more in either direction, on connections to come neither."""
         self._flows.clear()
 
-    def renew(self) -> None:
-        """After `blackhole`: connections to come pass everything on, and those that there are nothing, for ever."""
-        self._swallowing.append(self._flows)
-        self._flows = threading.Event()
-        self._flows.set()
-
     def release(self) -> None:
         """All goes on where it stopped."""
         self._flows.set()
@@ -73,8 +66,6 @@ class PostgresProxy:
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
         self.release()
-        for flows in self._swallowing:
-            flows.set()
         for thread in self._threads:
             thread.join(DEADLINE_SECONDS)
 
@@ -82,47 +73,45 @@ class PostgresProxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listening.accept()
-                flows = self._flows
                 server = socket.create_connection(self._server)
                 self._sockets += (client, server)
                 pumps = ((self._ask, client, server), (self._answer, server, client))
                 for pump, source, sink in pumps:
-                    ends = (pump, source, sink, flows)
+                    ends = (pump, source, sink)
                     thread = threading.Thread(target=_until_cut, args=ends, daemon=True)
                     self._threads.append(thread)
                     thread.start()
 
-    def _ask(self, client: socket.socket, server: socket.socket, flows: threading.Event) -> None:
+    def _ask(self, client: socket.socket, server: socket.socket) -> None:
         length = _exactly(client, LENGTH_BYTES)
-        _pass_on(server, length + _exactly(client, int.from_bytes(length) - LENGTH_BYTES), flows)
+        self._pass_on(server, length + _exactly(client, int.from_bytes(length) - LENGTH_BYTES))
         while True:
             header = _exactly(client, HEADER_BYTES)
             message = header + _exactly(client, int.from_bytes(header[1:]) - LENGTH_BYTES)
             if self._hold and header[:1] == BIND and len(message) >= self._hold[0]:
                 first = max(1, round(len(message) * self._hold[1]))
                 self._hold = None
-                _pass_on(server, message[:first], flows)
+                self._pass_on(server, message[:first])
                 self.is_held.set()
                 self._released.wait()
                 message = message[first:]
-            _pass_on(server, message, flows)
+            self._pass_on(server, message)
 
-    def _answer(self, server: socket.socket, client: socket.socket, flows: threading.Event) -> None:
+    def _answer(self, server: socket.socket, client: socket.socket) -> None:
         while found := server.recv(65_536):
             if self._loses_commit and COMMITTED in found:
                 self._loses_commit = False
                 return
-            _pass_on(client, found, flows)
+            self._pass_on(client, found)
+
+    def _pass_on(self, sink: socket.socket, data: bytes) -> None:
+        self._flows.wait()
+        sink.sendall(data)
 
 
-def _pass_on(sink: socket.socket, data: bytes, flows: threading.Event) -> None:
-    flows.wait()
-    sink.sendall(data)
-
-
-def _until_cut(pump: _Pump, source: socket.socket, sink: socket.socket, flows: threading.Event) -> None:
+def _until_cut(pump: _Pump, source: socket.socket, sink: socket.socket) -> None:
     with suppress(OSError, EOFError):
-        pump(source, sink, flows)
+        pump(source, sink)
     for each in (source, sink):
         with suppress(OSError):
             each.shutdown(socket.SHUT_RDWR)
