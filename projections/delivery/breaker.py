@@ -96,6 +96,11 @@ class Breaker:
         if self.state is BreakerState.RAMPING and self._ramp_answers:
             self._widen(self._ramp_limit * 2)
 
+    def idle(self) -> None:
+        """No call waits for the third party, in no process: nothing is to be held. The next will show how it is."""
+        if self.state in {BreakerState.PROBING, BreakerState.RAMPING}:
+            self._close()
+
     def failed(self, epoch: int, order_id: int, reason: str, least_seconds: float = 0.0) -> bool:
         """A call got no answer, or one by which the third party says that it has failed.
 
@@ -142,6 +147,9 @@ class Breaker:
             if self.state is not BreakerState.RAMPING:
                 self._change(BreakerState.RAMPING)
             return
+        self._close()
+
+    def _close(self) -> None:
         self._openings = 0
         self.reason = ""
         self._change(BreakerState.CLOSED)

@@ -186,6 +186,8 @@ class Dispatcher:
             await asyncio.sleep(0)  # each takes its turn before we count what is left
         if len(claims) < room:
             self._breaker.underused()
+            if next_due_seconds is None and not self._working:
+                self._breaker.idle()
             await self._wait_for_work(IDLE_SECONDS if next_due_seconds is None else next_due_seconds)
 
     async def _wait_for_work(self, seconds: float) -> None:

@@ -145,6 +145,20 @@ class TestClosing:
             told.breaker.underused()
         assert told.breaker.state is BreakerState.CLOSED
 
+    @pytest.mark.parametrize("answers", [0, 1])
+    def test_it_closes_when_no_call_waits(self, told: Told, answers: int) -> None:
+        """Others have made them all: there is nothing to hold back. While it is open it stays so."""
+        told.open()
+        told.breaker.idle()
+        assert told.breaker.state is BreakerState.OPEN
+        told.probe()
+        told.answered(answers)
+        told.breaker.idle()
+        assert told.breaker.state is BreakerState.CLOSED
+        assert told.breaker.limit() == CONCURRENCY
+        told.breaker.idle()
+        assert told.states.count(BreakerState.CLOSED) == 1
+
     def test_two_failures_in_a_row_end_the_ramp(self, told: Told) -> None:
         """Unless one order alone fails; it holds longer than before, and forgets that only once it was closed."""
         told.ramp()

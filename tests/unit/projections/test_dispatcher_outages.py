@@ -108,6 +108,27 @@ def test_the_way_back_is_a_ramp() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("state", [BreakerState.OPEN, BreakerState.PROBING, BreakerState.RAMPING])
+def test_where_no_call_waits_any_more_nothing_is_held_back(state: BreakerState) -> None:
+    """Other processes have made them all. Whether the third party is up again the next call will show."""
+
+    async def main() -> None:
+        world = World()
+        world.third_party.plan = Ups(Fault(status=503), 0, 8)
+        for order_id in range(1, 41):
+            world.ledger.add(*lifecycle(order_id))
+        running = world.start()
+        await world.until(lambda: world.watcher.breaker[-1] is state)
+        for cursor in world.ledger.cursors.values():
+            cursor.settled_version, cursor.lease = 3, None
+        await asyncio.sleep(HOLD_MAX_SECONDS)
+        assert world.watcher.breaker[-1] is BreakerState.CLOSED
+        assert world.watcher.states[-1] == "sending"
+        await running.stop()
+
+    run(main)
+
+
 def test_orders_that_always_fail_do_not_keep_the_breaker_open_before_the_others() -> None:
     """A hundred of them have been due for longest, so the breaker opens at once; four hundred others are there."""
 
