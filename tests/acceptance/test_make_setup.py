@@ -27,6 +27,7 @@ TARGETS = [
     "lint",
     "simulate",
     "simulate-mutants",
+    "torture",
     "bench",
     "sbom",
     "audit",
