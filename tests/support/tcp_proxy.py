@@ -86,7 +86,7 @@ class TcpProxy:
 
     async def _listen(self) -> None:
         self._flow, self._swallowing = _Flow(), _Flow()
-        self._server = await asyncio.start_server(self._connected, LOOPBACK, 0)
+        self._server = await asyncio.start_server(self._accepted, LOOPBACK, 0)
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     async def _cut(self) -> None:
@@ -112,7 +112,11 @@ class TcpProxy:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
-    async def _connected(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+    async def _accepted(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.CancelledError):  # by `close`, and asyncio would tell of it
+            await self._connect(client, to_client)
+
+    async def _connect(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         flow = self._flow
         flow.ends.add(to_client)
         try:
