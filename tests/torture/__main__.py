@@ -101,14 +101,17 @@ class Run:
         verdict.judge_calls(world.books.show("violations")["violations"], self._late)
         for found in rebuild(world.url, [], lambda *_: None, check=True).differences:
             verdict.failures.append(f"the lists aren't what the events say: {found}")
-        for service in world.services:
+
+    def end(self) -> None:
+        """The services are told to end, and must."""
+        for service in self._world.services:
             try:
                 code = service.terminate()
             except AssertionError as error:
-                verdict.failures.append(f"{service.name} was told to end: {error}")
+                self.verdict.failures.append(f"{service.name} was told to end: {error}")
             else:
-                verdict.failures += [f"{service.name} ended with {code} when told to end"] if code else []
-            verdict.failures += service.deaths
+                self.verdict.failures += [f"{service.name} ended with {code} when told to end"] if code else []
+            self.verdict.failures += service.deaths
 
     @staticmethod
     def _tell(text: str) -> None:
@@ -156,6 +159,7 @@ def main(arguments: Sequence[str]) -> int:
             run.run()
         finally:
             sampler.close()
+        run.end()
         report(run, sampler, world.books.show("totals"), options, options.kafka)
     if run.verdict.is_good:
         shutil.rmtree(folder)
