@@ -13,7 +13,7 @@ from sandbox.servers.embedded_kafka import SILENT
 
 DISORDER: Final = frozenset({Disorder.SHUFFLED, Disorder.DELAYED, Disorder.DOUBLED, Disorder.POISON})
 """What changes nothing about where an order with sequence numbers ends."""
-DELIVERY_SECONDS: Final = 300.0
+DELIVERY_SECONDS: Final = 600.0
 _POLL_SECONDS: Final = 0.05
 
 

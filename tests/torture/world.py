@@ -33,6 +33,10 @@ _RESTART_SECONDS: Final = 0.5
 _POLL_SECONDS: Final = 0.1
 
 
+class _PatientKafka(ApacheKafka):
+    ready_seconds = 300.0  # on a machine that has other things to do as well
+
+
 class Service:
     """One `app.py serve`, started again whenever it has ended."""
 
@@ -115,7 +119,7 @@ class World:
         self.is_apache = kafka == "apache"
         self.kafka_wire = enter(TcpProxy(ports["broker behind the wire"]))
         self.broker: Broker = enter(
-            ApacheKafka(
+            _PatientKafka(
                 self.folder / "broker",
                 find_port=lambda: ports["broker"],
                 behind_proxy=(ports["broker behind the wire"], self.kafka_wire.port),
