@@ -27,9 +27,16 @@ _ITEM_COLUMNS: Final = ("product", "quantity", "unit", "price", "to pay", "cashb
 
 def show_order(order: OrderView, record: OrderRecord, till: Till) -> None:
     """`order` is what the API answers about `record`."""
-    say(f"order {order['orderId']}: {order['status']}, cashback {amount(order['cashbackAmount'])}", "bold")
+    said = order["verdict"]
+    say(f"order {order['orderId']}: {said['sentence']}", "bold")
+    step = said["nextStep"]
     facts(
         (
+            ("why", said["detail"]),
+            ("books", said["comparison"]["says"]),
+            ("next", f"{step['says']}: {step['command']}" if step else ""),
+            ("runbook", f"docs/runbooks/{said['runbook']}"),
+            ("status", f"{order['status']}, cashback {amount(order['cashbackAmount'])}"),
             ("store", order["storeNo"]),
             ("buyer", order["buyerId"]),
             ("version", f"{order['version']}, decided {moment(order['recordedAt'])}"),
@@ -130,7 +137,7 @@ def run_order(url: str, order_id: int, till: Till, *, as_json: bool) -> int:
     record = ask_database(url, lambda database: PostgresQueries(database).order(order_id))
     if record is None:
         raise UnknownOrder(order_id)
-    view = order_view(record)
+    view = order_view(record, till)
     if as_json:
         output.print_json(view)
     else:

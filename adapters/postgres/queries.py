@@ -6,20 +6,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from eventsourcing.persistence import StoredEvent
+from psycopg import AsyncCursor
 from psycopg.rows import namedtuple_row
 
 from adapters.postgres.audit_log import actions_of
 from adapters.postgres.codec import EventMapper
 from adapters.postgres.pool import Connection, Database
+from adapters.postgres.reconciliation import difference_row
 from adapters.postgres.sql import completed, statements
 from adapters.records.calls import AttemptRow, CallRow, DeliveryRow, ParkedRow
+from adapters.records.differences import LastComparison
 from adapters.records.orders import OrderFilter, OrderRecord, ReplayRow
 from adapters.records.quarantine import Edit, Headers, QuarantinedMessage, QuarantineRow, QuarantineState
+from adapters.records.status import SILENT_SECONDS, Outage
 from domain.effects import EffectKind
 from domain.events import OrderEvent
 from domain.identifiers import MAX_ORDER_ID, stream_id
 from domain.lifecycle import Status
 from projections.orders import OrderRow
+from projections.reconciliation import Verdict
 from projections.republication import CallState, Mode
 
 MAX_SHOWN_ATTEMPTS: Final = 20
@@ -124,10 +129,27 @@ async def order_record(connection: Connection, order_id: int) -> OrderRecord | N
     await cursor.execute(_SQL["replays_of_order"], (order_id, MAX_SHOWN_REPLAYS))
     replays = [_replay(ReplayRow(*row)) async for row in cursor]
     actions = await actions_of(connection, order_id, None, MAX_SHOWN_ACTIONS)
+    compared = await _fetchone(cursor, "last_comparison", order_id)
+    difference = await _fetchone(cursor, "difference_of_order", order_id)
+    outage = await _fetchone(cursor, "outage", SILENT_SECONDS)
     events = await asyncio.to_thread(events_of, stream)  # a long stream would hold up the event loop
     return OrderRecord(
-        events, DeliveryRow(*delivery) if delivery else None, calls, attempts, quarantined, replays, actions
+        events,
+        DeliveryRow(*delivery) if delivery else None,
+        calls,
+        attempts,
+        quarantined,
+        replays,
+        actions,
+        last_comparison=LastComparison(Verdict(compared[0]), compared[1]) if compared else None,
+        difference=difference_row(difference) if difference else None,
+        outage=Outage(*outage) if outage else None,
     )
+
+
+async def _fetchone(cursor: AsyncCursor[Any], statement: str, parameter: float) -> tuple[Any, ...] | None:
+    await cursor.execute(_SQL[statement], (parameter,))
+    return await cursor.fetchone()
 
 
 def events_of(stream: Sequence[tuple[Any, ...]]) -> list[OrderEvent]:

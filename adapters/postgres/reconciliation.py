@@ -71,11 +71,13 @@ class PostgresReconciliation:
         return await self._order_ids("open_and_stale", (stale_seconds, limit))
 
     async def keep(self, findings: Sequence[Finding]) -> None:
-        """Writes differences down, and closes those that are settled."""
+        """Writes differences down, closes those that are settled, and notes when each order was compared."""
         findings = sorted(findings, key=lambda each: each.order_id)  # two that write at once don't lock each other
         agreed = [each.order_id for each in findings if each.verdict is Verdict.AGREES]
         unknown = [each for each in findings if each.verdict is Verdict.UNKNOWN]
         differing = [each for each in findings if each.verdict not in {Verdict.AGREES, Verdict.UNKNOWN}]
+        known = [each for each in findings if each.is_known and each.verdict is not Verdict.UNKNOWN]
+        answered = {"orders": [each.order_id for each in known], "verdicts": [each.verdict for each in known]}
         async with self._database.transaction() as connection:
             if agreed:
                 await connection.execute(_SQL["close"], (agreed,))
@@ -83,6 +85,8 @@ class PostgresReconciliation:
                 await connection.execute(_SQL["keep"], _columns(differing))
             if unknown:
                 await connection.execute(_SQL["keep_unknown"], _columns(unknown))
+            if known:
+                await connection.execute(_SQL["note_comparisons"], answered)
 
     async def stop_order(self, order_id: int, reason: str) -> bool:
         """Parks the order; False if it stood still for a broken invariant before, or has no calls."""
@@ -105,7 +109,7 @@ class PostgresReconciliation:
         asked = {"start": MAX_ORDER_ID if start is None else start, "limit": limit, "class": verdict}
         async with self._database.connection() as connection:
             cursor = await connection.execute(completed(_SQL["page"], conditions=conditions), asked)
-            return [_row(row) async for row in cursor]
+            return [difference_row(row) async for row in cursor]
 
     async def place(self) -> int:
         """The last order that the audit has passed."""
@@ -185,7 +189,8 @@ def _columns(findings: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
-def _row(row: tuple[Any, ...]) -> DifferenceRow:
+def difference_row(row: tuple[Any, ...]) -> DifferenceRow:
+    """From the columns of `reconciliation` in the order in which the statements name them."""
     row_id, order_id, verdict, our_status, our_amount, their_status, their_amount, *rest = row
     ours = BookEntry(Status(our_status), our_amount) if our_status else None
     theirs = BookEntry(Status(their_status), their_amount) if their_status else None

@@ -21,6 +21,7 @@ from adapters.records.status import (
     EVENTS_PER_STEP,
     KEPT_SECONDS,
     MAX_COUNTED,
+    SILENT_SECONDS,
     ListedOrder,
     ProcessRow,
     Sample,
@@ -32,8 +33,6 @@ from domain.identifiers import MAX_ORDER_ID, stream_id
 from domain.instants import NANOSECONDS_PER_SECOND
 
 SAMPLE_SECONDS: Final = 5
-SILENT_SECONDS: Final = 20.0
-"""A process that hasn't been heard of for so long isn't shown any more."""
 FORGOTTEN_SECONDS: Final = 3600.0
 MAX_PROCESSES: Final = 100
 MAX_FOUND: Final = 50

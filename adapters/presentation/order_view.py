@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from adapters.presentation.decisions import decision_of, rule_of
 from adapters.presentation.schemas import CallView, Delivery, MessageView, OrderView, TimelineEvent
+from adapters.presentation.standing import standing_of, verdict_view
+from adapters.presentation.verdict import verdict
 from adapters.presentation.views import action_view, attempt_view, quarantine_summary, replay_summary
 from adapters.records.calls import AttemptRow, CallRow, DeliveryRow
 from adapters.records.orders import OrderRecord
@@ -23,6 +25,7 @@ from domain.events import (
 )
 from domain.exact_json import loads
 from domain.instants import format_instant
+from domain.money import Till
 from domain.order import Order, fold
 from projections.intended_calls import path_of
 from projections.message_body import product_items
@@ -33,14 +36,15 @@ MAX_HEADERS: Final = 20
 MAX_HEADER_CHARACTERS: Final = 256
 
 
-def order_view(record: OrderRecord) -> OrderView:
-    """The record has at least one event."""
+def order_view(record: OrderRecord, till: Till) -> OrderView:
+    """The record has at least one event. `till`: intake's."""
     order = fold(None, record.events)
     assert order is not None
     terms = order.terms
     shown = _ends(record.events)
     return {
         "orderId": order.order_id,
+        "verdict": verdict_view(verdict(standing_of(order, record), till), record, till),
         "status": order.status,
         "storeNo": terms.store_no if terms else None,
         "buyerId": terms.buyer_id if terms else None,

@@ -9,6 +9,7 @@ from pydantic import WithJsonSchema
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
 from adapters.presentation.decisions import DecisionName
+from adapters.presentation.verdict_words import VerdictCode
 from adapters.records.calls import DeliveryState
 from adapters.records.differences import DifferenceClass
 from adapters.records.money_may_be_wrong import CaseKind
@@ -91,13 +92,15 @@ class Delivery(TypedDict):
 
 
 class AttemptView(TypedDict):
-    """One attempt at a call."""
+    """One attempt at a call, or a lookup in its place; `lost`: whoever was at it didn't live to tell. `answer` is
+    the first part of its body."""
 
     startedAt: datetime
     durationMs: int
     outcome: str
     status: int | None
     answer: str
+    kind: Literal["call", "lookup", "lost"]
 
 
 class CallView(TypedDict):
@@ -198,10 +201,44 @@ class ActionView(TypedDict):
     detail: dict[str, Any]
 
 
+class ComparisonView(TypedDict):
+    """The last time that the third party's books were asked about the order; nulls if they never were. `difference`
+    is the open one."""
+
+    says: str
+    at: datetime | None
+    result: DifferenceClass | Literal["agrees"] | None
+    difference: "DifferenceView | None"
+
+
+class VerdictSumView(TypedDict):
+    """One of the amounts behind a verdict, and the moment at which it was paid."""
+
+    name: str
+    amount: Amount
+    at: datetime | None
+
+
+class VerdictView(TypedDict):
+    """What was paid, what is owed, and what a person has to do about it: a sentence and a sum. `runbook` is a page
+    below docs/runbooks. It can change without the order: with an outage, or a comparison."""
+
+    code: VerdictCode
+    sentence: str
+    amount: Amount
+    currency: str
+    detail: str
+    sums: list[VerdictSumView]
+    comparison: ComparisonView
+    nextStep: "NextStepView | None"
+    runbook: str
+
+
 class OrderView(TypedDict):
     """All about one order; the timeline in the order of recording, its middle left out if it is long."""
 
     orderId: int
+    verdict: VerdictView
     status: Status
     storeNo: str | None
     buyerId: str | None

@@ -7,6 +7,8 @@ from adapters.presentation.schemas import (
     AttemptView,
     BookEntryView,
     CaseView,
+    DifferenceView,
+    NextStepView,
     Octets,
     OrderSummary,
     ParkedCall,
@@ -19,7 +21,7 @@ from adapters.presentation.schemas import (
 from adapters.records.audit import ActionRow
 from adapters.records.calls import AttemptRow, ParkedRow
 from adapters.records.differences import DifferenceRow
-from adapters.records.money_may_be_wrong import Case, next_step
+from adapters.records.money_may_be_wrong import Case, NextStep, next_step
 from adapters.records.orders import ReplayRow
 from adapters.records.quarantine import NO_EDIT, Headers, QuarantinedMessage, QuarantineRow
 from domain.events import Doubt
@@ -60,6 +62,7 @@ def attempt_view(row: AttemptRow) -> AttemptView:
         "outcome": row.outcome,
         "status": row.status,
         "answer": row.answer,
+        "kind": row.kind,
     }
 
 
@@ -167,11 +170,11 @@ def action_view(row: ActionRow) -> ActionView:
     }
 
 
-def difference_view(row: DifferenceRow) -> dict[str, object]:
+def difference_view(row: DifferenceRow) -> DifferenceView:
     return {
         "id": row.id,
         "orderId": row.order_id,
-        "class": row.verdict,
+        "class": row.verdict.value,  # type: ignore[typeddict-item]  # one that agrees is no difference
         "ours": book_entry_view(row.ours),
         "theirs": book_entry_view(row.theirs),
         "detail": row.detail,
@@ -186,7 +189,6 @@ def book_entry_view(standing: BookEntry | None) -> BookEntryView | None:
 
 
 def case_view(case: Case) -> CaseView:
-    step = next_step(case)
     return {
         "orderId": case.order_id,
         "kind": case.kind,
@@ -195,5 +197,9 @@ def case_view(case: Case) -> CaseView:
         "since": _instant(case.since_ns),
         "detail": case.detail,
         "quarantineId": case.quarantine_id,
-        "nextStep": {"says": step.says, "command": step.command, "endpoint": step.endpoint},
+        "nextStep": next_step_view(next_step(case)),
     }
+
+
+def next_step_view(step: NextStep) -> NextStepView:
+    return {"says": step.says, "command": step.command, "endpoint": step.endpoint}

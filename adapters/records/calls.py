@@ -34,6 +34,9 @@ class CallRow(NamedTuple):
     settled_at: datetime | None
     key: UUID
     generation: int
+    body: bytes = b""
+    was_delivered: bool = False
+    """It had been delivered, and a person sends it again with the same key."""
 
 
 class AttemptRow(NamedTuple):
@@ -45,6 +48,8 @@ class AttemptRow(NamedTuple):
     outcome: str
     status: int | None
     answer: str
+    kind: Literal["call", "lookup", "lost"] = "call"
+    """`lost`: the process that was at it didn't live to tell."""
 
 
 @dataclass(frozen=True, slots=True)

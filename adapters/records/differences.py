@@ -11,6 +11,14 @@ DifferenceState = Literal["open", "closed"]
 DifferenceClass = Literal["missing_there", "missing_here", "amount", "state", "in_flight", "unknown"]
 
 
+class LastComparison(NamedTuple):
+    """What the third party's books said of an order when it last answered; an order that was never compared has
+    none."""
+
+    verdict: Verdict
+    compared_at: datetime
+
+
 class DifferenceRow(NamedTuple):
     """A difference as it is kept."""
 

@@ -8,7 +8,9 @@ from uuid import UUID
 
 from adapters.records.audit import ActionRow
 from adapters.records.calls import AttemptRow, CallRow, DeliveryRow
+from adapters.records.differences import DifferenceRow, LastComparison
 from adapters.records.quarantine import QuarantineRow
+from adapters.records.status import Outage
 from domain.events import OrderEvent
 from domain.lifecycle import Status
 from projections.republication import Mode
@@ -47,3 +49,7 @@ class OrderRecord:
     replays: Sequence[ReplayRow]
     actions: Sequence[ActionRow] = ()
     """What people did to it, the last ones first."""
+    last_comparison: LastComparison | None = None
+    difference: DifferenceRow | None = None
+    """From the third party's books; open, and one that may be about money."""
+    outage: Outage | None = None

@@ -16,6 +16,10 @@ KEPT_SECONDS: Final = 3600
 """Samples; so at most 720."""
 
 
+SILENT_SECONDS: Final = 20.0
+"""A process that hasn't been heard of for so long isn't shown any more."""
+
+
 MAX_COUNTED: Final = 10_000
 """Counts stop behind it: `more than …`."""
 
@@ -70,6 +74,13 @@ class ProcessRow(NamedTuple):
     state: dict[str, Any]
     started_at: datetime
     seen_at: datetime
+
+
+class Outage(NamedTuple):
+    """The third party can't be called, whatever the order: all calls are held."""
+
+    reason: str
+    since: datetime
 
 
 class ListedOrder(NamedTuple):

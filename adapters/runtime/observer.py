@@ -66,9 +66,9 @@ class ProcessObserver:
     def push_state(self, state: str, why: str | None = None) -> None:
         self.health.part("push", state, why, in_steps=state in READY)
 
-    def breaker_changed(self, state: BreakerState) -> None:
+    def breaker_changed(self, state: BreakerState, why: str) -> None:
         self.metrics.breaker_changed(state)
-        self.state.breaker = state
+        self.state.breaker_changed(state, why)
 
     def order_parked(self, claim: Claim, reason: str) -> None:
         self.metrics.order_parked()

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from adapters.observability.trouble import Trouble
 from adapters.postgres.service_status import PostgresConsole
 from adapters.records.status import EVENTS_PER_STEP
 from domain.ports import Partition
+from projections.delivery.breaker import BreakerState
 from projections.waiting import wait_for_event
 
 TELL_SECONDS: Final = 5.0
@@ -31,16 +33,31 @@ class ProcessState:
         """Messages that wait on the partitions which this process reads."""
         self.breaker: str | None = None
         """Its state, in a process that calls the third party."""
+        self._breaker_since: datetime | None = None
+        """When it last left `closed`; None while it is closed."""
+        self._breaker_reason = ""
 
     def positions_changed(self, positions: Mapping[Partition, int | None], ends: Mapping[Partition, int]) -> None:
         self.lag = sum(max(0, end - (positions[each] or 0)) for each, end in ends.items() if each in positions)
+
+    def breaker_changed(self, state: BreakerState, why: str) -> None:
+        self.breaker = state
+        if state is BreakerState.CLOSED:
+            self._breaker_since = None
+            return
+        self._breaker_since = self._breaker_since or datetime.now(UTC)
+        self._breaker_reason = why or self._breaker_reason
 
     def snapshot(self) -> dict[str, Any]:
         """For `domain.exact_json.dumps`."""
         ready, details = self._health.ready()
         stopped = sorted(self._health.stopped_partitions)[:MAX_TOLD_PARTITIONS]
         snapshot = {"ready": ready, "parts": details["parts"], "stopped": stopped}
-        return snapshot | {"lag": self.lag, "breaker": self.breaker}
+        snapshot |= {"lag": self.lag, "breaker": self.breaker}
+        if self._breaker_since is not None:
+            since = self._breaker_since.isoformat(timespec="seconds")
+            snapshot |= {"breakerSince": since, "breakerReason": self._breaker_reason}
+        return snapshot
 
 
 class ProcessReporter:

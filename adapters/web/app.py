@@ -73,7 +73,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
     tokens = Tokens(api_token, read_token)
     app = _bare_app(tokens, requests, openapi_url="/api/openapi.json")
     app.include_router(probes_router(health, metrics_text))
-    app.include_router(orders_router(queries, replays, interventions))
+    app.include_router(orders_router(queries, replays, interventions, till))
     app.include_router(bulk_router(jobs))
     app.include_router(parked_router(queries, parking))
     app.include_router(quarantine_router(queries, quarantining))

@@ -230,7 +230,7 @@ class Dispatcher:
         elif after is BreakerState.CLOSED:
             log.info("breaker closed")
         self._reported_breaker = after
-        self._listener.breaker_changed(after)
+        self._listener.breaker_changed(after, breaker.reason)
         self._report()
 
     async def _settle_all(self) -> None:

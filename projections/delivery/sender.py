@@ -47,7 +47,9 @@ class DeliveryListener(Protocol):
     def push_state(self, state: str, why: str | None = None) -> None:
         """`sending`, or in a few words what it waits for."""
 
-    def breaker_changed(self, state: BreakerState) -> None: ...
+    def breaker_changed(self, state: BreakerState, why: str) -> None:
+        """`why` it isn't closed."""
+
     def rate_changed(self, calls_per_second: float) -> None:
         """What is allowed at most from now on; infinite without a limit."""
 

@@ -134,13 +134,15 @@ def test_amounts_keep_their_digits(run: Run) -> None:
     said = run("order", str(DELIVERED), "--json")
     assert loads(said)["cashbackAmount"] == Decimal("9.99")
     assert '"cashbackAmount":9.99' in said
-    assert "order 8: PENDING, cashback 9.99" in run("order", str(DELIVERED))
+    assert "  status   PENDING, cashback 9.99" in run("order", str(DELIVERED))
 
 
 def test_an_order_is_told_from_its_first_message_to_its_last_call(run: Run) -> None:
     """Where each message was read, what was decided and why, and what became of the calls."""
     said = run("order", str(PARKED)).splitlines()
-    assert said[0] == f"order {PARKED}: COMPLETED, cashback 6.00"
+    assert said[0] == f"order {PARKED}: Owed 6.00 TRY, not paid: the third party refused the call that creates it"
+    assert "  runbook  docs/runbooks/parked.md" in said
+    assert "  status   COMPLETED, cashback 6.00" in said
     assert any(re.fullmatch(r"67867 +2  KG +156\.00  306\.00 +6\.00", line) for line in said)
     timeline = said[said.index("timeline") :]
     assert timeline[1] == "  1  CREATED accepted: the first CREATED of the order, cashback 6.00"

@@ -14,9 +14,10 @@ import pytest
 
 from adapters.postgres.pool import Database
 from adapters.postgres.queries import narrowed
-from adapters.postgres.service_status import SILENT_SECONDS, PostgresConsole
+from adapters.postgres.service_status import PostgresConsole
 from adapters.postgres.sql import statements
 from adapters.records.orders import OrderFilter
+from adapters.records.status import SILENT_SECONDS
 from adapters.web.console.session_gate import COOKIE, MAX_FORM_BYTES
 from adapters.web.failed_attempts import MAX_FAILURES_PER_ADDRESS, WINDOW_SECONDS
 from domain.lifecycle import Status

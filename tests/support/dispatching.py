@@ -47,7 +47,7 @@ class Watcher:
         if self.states[-1:] != [state]:
             self.states.append(state)
 
-    def breaker_changed(self, state: BreakerState) -> None:
+    def breaker_changed(self, state: BreakerState, why: str) -> None:
         self.breaker.append(state)
 
     def rate_changed(self, calls_per_second: float) -> None:

@@ -39,12 +39,12 @@ SELECT e.version,
                 AND count(*) FILTER (WHERE e.version > d.settled_version AND e.state NOT IN ('delivered', 'skipped'))
                     OVER (ORDER BY e.version) <= 4
             THEN 'in_doubt' ELSE e.state END,
-       e.attempts, e.first_sent_at, e.settled_at, e.idempotency_key, e.generation
+       e.attempts, e.first_sent_at, e.settled_at, e.idempotency_key, e.generation, e.body, e.was_delivered
 FROM effect AS e LEFT JOIN delivery AS d USING (order_id) WHERE order_id = %s ORDER BY e.version
 
 -- name: attempts
 -- The last attempts at each of an order's calls.
-SELECT version, started_at, duration_ms, outcome, status, answer
+SELECT version, started_at, duration_ms, outcome, status, answer, kind
 FROM (
     SELECT *, row_number() OVER (PARTITION BY version ORDER BY id DESC) AS place FROM attempt WHERE order_id = %s
 ) AS numbered
@@ -60,11 +60,28 @@ FROM quarantine WHERE order_id = %s ORDER BY id DESC LIMIT %s
 -- The last replays of an order.
 SELECT id, mode, reason, requested_at, items FROM replay WHERE order_id = %s ORDER BY requested_at DESC LIMIT %s
 
+-- name: last_comparison
+-- When the third party was last asked about the order, and what it said.
+SELECT verdict, compared_at FROM last_comparison WHERE order_id = %s
+
+-- name: difference_of_order
+-- The open one, if it may be about money.
+SELECT id, order_id, class, our_status, our_amount, their_status, their_amount, detail, first_seen_at, last_seen_at,
+       closed_at
+FROM reconciliation WHERE order_id = %s AND closed_at IS NULL AND class NOT IN ('in_flight', 'unknown')
+
+-- name: outage
+-- The third party's, as the processes that call it have said lately; the first one to notice.
+SELECT state ->> 'breakerReason', (state ->> 'breakerSince')::timestamptz FROM service_process
+WHERE seen_at > now() - %s * interval '1 second' AND state ->> 'breaker' IN ('open', 'probing')
+    AND state ->> 'breakerSince' IS NOT NULL
+ORDER BY 2 LIMIT 1
+
 -- name: parked
 -- Orders whose calls stand still, smallest order ids first, with the call at which they stand.
 SELECT d.order_id, d.parked_at, d.parked_reason, d.attempts, o.cashback,
        e.version, e.kind, e.idempotency_key, w.waiting,
-       a.started_at, a.duration_ms, a.outcome, a.status, a.answer
+       a.started_at, a.duration_ms, a.outcome, a.status, a.answer, a.kind
 FROM (
     SELECT * FROM delivery WHERE parked_at IS NOT NULL AND order_id >= %s ORDER BY order_id LIMIT %s
 ) AS d
@@ -79,7 +96,7 @@ LEFT JOIN LATERAL (
     WHERE order_id = d.order_id AND version > e.version AND state NOT IN ('delivered', 'skipped')
 ) AS w ON true
 LEFT JOIN LATERAL (
-    SELECT started_at, duration_ms, outcome, status, answer FROM attempt
+    SELECT started_at, duration_ms, outcome, status, answer, kind FROM attempt
     WHERE order_id = d.order_id AND version = e.version ORDER BY id DESC LIMIT 1
 ) AS a ON true
 ORDER BY d.order_id

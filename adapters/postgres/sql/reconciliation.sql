@@ -69,6 +69,12 @@ SELECT * FROM unnest(%(orders)s::bigint[], %(classes)s::text[], %(our_statuses)s
                      %(details)s::text[])
 ON CONFLICT (order_id) WHERE closed_at IS NULL DO UPDATE SET compared_at = now()
 
+-- name: note_comparisons
+-- One row an order: the last word of the third party about it.
+INSERT INTO last_comparison (order_id, verdict)
+SELECT * FROM unnest(%(orders)s::bigint[], %(verdicts)s::text[]) AS c (order_id, verdict) ORDER BY 1
+ON CONFLICT (order_id) DO UPDATE SET verdict = excluded.verdict, compared_at = now()
+
 -- name: forget
 -- Closed rows that are old; those that were expected go sooner.
 DELETE FROM reconciliation

@@ -30,9 +30,10 @@ from adapters.web.parameters import (
     json_only,
 )
 from adapters.web.responses import ExactJson
+from domain.money import Till
 
 
-def orders_router(queries: Queries, replays: Replays, interventions: Interventions) -> APIRouter:
+def orders_router(queries: Queries, replays: Replays, interventions: Interventions, till: Till) -> APIRouter:
     router = APIRouter(prefix="/api/orders", tags=["orders"], dependencies=[TOKEN])
 
     @router.get("", response_model=OrdersPage, responses=read_problems())
@@ -53,12 +54,12 @@ def orders_router(queries: Queries, replays: Replays, interventions: Interventio
         },
     )
     async def show_order(order_id: Annotated[Id, Path(alias="orderId")], is_known: IsKnown) -> Response:
-        """One order, from its events: state, amounts, and every message with its decision and calls. Writes take
-        its `ETag` as `If-Match`."""
+        """One order, from its events: what was paid or is owed, state, amounts, and every message with its decision
+        and calls. Writes take its `ETag` as `If-Match`."""
         record = await queries.order(order_id)
         if record is None:
             raise UnknownOrder(order_id)
-        body, tag = await run_in_threadpool(tagged_order, record)
+        body, tag = await run_in_threadpool(tagged_order, record, till)
         headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
         if is_known(tag):
             return Response(status_code=304, headers=headers)

@@ -101,7 +101,7 @@ def orders_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
 
 
 def _order_context(record: OrderRecord, till: Till) -> dict[str, Any]:
-    order = order_view(record)
+    order = order_view(record, till)
     return {
         "order": order,
         "picture": timeline(order["timeline"]),

@@ -15,6 +15,7 @@ from adapters.records.orders import OrderRecord
 from domain.events import MessageEvent
 from domain.exact_json import loads
 from domain.messages import Kind, Message
+from domain.money import DEFAULT_TILL
 from projections.feed import Recorded
 from projections.intended_calls import intended_calls
 from projections.republication import republications
@@ -85,7 +86,9 @@ def test_the_third_party_is_told_the_same_in_every_mode(form: str) -> None:
     call = _call(events)
     assert loads(call.body) == expected
     assert len(expected["items"]) == 1
-    seen = order_view(OrderRecord(events, calls=[], attempts=[], delivery=None, quarantined=[], replays=[]))
+    seen = order_view(
+        OrderRecord(events, calls=[], attempts=[], delivery=None, quarantined=[], replays=[]), DEFAULT_TILL
+    )
     assert seen["items"] == expected["items"]
 
 

@@ -21,6 +21,7 @@ from adapters.records.orders import OrderRecord
 from adapters.records.status import KEPT_SECONDS, MAX_COUNTED, ProcessRow, Sample, ServiceCounts, Stalled
 from adapters.web.console.timeline import MARK_GAP, MAX_EVENTS_AT_END, Timeline, timeline
 from domain.messages import Kind
+from domain.money import DEFAULT_TILL
 from tests.support.decoding import read
 from tests.support.messages import SECOND_NS, History, record_of
 
@@ -142,7 +143,7 @@ class TestOverview:
 def drawn(*records: Record) -> Timeline:
     """Of an order that was told these, and whose calls haven't gone yet."""
     told = OrderRecord(History(*(read(each) for each in records)).events, None, (), (), (), ())
-    return timeline(order_view(told)["timeline"])
+    return timeline(order_view(told, DEFAULT_TILL)["timeline"])
 
 
 def looks(shown: Timeline, lane: str) -> list[str]:
