@@ -11,6 +11,7 @@ from adapters.records.status import MAX_COUNTED
 from domain.instants import NANOSECONDS_PER_SECOND, format_instant, parse_instant
 
 NOTHING: Final = "–"
+_AGES: Final = ((86_400, "day"), (3600, "hour"), (60, "minute"))
 _STEPS: Final = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _MS_PER_SECOND: Final = 1000
 _TEN_SECONDS_MS: Final = 10_000
@@ -65,6 +66,18 @@ def age(value: datetime | str | int | None, now: datetime) -> str:
     return span((nanoseconds_of(now) - nanoseconds_of(value)) // NANOSECONDS_PER_SECOND)
 
 
+def ago(value: datetime | None, now: datetime) -> str:
+    """In its largest unit, so that it doesn't change from second to second."""
+    if value is None:
+        return NOTHING
+    seconds = (nanoseconds_of(now) - nanoseconds_of(value)) // NANOSECONDS_PER_SECOND
+    for size, unit in _AGES:
+        if seconds >= size:
+            number = seconds // size
+            return f"{number} {unit}{'' if number == 1 else 's'} ago"
+    return "just now"
+
+
 def span(seconds: int) -> str:
     left = max(0, seconds)
     parts: list[str] = []
@@ -117,6 +130,7 @@ FILTERS: Final[dict[str, Any]] = {
     "count": count,
     "moment": moment,
     "age": age,
+    "ago": ago,
     "span": span,
     "took": took,
     "rate": rate,

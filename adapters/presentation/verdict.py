@@ -9,8 +9,10 @@ from decimal import Decimal
 
 from adapters.presentation.order_standing import OrderStanding
 from adapters.presentation.verdict_words import DOWN, Sum, Tone, VerdictCode, VerdictWords
+from adapters.records.differences import DifferenceRow
 from adapters.records.money_may_be_wrong import Case, CaseKind, NextStep, next_step
 from domain.money import Till
+from projections.reconciliation import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ def verdict(order: OrderStanding, till: Till) -> OrderVerdict:
 
 def _step(order: OrderStanding, code: VerdictCode) -> tuple[NextStep | None, str]:
     """What a person does next, and what its button says."""
+    if order.difference is not None and code is VerdictCode.BOOKS_DIFFER:
+        return _step_after_difference(order.order_id, order.difference)
     kind, action = _case(order, code)
     if kind is None:
         return None, ""
@@ -65,11 +69,19 @@ def _step(order: OrderStanding, code: VerdictCode) -> tuple[NextStep | None, str
     return (None, "") if step.page == f"/orders/{order.order_id}" else (step, action)
 
 
+def _step_after_difference(order_id: int, difference: DifferenceRow) -> tuple[NextStep, str]:
+    redeliver, says = f"replay {order_id} --mode redeliver", "send the calls again, with the same keys"
+    page = f"/orders/{order_id}/replay?mode=redeliver"
+    if difference.verdict is Verdict.MISSING_THERE:
+        return NextStep(says, redeliver, f"POST /api/orders/{order_id}/replay", page), "Redeliver…"
+    says = "compare again, and ask the third party what it has booked"
+    page = f"/reconciliation/compare?orders={order_id}"
+    return NextStep(says, f"reconcile {order_id}", f"GET /api/orders/{order_id}", page), "Compare again…"
+
+
 def _case(order: OrderStanding, code: VerdictCode) -> tuple[CaseKind | None, str]:
     if code is VerdictCode.STOPPED:
         return None, ""
-    if code is VerdictCode.BOOKS_DIFFER:
-        return CaseKind.DIFFERENT, "Redeliver what is missing…"
     if code is VerdictCode.NEEDS_DECISION:
         return CaseKind.DOUBTFUL, "Settle…"
     if order.is_parked:

@@ -19,7 +19,7 @@ from projections.republication import CallState
 DOWN: Final = "the third party is down"
 LOCKED_OUT: Final = "the third party refuses our credentials"
 _CALLS: Final = {
-    EffectKind.CREATE: "call that creates it",
+    EffectKind.CREATE: "create call",
     EffectKind.UPDATE: "update",
     EffectKind.CANCEL: "cancellation",
     EffectKind.COMPLETE: "completion",

@@ -14,6 +14,13 @@ class UnknownOrder(CashbackError):
         self.order_id = order_id
 
 
+class UnknownVersion(CashbackError):
+    """The order has no such event, or none that can be shown so."""
+
+    def __init__(self, order_id: int, version: int) -> None:
+        super().__init__(f"order {order_id} has no message of version {version} to show")
+
+
 class UnknownQuarantined(CashbackError):
     def __init__(self, quarantine_id: int) -> None:
         super().__init__(f"there is no message {quarantine_id} in quarantine")

@@ -23,6 +23,7 @@ from adapters.records.errors import (
     UnderWay,
     UnknownOrder,
     UnknownQuarantined,
+    UnknownVersion,
 )
 from adapters.records.jobs import (
     JobRefused,
@@ -53,6 +54,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(BadCursor, _bad_cursor)
     app.add_exception_handler(UnknownOrder, _unknown)
     app.add_exception_handler(UnknownQuarantined, _unknown)
+    app.add_exception_handler(UnknownVersion, _unknown)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(OrderChanged, _changed)
     app.add_exception_handler(StillUnreadable, _still_unreadable)

@@ -140,7 +140,7 @@ def test_amounts_keep_their_digits(run: Run) -> None:
 def test_an_order_is_told_from_its_first_message_to_its_last_call(run: Run) -> None:
     """Where each message was read, what was decided and why, and what became of the calls."""
     said = run("order", str(PARKED)).splitlines()
-    assert said[0] == f"order {PARKED}: Owed 6.00 TRY, not paid: the third party refused the call that creates it"
+    assert said[0] == f"order {PARKED}: Owed 6.00 TRY, not paid: the third party refused the create call"
     assert "  runbook  docs/runbooks/parked.md" in said
     assert "  status   COMPLETED, cashback 6.00" in said
     assert any(re.fullmatch(r"67867 +2  KG +156\.00  306\.00 +6\.00", line) for line in said)

@@ -106,7 +106,7 @@ def test_a_refused_order_says_what_is_owed_and_how_to_go_on(database_url: str, a
     complete(database_url)
     deliver(database_url, RecordingThirdParty(refuse(ORDER_ID)))
     said = verdict_of(api)
-    assert said["sentence"] == "Owed 6.00 TRY, not paid: the third party refused the call that creates it"
+    assert said["sentence"] == "Owed 6.00 TRY, not paid: the third party refused the create call"
     assert said["nextStep"]["command"] == f"retry {ORDER_ID}"
 
 

@@ -12,11 +12,13 @@ from adapters.web.console.interventions import deciding_router
 from adapters.web.console.jobs import jobs_router
 from adapters.web.console.lists import lists_router
 from adapters.web.console.money_may_be_wrong import CaseCount, money_router
+from adapters.web.console.order_record import record_router
 from adapters.web.console.orders import orders_router
 from adapters.web.console.pages import PageHeaders, Pages, ProblemPages
 from adapters.web.console.parked import parked_router
 from adapters.web.console.quarantine import quarantine_router
 from adapters.web.console.replay import redelivering_router
+from adapters.web.console.runbooks import runbooks_router
 from adapters.web.console.session_gate import STATIC, SessionGate
 from adapters.web.console.sessions import Sessions
 from adapters.web.console.sign_in import sign_in_router
@@ -42,6 +44,8 @@ def create_console(parts: ConsoleParts, tokens: Tokens) -> ASGIApp:
 
     app.include_router(sign_in_router(tokens, sessions, parts.ended_sessions, pages))
     app.include_router(orders_router(parts, pages))
+    app.include_router(record_router(parts, pages))
+    app.include_router(runbooks_router(pages))
     app.include_router(redelivering_router(parts, pages))
     app.include_router(parked_router(parts, pages))
     app.include_router(deciding_router(parts, pages))

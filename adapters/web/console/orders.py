@@ -9,9 +9,12 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
+from adapters.presentation.order_texts import event_texts
 from adapters.presentation.order_view import order_view
 from adapters.presentation.overview import overview
 from adapters.presentation.schemas import OrderView
+from adapters.presentation.standing import standing_of
+from adapters.presentation.verdict import verdict
 from adapters.records.errors import UnknownOrder
 from adapters.records.orders import OrderFilter, OrderRecord
 from adapters.records.status import KEPT_SECONDS
@@ -23,6 +26,7 @@ from adapters.web.parameters import Id
 from domain.identifiers import MAX_ORDER_ID
 from domain.lifecycle import Status
 from domain.money import Till
+from domain.order import fold
 
 PAGE_ROWS: Final = 50
 MAX_ACTIONS_SHOWN: Final = 20
@@ -102,8 +106,13 @@ def orders_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
 
 def _order_context(record: OrderRecord, till: Till) -> dict[str, Any]:
     order = order_view(record, till)
+    folded = fold(None, record.events)
+    assert folded is not None, "the record has at least one event"
     return {
         "order": order,
+        "verdict": verdict(standing_of(folded, record), till),
+        "texts": event_texts(record, [event["version"] for event in order["timeline"]]),
+        "till": till,
         "picture": timeline(order["timeline"]),
         "items": [_item(each, till) for each in order["items"]],
         "steps": _steps(order),

@@ -14,7 +14,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.presentation import formatting
+from adapters.presentation.message_texts import pretty
 from adapters.presentation.printable import escaped
+from adapters.presentation.verdict_words import digits, money
 from adapters.web.console.sentences import number_of, selection_says, sentence
 from domain.exact_json import loads
 
@@ -82,6 +84,9 @@ class Pages:
             escaped=escaped,
             sentence=sentence,
             number_of=number_of,
+            digits=digits,
+            money=money,
+            pretty=lambda text: pretty(text.encode()),
             selection=selection_says,
         )
         self._environment.globals.update(places=PLACES, version=digest[:12], is_open=is_open)

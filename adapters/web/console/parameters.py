@@ -54,6 +54,13 @@ class OrdersListQuery(_Query):
     above: Annotated[Id | None, Empty] = None
 
 
+class MessagesQuery(_Query):
+    """Two messages of an order, by the versions of the events about them."""
+
+    left: Annotated[Id | None, Empty] = None
+    right: Annotated[Id | None, Empty] = None
+
+
 class SearchQuery(_Query):
     q: _Text = ""
 

@@ -72,6 +72,11 @@ class Timeline:
     omitted: int
     """Events in the middle that aren't drawn."""
 
+    def share(self, x: float) -> str:
+        """Where it stands between the first mark and the last, whatever the width of the picture."""
+        right = max((mark.x for mark in self.marks), default=LEFT)
+        return f"{100 * (x - LEFT) / (right - LEFT):.2f}%" if right > LEFT else "0%"
+
     @property
     def lanes(self) -> list[tuple[str, int]]:
         return [(name, _y(lane)) for lane, name in enumerate(LANES)]

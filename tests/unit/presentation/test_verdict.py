@@ -226,6 +226,7 @@ class TestBooks:
         found = said(Status.COMPLETED, difference=difference(verdict, entry(ours), entry(theirs)))
         assert (found.sentence, found.amount) == (f"Books differ: {what}", Decimal(amount))
         assert found.detail == "By our own record: 7.50 TRY paid."
+        assert found.action == ("Redeliver…" if verdict is Verdict.MISSING_THERE else "Compare again…")
         assert found.comparison == (
             "Compared with the third party's books on 28 Feb 2025, 12:04 UTC: they differ,"
             " since 28 Feb 2025, 12:04 UTC."

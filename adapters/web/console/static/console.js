@@ -16,7 +16,9 @@ async function refresh() {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const old of document.querySelectorAll("[data-live]")) {
       const fresh = page.getElementById(old.id);
-      if (!fresh || fresh.isEqualNode(old)) continue;
+      if (!fresh) continue;
+      keepOpen(old, fresh);
+      if (fresh.isEqualNode(old)) continue;
       const place = focusables(old).indexOf(document.activeElement);
       old.replaceWith(fresh);
       if (place >= 0) focusables(fresh)[place]?.focus();
@@ -24,6 +26,14 @@ async function refresh() {
     if (status) status.textContent = "";
   } catch {
     if (status) status.textContent = "Not live just now: the service can't be reached. Trying again.";
+  }
+}
+
+// What somebody has opened stays open, and what they have closed stays closed.
+function keepOpen(old, fresh) {
+  for (const part of fresh.querySelectorAll("details[id]")) {
+    const before = old.querySelector(`#${CSS.escape(part.id)}`);
+    if (before) part.open = before.open;
   }
 }
 
