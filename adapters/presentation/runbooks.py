@@ -17,8 +17,8 @@ _ITEM: Final = re.compile(r"(?:[-*]|\d+\.) ")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A part of a runbook. `level` is a heading's, or the first number of a list; `lines` are a list's items, or one
-    with all of a paragraph; `rows` are a table's, the first one its head."""
+    """A part of a runbook. `level` is a heading's, or the first number of a list. `lines` are a list's items, or
+    one with a whole paragraph; `rows` are a table's, the first one its head."""
 
     kind: Literal["heading", "code", "table", "list", "numbers", "paragraph"]
     lines: Sequence[Markup] = ()

@@ -33,6 +33,12 @@ def confirm(page: "Page", button: str, reason: str) -> None:
     page.get_by_role("button", name=button).click()
 
 
+def choose(page: "Page", action: str) -> None:
+    """From what an order's page offers beside the next step."""
+    page.locator("#more summary").click()
+    page.get_by_role("link", name=action).click()
+
+
 def says(page: "Page") -> str:
     """What the page says will happen."""
     return str(page.locator("ul.says").inner_text())
@@ -50,11 +56,13 @@ def test_an_order_is_found_and_its_story_read(open_page: OpenPage, world: World)
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     expect(heading(page)).to_contain_text(str(STORY))
-    call = page.locator("#v2 .call")
+    call = page.locator("#v2")
     [(key,)] = world.sql("SELECT idempotency_key FROM effect WHERE order_id = %s AND version = 2", STORY)
     expect(call).to_contain_text(str(key))
-    expect(call.locator("tbody tr")).to_have_count(sum(each["key"] == str(key) for each in world.calls_of(STORY)))
-    expect(page.locator(".heading .money")).to_have_text("7.50")
+    expect(call.locator("ol.attempts > li")).to_have_count(
+        sum(each["key"] == str(key) for each in world.calls_of(STORY))
+    )
+    expect(page.locator(".verdict .say")).to_contain_text("7.50 TRY paid")
     there = world.there(STORY)
     assert there is not None
     assert (there["status"], Decimal(there["cashbackAmount"])) == ("COMPLETED", Decimal("7.5"))
@@ -65,7 +73,7 @@ def test_calls_are_sent_again_after_a_dry_run(open_page: OpenPage, world: World,
     Then the third party sees the same calls with the same keys."""
     before = world.calls_of(STORY)
     page = open_page(f"/orders/{STORY}")
-    page.get_by_role("link", name="Call the third party again").click()
+    choose(page, "Redeliver…")
     expect(page.locator("tbody tr")).to_have_count(3)
     page.get_by_label("only what is missing").check()
     page.get_by_role("button", name="Show what that sends").click()
@@ -84,7 +92,7 @@ def test_calls_are_sent_again_after_a_dry_run(open_page: OpenPage, world: World,
     assert "/replay" in page.url
     assert world.calls_of(STORY) == before
     confirm(page, "Call again", "the buyer called")
-    expect(page.get_by_text("It is on its way")).to_be_visible()
+    expect(page.get_by_role("status").first).to_contain_text("again")
     wait_until(lambda: len(world.calls_of(STORY)) == len(before) + 3, "the third party sees three more calls")
     again = world.calls_of(STORY)[len(before) :]
     assert {call["key"] for call in again} <= {call["key"] for call in before}
@@ -98,10 +106,10 @@ def test_messages_are_published_again(open_page: OpenPage, world: World) -> None
     _completed(world, REPUBLISHED)
     read, events, calls = _read(world), _events(world), len(world.calls_of(REPUBLISHED))
     page = open_page(f"/orders/{REPUBLISHED}")
-    page.get_by_role("link", name="Publish the messages again").click()
+    choose(page, "Republish…")
     expect(page.locator("ul.says")).to_contain_text("Two messages will be published")
     confirm(page, "Publish again", "they lost their consumer")
-    expect(page.get_by_text("It is on its way")).to_be_visible()
+    expect(page.get_by_role("status").first).to_contain_text("again")
     wait_until(lambda: _read(world) == read + 2, "both messages are read once more")
     assert (_events(world), len(world.calls_of(REPUBLISHED))) == (events, calls)
     assert world.actions(REPUBLISHED) == [("republish", OPERATOR, "they lost their consumer")]
@@ -118,9 +126,9 @@ def test_a_parked_order_is_let_go_on(open_page: OpenPage, world: World) -> None:
     assert f"POST /v1/cashbacks (6.00) of order {RETRIED} goes out again at once" in says(page)
     assert world.there(RETRIED) is None
     confirm(page, "Let it go on", "they repaired it")
-    expect(page.get_by_text("It goes on")).to_be_visible()
+    expect(page.get_by_text("The call is due again")).to_be_visible()
     wait_until(lambda: world.stands(RETRIED, 1), "the call is delivered")
-    expect(page.locator("#standing")).to_be_empty()
+    expect(page.locator(".verdict .say")).to_have_text("Nothing owed yet: 6.00 TRY when the order completes")
     there = world.there(RETRIED)
     assert there is not None
     assert there["status"] == "PENDING"
@@ -137,7 +145,7 @@ def test_the_call_at_which_an_order_stands_is_skipped(open_page: OpenPage, world
     world.publish(world.said(Kind.UPDATED, SKIPPED, minute=1, number=1, items=items))
     wait_until(lambda: world.is_parked(SKIPPED), "the update is refused")
     page = open_page(f"/orders/{SKIPPED}")
-    page.locator("#standing").get_by_role("link", name="Skip the call").click()
+    page.locator("#verdict").get_by_role("link", name="Skip the call").click()
     expect(page.locator("ul.says")).to_contain_text(f"PUT /v1/cashbacks/{SKIPPED} of order {SKIPPED} is given up")
     assert "The amount that it carries, 7.50, is given up" in says(page)
     world.publish(world.said(Kind.CANCELLED, SKIPPED, minute=2, number=2))
@@ -152,7 +160,7 @@ def test_the_call_at_which_an_order_stands_is_skipped(open_page: OpenPage, world
     assert world.is_parked(SKIPPED)
     page.get_by_label("I have read what will be done").check()
     page.get_by_role("button", name="Skip it").click()
-    expect(page.get_by_text("The call was given up")).to_be_visible()
+    expect(page.get_by_text("The call was skipped")).to_be_visible()
     wait_until(lambda: world.stands(SKIPPED, 1, 2, 3), "the order goes on to its end")
     states = world.sql("SELECT state FROM effect WHERE order_id = %s ORDER BY version", SKIPPED)
     assert states == [("delivered",), ("skipped",), ("delivered",)]
@@ -181,7 +189,7 @@ def test_a_doubt_is_settled(open_page: OpenPage, world: World, look_at: LookAt) 
     confirm(page, "Settle it", "the first amount is right")
     expect(page.get_by_text("The doubt is settled")).to_be_visible()
     wait_until(lambda: (world.there(DOUBTFUL) or {}).get("status") == "COMPLETED", "the buyer is paid")
-    expect(page.locator("#standing")).to_be_empty()
+    expect(page.locator(".verdict .say")).to_contain_text("Paid")
     expect(page.locator("#timeline")).to_contain_text("the first amount is right")
     assert world.actions(DOUBTFUL) == [("settle", OPERATOR, "the first amount is right")]
 
@@ -195,7 +203,7 @@ def test_what_is_held_is_released(open_page: OpenPage, world: World) -> None:
     page.get_by_role("link", name="Release…").click()
     expect(page.locator("ul.says")).to_contain_text("one message is closed, and nothing is paid")
     confirm(page, "Release it", "a test of theirs")
-    expect(page.get_by_text("What was held waits no longer")).to_be_visible()
+    expect(page.get_by_text("The held messages were released")).to_be_visible()
     wait_until(lambda: world.sql(held, RELEASED) == [(0,)], "nothing is held any more")
     assert world.there(RELEASED) is None
     assert world.actions(RELEASED) == [("release", OPERATOR, "a test of theirs")]
@@ -347,7 +355,7 @@ def test_a_difference_is_found_and_mended(open_page: OpenPage, world: World, loo
     page = open_page(f"/orders/{LOST}")
 
     def compare() -> None:
-        page.get_by_role("link", name="Compare with the third party").click()
+        page.get_by_role("link", name="Compare now").click()
         expect(page.get_by_label("Order ids")).to_have_value(str(LOST))
         confirm(page, "Compare", "they restored a backup")
         expect(page.locator(".heading .chip")).to_have_text("done")
@@ -361,7 +369,7 @@ def test_a_difference_is_found_and_mended(open_page: OpenPage, world: World, loo
     assert world.sql(difference, LOST) == [("missing_there", True)]
     row.get_by_role("link", name="Call again").click()
     confirm(page, "Call again", "it is missing there")
-    expect(page.get_by_text("It is on its way")).to_be_visible()
+    expect(page.get_by_role("status").first).to_contain_text("again")
     wait_until(lambda: (world.there(LOST) or {}).get("status") == "COMPLETED", "it is back there")
     wait_until(lambda: world.stands(LOST, 1, 2), "both calls are delivered again")
     compare()

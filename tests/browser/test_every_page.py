@@ -42,6 +42,8 @@ def places(world: World) -> Iterator[dict[str, str]]:
         "orders": "/orders",
         "search": f"/search?q={BUYER}",
         "order": f"/orders/{STORY}",
+        "messages": f"/orders/{STORY}/messages",
+        "runbook": "/runbooks/parked",
         "replay-dry-run": f"/orders/{STORY}/replay?mode=redeliver",
         "republish": f"/orders/{STORY}/replay?mode=republish",
         "money-may-be-wrong": "/money-may-be-wrong",

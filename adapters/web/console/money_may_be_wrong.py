@@ -45,8 +45,8 @@ def money_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
 
 
 class CaseCount:
-    """Tells each page, for its menu, how many cases there were when somebody last counted. Signing in and out needs
-    no database."""
+    """Tells each page, for its menu, how many cases and differences there were when somebody last counted. Signing
+    in and out needs no database."""
 
     def __init__(self, parts: ConsoleParts) -> None:
         self._console = parts.console
@@ -57,3 +57,4 @@ class CaseCount:
         samples = await self._console.samples(STALE_SECONDS)
         if samples:
             request.state.cases = total_of(samples[-1].numbers.money_may_be_wrong).number
+            request.state.differences = samples[-1].numbers.differences

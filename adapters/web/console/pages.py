@@ -99,7 +99,7 @@ class Pages:
             may_act=session is not None and session.may_act,
             form_token=getattr(request.state, "form_token", ""),
             path=request.url.path,
-            case_count=getattr(request.state, "cases", 0),
+            counts={"m": getattr(request.state, "cases", 0), "c": getattr(request.state, "differences", 0)},
             now=self._clock(),
             **context,
         )
