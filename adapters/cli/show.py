@@ -76,7 +76,8 @@ def orders(  # noqa: PLR0913 - each is an option of the command
 
 @commands.command(rich_help_panel=LOOK)
 def order(order_id: OrderId, *, as_json: Json = False) -> None:
-    """One order: state, amounts by item, and every message with its decision and its calls."""
+    """One order: what was paid or is owed, state, amounts by item, and every message with its decision and its
+    calls."""
     from adapters.cli.order import run_order
 
     settings = configured()
