@@ -198,5 +198,5 @@ async def _held(connection: Connection) -> Stalled:
 
 
 def _listed(row: tuple[Any, ...]) -> ListedOrder:
-    *columns, delivery = row
-    return ListedOrder(order_row(columns), delivery)
+    *columns, delivery, is_different = row
+    return ListedOrder(order_row(columns), delivery, is_different)

@@ -25,6 +25,8 @@ class Payment:
     is_paid: bool = False
     """The third party has confirmed it, be it under a former key."""
     paid_at: datetime | None = None
+    may_be_done: bool = False
+    """It was sent, and whether the third party carried it out nobody knows."""
     is_correction: bool = False
     is_renewed: bool = False
     """It was given a new key."""

@@ -36,7 +36,7 @@ def standing_of(order: Order, record: OrderRecord) -> OrderStanding:
         payments=list(_payments(record, calls)),
         delivery=record.delivery,
         head=head.kind if head else None,
-        is_head_in_doubt=head is not None and _state(calls.get(head.originator_version)) is CallState.IN_DOUBT,
+        is_head_in_doubt=head is not None and _may_be_done(calls.get(head.originator_version)),
         doubts=sorted(order.doubts),
         at_stake=max(stakes, key=abs, default=None),
         held=len(order.waiting),
@@ -87,6 +87,7 @@ def _payments(record: OrderRecord, calls: dict[int, CallRow]) -> Iterable[Paymen
             state=_state(row),
             is_paid=is_confirmed or delivered is not None,
             paid_at=(row.settled_at if row and row.state is CallState.DELIVERED else None) or delivered,
+            may_be_done=_may_be_done(row),
             is_correction=isinstance(event, CashbackCorrected),
             is_renewed=row is not None and row.generation > 0,
         )
@@ -105,6 +106,13 @@ def _head(record: OrderRecord, calls: dict[int, CallRow]) -> Effect | None:
         if effect is not None and _state(calls.get(event.originator_version)) not in _SETTLED:
             return effect
     return None
+
+
+def _may_be_done(row: CallRow | None) -> bool:
+    """Of a call that isn't settled, or was skipped."""
+    if row is None or row.state is CallState.DELIVERED:
+        return False
+    return row.maybe_done or row.state is CallState.IN_DOUBT
 
 
 def _state(row: CallRow | None) -> CallState | None:

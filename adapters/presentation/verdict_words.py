@@ -211,14 +211,15 @@ class VerdictWords:
         return Said(VerdictCode.PAID, tone, f"Paid {self._money(paid.amount)}{on}", paid.amount, detail)
 
     def _is_stuck(self, payment: Payment) -> bool:
-        return self._order.is_parked or payment.state in {CallState.SKIPPED, CallState.IN_DOUBT}
+        return self._order.is_parked or payment.state is CallState.SKIPPED or payment.may_be_done
 
     def _unpaid(self, payment: Payment) -> tuple[VerdictCode, Tone, str]:
         """Of a payment that was not confirmed: what becomes of it, to follow "owed …" or "the correction is …"."""
         order = self._order
+        maybe = payment.may_be_done
         if payment.state is CallState.SKIPPED:
-            return VerdictCode.NOT_PAID, "bad", f"not sent: the {self._payment_name(payment)} was skipped"
-        maybe = payment.state is CallState.IN_DOUBT
+            sent = "perhaps paid" if maybe else "not sent"
+            return VerdictCode.NOT_PAID, "bad", f"{sent}: the {self._payment_name(payment)} was skipped"
         if order.is_parked:
             sent = "perhaps paid" if maybe else "not paid"
             return VerdictCode.NOT_PAID, "bad", f"{sent}: {self._parked_clause()}"
@@ -298,7 +299,7 @@ class VerdictWords:
             return f"{self._money(paid.amount)} paid"
         match order.status:
             case Status.COMPLETED:
-                in_doubt = any(each.state is CallState.IN_DOUBT for each in order.payments)
+                in_doubt = any(each.may_be_done for each in order.payments)
                 return f"{self._money(self._cashback)} owed {'and perhaps' if in_doubt else 'but not'} paid"
             case Status.PENDING:
                 return f"{self._money(self._cashback)} pending"

@@ -37,6 +37,8 @@ class CallRow(NamedTuple):
     body: bytes = b""
     was_delivered: bool = False
     """It had been delivered, and a person sends it again with the same key."""
+    maybe_done: bool = False
+    """It was sent, and may have been carried out."""
 
 
 class AttemptRow(NamedTuple):

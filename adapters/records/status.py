@@ -88,6 +88,8 @@ class ListedOrder(NamedTuple):
 
     row: OrderRow
     delivery: DeliveryState
+    is_different: bool
+    """The third party's books say something else."""
 
 
 class CountAndAge(NamedTuple):

@@ -11,9 +11,11 @@ import pytest
 
 from adapters.postgres.pool import Database
 from adapters.postgres.reconciliation import PostgresReconciliation
+from domain.effects import EffectKind
 from domain.exact_json import loads
 from domain.lifecycle import Status
 from domain.messages import Kind
+from projections.delivery.ports import Answer, Call, Outcome
 from projections.reconciliation import BookEntry, Finding, OrderComparison, Verdict
 from tests.support.commands import run_here
 from tests.support.messages import ORDER_ID, product, record_of
@@ -108,6 +110,21 @@ def test_a_refused_order_says_what_is_owed_and_how_to_go_on(database_url: str, a
     said = verdict_of(api)
     assert said["sentence"] == "Owed 6.00 TRY, not paid: the third party refused the create call"
     assert said["nextStep"]["command"] == f"retry {ORDER_ID}"
+
+
+def test_a_payment_that_may_have_been_made_is_never_called_unpaid(database_url: str, api: Api) -> None:
+    """Sent until the attempts were spent, and never answered."""
+
+    def silent(call: Call) -> Answer | None:
+        return Answer(Outcome.IN_DOUBT, None, "no answer within 5 s") if call.kind is EffectKind.COMPLETE else None
+
+    complete(database_url)
+    deliver(database_url, RecordingThirdParty(silent))
+    said = verdict_of(api)
+    assert said["sentence"] == (
+        "Owed 6.00 TRY, perhaps paid: nobody knows whether the third party took the completion"
+    )
+    assert (said["code"], said["nextStep"]["command"]) == ("not_paid", f"retry {ORDER_ID}")
 
 
 def test_an_outage_is_told_while_it_lasts(database_url: str, api: Api) -> None:

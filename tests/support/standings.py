@@ -28,11 +28,13 @@ DELIVERIES: Final[Mapping[str, tuple[DeliveryState, str | None, CallState | None
     "in doubt": ("retrying", None, CallState.IN_DOUBT),
     "refused": ("parked", "refused with status 422", CallState.PARKED),
     "spent": ("parked", "50 attempts failed; the last: 503", CallState.PARKED),
-    "unknown": ("parked", "the key may be forgotten, and lookups are switched off", CallState.IN_DOUBT),
+    "unknown": ("parked", "the key may be forgotten, and lookups are switched off", CallState.PARKED),
     "held back": ("parked", "doubtful", CallState.PARKED),
     "broken": ("parked", "invariant: created_once", CallState.PARKED),
 }
 """How the calls of an order stand that aren't all settled: the cursor, why it is parked, and the first call."""
+MAYBE_DONE: Final = {"in doubt", "unknown"}
+"""Of those, where the first call may have been carried out."""
 SETTLED: Final = "settled"
 
 
@@ -42,7 +44,8 @@ def standing(status: Status, delivery: str = SETTLED, **more: Any) -> OrderStand
     state, reason, call = DELIVERIES.get(delivery, ("idle", None, CallState.DELIVERED))
     head = _LAST_CALL[status] if delivery in DELIVERIES and created else None
     is_paid = call is CallState.DELIVERED
-    paid = Payment(EARNED, call, is_paid=is_paid, paid_at=AT if is_paid else None)
+    maybe = delivery in MAYBE_DONE
+    paid = Payment(EARNED, call, is_paid=is_paid, paid_at=AT if is_paid else None, may_be_done=maybe)
     row = DeliveryRow(state, 2, 1 if head else 2, 3, AT, AT if state == "parked" else None, reason)
     fields: dict[str, Any] = {
         "order_id": ORDER_ID,
@@ -52,7 +55,7 @@ def standing(status: Status, delivery: str = SETTLED, **more: Any) -> OrderStand
         "payments": [paid] if status is Status.COMPLETED else [],
         "delivery": row if created else None,
         "head": head,
-        "is_head_in_doubt": head is not None and call is CallState.IN_DOUBT,
+        "is_head_in_doubt": head is not None and maybe,
     }
     return OrderStanding(**fields | more)
 

@@ -7,7 +7,11 @@ SELECT o.order_id, o.version, o.status, o.buyer_id, o.store_no, o.cashback, o.he
             WHEN d.settled_version = d.head_version THEN 'idle'
             WHEN d.next_attempt_at <= now() THEN 'due'
             WHEN d.lease_token IS NOT NULL THEN 'in_flight'
-            ELSE 'retrying' END
+            ELSE 'retrying' END,
+       EXISTS (
+           SELECT FROM reconciliation AS r
+           WHERE r.order_id = o.order_id AND r.closed_at IS NULL AND r.class NOT IN ('in_flight', 'unknown')
+       )
 FROM (
     SELECT * FROM orders /* mismatched */ WHERE order_id /* place */ %(start)s /* conditions */ /* parked */
     ORDER BY order_id /* direction */ LIMIT %(limit)s

@@ -39,7 +39,8 @@ SELECT e.version,
                 AND count(*) FILTER (WHERE e.version > d.settled_version AND e.state NOT IN ('delivered', 'skipped'))
                     OVER (ORDER BY e.version) <= 4
             THEN 'in_doubt' ELSE e.state END,
-       e.attempts, e.first_sent_at, e.settled_at, e.idempotency_key, e.generation, e.body, e.was_delivered
+       e.attempts, e.first_sent_at, e.settled_at, e.idempotency_key, e.generation, e.body, e.was_delivered,
+       coalesce(e.maybe_done, e.first_sent_at IS NOT NULL)
 FROM effect AS e LEFT JOIN delivery AS d USING (order_id) WHERE order_id = %s ORDER BY e.version
 
 -- name: attempts

@@ -67,10 +67,7 @@ class TestComparing:
         left, right = said(storeNo="1"), said(storeNo="2", items=[product(), product()])
         rows = side_by_side(left, right)
         assert Row("changed", '  "storeNo": "1",', '  "storeNo": "2",') in rows
-        assert any(
-            (row.left is None and row.right == '          "productItem": {') or row.left is None for row in rows
-        )
-        assert [row.left for row in rows if row.left is not None][0] == "{"
+        assert any(row.left is None and row.right is not None for row in rows)
 
     def test_changes_come_with_a_little_of_what_stays(self) -> None:
         found = changes(said(storeNo="1"), said(storeNo="2"))

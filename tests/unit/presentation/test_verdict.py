@@ -115,6 +115,8 @@ class TestPayments:
         found = said(Status.COMPLETED, payments=[Payment(EARNED, CallState.SKIPPED)])
         assert cell(found) == ("not_paid bad", "Owed 7.50 TRY, not sent: the completion was skipped")
         assert found.runbook == "redeliver.md"
+        maybe = said(Status.COMPLETED, payments=[Payment(EARNED, CallState.SKIPPED, may_be_done=True)])
+        assert maybe.sentence == "Owed 7.50 TRY, perhaps paid: the completion was skipped"
 
     def test_a_payment_that_is_sent_again_stays_paid(self) -> None:
         """With its old key nothing can happen; with a new one it may be paid twice, and that is said."""
