@@ -15,6 +15,8 @@ INDENT: Final = 2
 MAX_COMPARED_LINES: Final = 2000
 """Of each of two messages; what is behind isn't compared."""
 CONTEXT_LINES: Final = 2
+MAX_CHANGES: Final = 200
+"""Lines; side by side there are all of them."""
 
 
 class Row(NamedTuple):
@@ -79,7 +81,7 @@ def changes(left: Message, right: Message) -> list[Change]:
                 continue
             found += [Change("-", line) for line in before[from_left:to_left]]
             found += [Change("+", line) for line in after[from_right:to_right]]
-    return found
+    return found if len(found) <= MAX_CHANGES else [*found[:MAX_CHANGES], Change("…", "")]
 
 
 def _matcher(before: Sequence[str], after: Sequence[str]) -> difflib.SequenceMatcher[str]:

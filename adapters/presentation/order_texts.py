@@ -20,8 +20,8 @@ MAX_TEXT_CHARACTERS: Final = 6_000
 """Of one message or body on the order's page; the whole of it is in the document."""
 MAX_CHARACTERS: Final = 300_000
 """Of all of them on one page."""
-MAX_COMPARED: Final = 40
-"""Messages of an order's page that are compared with the one before."""
+MAX_COMPARED_BYTES: Final = 200_000
+"""Of all messages that are compared on one page: two of 200 items each take 0.2 s."""
 _WITH_ITEMS: Final = {Kind.CREATED, Kind.UPDATED}
 
 
@@ -59,7 +59,7 @@ class _Room:
 
     def __init__(self) -> None:
         self._characters = MAX_CHARACTERS
-        self._comparisons = MAX_COMPARED
+        self._bytes = MAX_COMPARED_BYTES
 
     def text(self, text: str) -> SaidText | None:
         shown = text[:MAX_TEXT_CHARACTERS]
@@ -69,8 +69,8 @@ class _Room:
         return SaidText(shown, len(shown) < len(text))
 
     def changed(self, against: MessageEvent, event: MessageEvent) -> Changed | None:
-        self._comparisons -= 1
-        if self._comparisons < 0:
+        self._bytes -= len(against.message.body) + len(event.message.body)
+        if self._bytes < 0:
             return None
         lines = changes(against.message, event.message)
         return Changed(against.originator_version, against.message.cashback, event.message.cashback, lines)

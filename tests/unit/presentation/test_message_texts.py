@@ -7,10 +7,10 @@ from typing import Any
 
 from msgspec.structs import replace as changed
 
-from adapters.presentation.message_texts import Change, Row, as_json, changes, pretty, side_by_side
+from adapters.presentation.message_texts import MAX_CHANGES, Change, Row, as_json, changes, pretty, side_by_side
 from adapters.presentation.order_texts import (
     MAX_CHARACTERS,
-    MAX_COMPARED,
+    MAX_COMPARED_BYTES,
     MAX_TEXT_CHARACTERS,
     event_document,
     event_texts,
@@ -75,6 +75,13 @@ class TestComparing:
         assert Change("+", '  "storeNo": "2",') in found
         assert 0 < sum(each.sign == " " for each in found) <= 4
 
+    def test_very_many_changes_are_cut(self) -> None:
+        """Side by side they are whole."""
+        left = said(items=[product(number, 156, number) for number in range(1, 100)])
+        other = said(items=[product(number, 157, 1) for number in range(1, 100)])
+        assert len(changes(left, other)) == MAX_CHANGES + 1
+        assert len(side_by_side(left, other)) > MAX_CHANGES
+
     def test_a_message_that_cant_be_read_any_more_is_compared_as_text(self) -> None:
         assert changes(said(body=b'{"payload": {}}'), said(body=b'{"payload": []}'))
 
@@ -105,7 +112,9 @@ class TestAnOrdersTexts:
         assert sum(len(each.text) for each in texts) <= MAX_CHARACTERS
         assert len(texts) < number
         assert texts[1].is_cut
-        assert sum(each.changed is not None for each in found.values()) == MAX_COMPARED
+        compared = [version for version, each in found.items() if each.changed is not None]
+        size = len(said(note="x" * MAX_TEXT_CHARACTERS).body)
+        assert len(compared) in {MAX_COMPARED_BYTES // (2 * size), MAX_COMPARED_BYTES // (2 * size) + 1}
 
     def test_the_document_of_an_event_has_all_of_it(self) -> None:
         """The message as it came, the body as it was sent, the answers as far as they were kept."""

@@ -9,7 +9,7 @@ from projections.delivery.breaker import BreakerState
 
 @pytest.fixture
 def state() -> ProcessState:
-    return ProcessState(Health(()))
+    return ProcessState(Health())
 
 
 def test_an_outage_has_its_beginning_and_its_reason_until_it_is_over(state: ProcessState) -> None:
