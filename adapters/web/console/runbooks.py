@@ -16,9 +16,9 @@ def runbooks_router(pages: Pages) -> APIRouter:
 
     @router.get("/runbooks/{name}")
     async def show_runbook(request: Request, name: Annotated[str, Path(max_length=64)]) -> Response:
-        blocks = await run_in_threadpool(runbook, name)
-        if blocks is None:
+        found = await run_in_threadpool(runbook, name)
+        if found is None:
             return ProblemResponse(404, "there is no such runbook")
-        return pages.page(request, "runbook.html", blocks=blocks)
+        return pages.page(request, "runbook.html", runbook=found)
 
     return router
