@@ -136,4 +136,6 @@ def _moved(call: IntendedCall, shift: int) -> IntendedCall:
         call.version,
         Effect(call.effect.kind, stream_id(order_id), call.version, uuid4()),
         call.body.replace(b"%d" % call.order_id, b"%d" % order_id),
+        call.recorded_ns,
+        call.cashback,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from hashlib import sha256
 from typing import Any, Final, assert_never, cast
 
@@ -10,6 +11,7 @@ from domain.events import Accepted, CashbackCompleted, CashbackCorrected, Cashba
 from domain.exact_json import dumps
 from domain.instants import format_instant
 from domain.messages import Kind
+from domain.money import ZERO
 from projections.feed import Recorded
 from projections.message_body import product_items
 
@@ -24,6 +26,10 @@ class IntendedCall:
     version: int
     effect: Effect
     body: bytes
+    recorded_ns: int
+    """When it was decided: nanoseconds since 1970."""
+    cashback: Decimal
+    """What the order earns from then on; zero of what was cancelled."""
 
     @property
     def digest(self) -> bytes:
@@ -39,7 +45,10 @@ def intended_calls(recorded: Sequence[Recorded]) -> list[IntendedCall]:
         if effect is not None:
             event = cast("Accepted", each.event)
             order_id = event.message.order_id
-            calls.append(IntendedCall(order_id, event.originator_version, effect, _body(effect.kind, event)))
+            body, earned = _body(effect.kind, event), getattr(event, "cashback", ZERO)
+            calls.append(
+                IntendedCall(order_id, event.originator_version, effect, body, event.recorded_at_ns, earned)
+            )
     return calls
 
 

@@ -136,11 +136,17 @@ class PostgresLedger:
     async def settle(self, settlements: Sequence[Settlement]) -> int:
         settlements = sorted(settlements, key=lambda each: each.claim.order_id)
         attempts = [attempt for each in settlements for attempt in each.attempts]
+        found_done = [
+            attempt.kind is AttemptKind.LOOKUP and attempt.call.version <= each.settled_version
+            for each in settlements
+            for attempt in each.attempts
+        ]
         async with self._translated() as connection, connection.transaction():
             cursor = await connection.execute(_SQL["settle"], _settle_columns(settlements), prepare=True)
             ours = await cursor.fetchall()
             if attempts:
-                await connection.execute(_SQL["insert_attempts"], _attempt_columns(attempts), prepare=True)
+                columns = _attempt_columns(attempts) | {"found_done": found_done}
+                await connection.execute(_SQL["insert_attempts"], columns, prepare=True)
         if attempts:
             self._last_attempt = attempts[-1].id
         return len(settlements) - len(ours)

@@ -269,6 +269,8 @@ def write_intended_calls(
         [call.digest for call in calls],
     )
     added = connection.execute(_SQL["insert_effects"], effects, prepare=True).rowcount
+    postings = (*effects[:3], [call.recorded_ns for call in calls], [call.cashback for call in calls])
+    connection.execute(_SQL["insert_postings"], postings, prepare=True)
     connection.execute(_SQL["upsert_delivery"], (order_ids, versions), prepare=True)
     if added < len(calls):  # the others were there before, unless they may not be there
         broken = connection.execute(_SQL["park_broken"], effects[:3]).fetchall()

@@ -42,10 +42,18 @@ from adapters.records.jobs import (
     JobState,
 )
 from adapters.records.operators import Operator, Role, Via
+from domain.decision import decide
+from domain.identifiers import MAX_ORDER_ID
+from domain.intervention import release
 from domain.lifecycle import Status
+from domain.messages import Kind
+from domain.order import Order, fold
 from projections.reconciliation import BookEntry, Verdict
 from projections.redelivery import How, Include, RedeliveryOptions
 from sandbox.servers.postgres import create_database, drop_database, url_of
+from tests.support.decoding import read
+from tests.support.event_store import append, project, stream, streams
+from tests.support.messages import BY, NOW_NS, record_of
 from tests.support.processes import REPOSITORY, bare_environment, command, run_app
 
 pytestmark = pytest.mark.slow
@@ -254,6 +262,42 @@ def test_orders_that_are_doubtful_already_are_marked_in_the_ledger(empty: str) -
         ).fetchall()
     assert marked == [(1, 0, True), (2, 4, True), (3, 1, False)]
     assert positions == [("orders", 7), ("third-party", 7)]
+
+
+def test_what_was_decided_before_there_were_statements_is_in_them(empty: str, database_url: str) -> None:
+    """The postings are those that the projection would have made, whatever else is in the streams; and a lookup
+    that settled a call says so."""
+    (number,) = (each.number for each in migrations() if each.name == "statement")
+    make_version(empty, number - 1)
+    order = Order(MAX_ORDER_ID)
+    held = decide(order, read(record_of(Kind.UPDATED, order_id=MAX_ORDER_ID)), now_ns=NOW_NS)
+    given_up = release(fold(order, held) or order, BY, now_ns=NOW_NS)
+    ends = streams([3], (Kind.CREATED, Kind.CANCELLED))
+    events = [*streams([1, 2]), *ends, *stream(MAX_ORDER_ID - 1), *held, *given_up]
+    append(empty, events)
+    attempt = (
+        "INSERT INTO attempt (kind, order_id, version, started_at, duration_ms, outcome)"
+        " VALUES (%s, 1, %s, now(), 1, %s)"
+    )
+    with psycopg.connect(empty) as connection:
+        connection.execute(
+            "INSERT INTO effect (order_id, version, kind, idempotency_key, body, body_digest, state)"
+            " VALUES (1, 1, 'create', gen_random_uuid(), 'x', 'x', 'delivered'),"
+            " (1, 3, 'complete', gen_random_uuid(), 'x', 'x', 'due')"
+        )
+        for version in (1, 3):
+            connection.execute(attempt, ("call", version, "in_doubt"))
+            connection.execute(attempt, ("lookup", version, "found"))
+    migrate(empty)
+    append(database_url, events)
+    project(database_url)
+    postings = "SELECT * FROM posting ORDER BY order_id, version"
+    with psycopg.connect(empty) as old, psycopg.connect(database_url) as new:
+        expected = new.execute(postings).fetchall()
+        assert expected != []
+        assert old.execute(postings).fetchall() == expected
+        found = old.execute("SELECT kind, version FROM attempt WHERE found_done").fetchall()
+    assert found == [("lookup", 1)]
 
 
 def test_bulk_replays_and_comparisons_become_jobs(empty: str) -> None:

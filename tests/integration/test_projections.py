@@ -19,6 +19,7 @@ from adapters.postgres.projection_feeds import PostgresFeed, write_intended_call
 from domain.effects import EffectKind
 from domain.identifiers import idempotency_key_by_version, stream_id
 from domain.messages import Kind
+from domain.money import ZERO
 from domain.ports import Advance, Batch, Fenced, StaleOrder, StoreUnavailable
 from projections import intended_calls as calls_module
 from projections import orders
@@ -40,7 +41,7 @@ from tests.support.event_store import (
     streams,
 )
 from tests.support.fake_ledger import effect
-from tests.support.messages import partition_of
+from tests.support.messages import NOW_NS, partition_of
 from tests.support.waiting import DEADLINE_SECONDS, gone, wait_until
 
 pytestmark = pytest.mark.slow
@@ -413,10 +414,10 @@ class TestThirdParty:
     def test_an_order_is_corrected_any_number_of_times(self, database_url: str) -> None:
         """A correction is no second end; a second end still stops its order."""
         asked = [(1, EffectKind.CREATE), (2, EffectKind.COMPLETE), (3, EffectKind.CORRECT), (4, EffectKind.CORRECT)]
-        calls = [IntendedCall(7, version, effect(7, version, kind), b"{}") for version, kind in asked]
+        calls = [IntendedCall(7, version, effect(7, version, kind), b"{}", NOW_NS, ZERO) for version, kind in asked]
         with psycopg.connect(database_url) as connection:
             write_intended_calls(connection, calls)
-        again = IntendedCall(7, 5, effect(7, 5, EffectKind.COMPLETE), b"{}")
+        again = IntendedCall(7, 5, effect(7, 5, EffectKind.COMPLETE), b"{}", NOW_NS, ZERO)
         heard: list[tuple[int, Invariant]] = []
         with psycopg.connect(database_url) as connection:
             write_intended_calls(connection, [again], lambda *said: heard.append(said))

@@ -12,10 +12,12 @@ from adapters.postgres.projection_feeds import write_intended_calls, write_ledge
 from adapters.postgres.sql import statements
 from domain.effects import Effect
 from domain.identifiers import stream_id
+from domain.money import ZERO
 from projections.delivery.ports import Call, Ledger, grace_seconds
 from projections.doubt_marks import DoubtMark
 from projections.intended_calls import IntendedCall
 from tests.support.fake_ledger import FakeLedger, FakeLedgerSession
+from tests.support.messages import NOW_NS
 from tests.support.waiting import DEADLINE_SECONDS
 
 LEASE_SECONDS: Final = 60.0
@@ -168,6 +170,8 @@ class OnPostgres:
                 each.version,
                 Effect(each.kind, stream_id(each.order_id), each.version, each.key),
                 each.body,
+                recorded_ns=NOW_NS,
+                cashback=ZERO,
             )
             for each in calls
         ]

@@ -109,10 +109,10 @@ SELECT order_id FROM ended
 
 -- name: insert_attempts
 -- The record of what was sent, whoever had the lease. What it has already was settled by a commit whose answer was lost.
-INSERT INTO attempt (attempt_id, kind, order_id, version, started_at, duration_ms, outcome, status, answer)
+INSERT INTO attempt (attempt_id, kind, order_id, version, started_at, duration_ms, outcome, status, answer, found_done)
 SELECT * FROM unnest(%(ids)s::uuid[], %(kinds)s::text[], %(orders)s::bigint[], %(versions)s::bigint[],
                      %(started)s::timestamptz[], %(durations)s::integer[], %(outcomes)s::text[], %(statuses)s::integer[],
-                     %(answers)s::text[])
+                     %(answers)s::text[], %(found_done)s::boolean[])
 ON CONFLICT DO NOTHING
 
 -- name: has_attempt

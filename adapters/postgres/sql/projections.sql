@@ -75,6 +75,12 @@ INSERT INTO effect (order_id, version, kind, idempotency_key, body, body_digest)
 SELECT * FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::uuid[], %b::bytea[], %b::bytea[])
 ON CONFLICT DO NOTHING
 
+-- name: insert_postings
+-- What the same events say of the money (sql/statement.sql).
+INSERT INTO posting (order_id, version, kind, recorded_ns, cashback)
+SELECT * FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::bigint[], %b::numeric[])
+ON CONFLICT DO NOTHING
+
 -- name: upsert_delivery
 -- An order that stood idle is due at once; one that waits, or is at work, or is parked, keeps its time.
 INSERT INTO delivery AS d (order_id, head_version)
