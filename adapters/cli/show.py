@@ -1,5 +1,6 @@
 """The commands that only look. Each imports what it needs when it runs."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 from adapters.cli.options import DEFAULT_LIMIT, LOOK, After, Json, Limit, OrderId, OrderIds
 from adapters.cli.startup import configured, usable_database_url
 from adapters.records.money_may_be_wrong import CaseKind, CaseLimits, CaseSort
+from adapters.records.statement import MAX_YEAR, MIN_YEAR
 from adapters.settings import BadSetting, Settings
 from domain.identifiers import MAX_ORDER_ID
 from domain.lifecycle import Status
@@ -112,6 +114,34 @@ def money_may_be_wrong(
     url = usable_database_url(settings)
     request = ListRequest(limit, after, as_json)
     raise typer.Exit(run_money_may_be_wrong(url, _limits(settings), Choice(kind, sort), request))
+
+
+@commands.command(rich_help_panel=LOOK)
+def statement(
+    *,
+    day: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            metavar="YYYY-MM-DD",
+            help="A day of UTC; the last one that is over unless given.",
+        ),
+    ] = None,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated, with names in the first line.")] = False,
+) -> None:
+    """What moved on one day, as double entry that sums to zero, and where all the money stands: see
+    docs/explanation/statement.md."""
+    from adapters.cli.statement import run_statement
+
+    if as_json and as_csv:
+        raise BadSetting("--json and --csv exclude one another")
+    if day is not None and not MIN_YEAR <= day.year <= MAX_YEAR:
+        raise BadSetting(f"--day is {day:%Y-%m-%d}: must be from {MIN_YEAR} to {MAX_YEAR}")
+    settings = configured()
+    url = usable_database_url(settings)
+    code = run_statement(url, day.date() if day else None, settings.till, as_json=as_json, as_csv=as_csv)
+    raise typer.Exit(code)
 
 
 @commands.command(rich_help_panel=LOOK)

@@ -1,6 +1,7 @@
 """What the HTTP API stands on."""
 
 from collections.abc import Callable, Collection
+from datetime import date
 from typing import Protocol
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from adapters.records.operators import Operator
 from adapters.records.orders import OrderFilter, OrderRecord
 from adapters.records.parking import ParkingReport
 from adapters.records.quarantine import NO_EDIT, Edit, QuarantinedMessage, QuarantineRow, QuarantineState
+from adapters.records.statement import Statement
 from domain.intervention import Numbers
 from projections.orders import OrderRow
 from projections.redelivery import DEFAULT_OPTIONS, RedeliveryOptions
@@ -133,6 +135,16 @@ class Reconciliation(Protocol):
     async def page(
         self, state: DifferenceState, verdict: DifferenceClass | None, start: int | None, limit: int
     ) -> list[DifferenceRow]: ...
+
+
+class Statements(Protocol):
+    """Raises domain.ports.StoreUnavailable in an outage."""
+
+    async def last_day(self) -> date:
+        """The last one that is over."""
+
+    async def statement(self, day: date) -> Statement:
+        """Raises DayNotBegun."""
 
 
 class MoneyMayBeWrong(Protocol):

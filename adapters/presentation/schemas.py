@@ -1,6 +1,6 @@
 """The shapes of the API, for its readers (OpenAPI) and for mypy; bodies are written by `responses.ExactJson`."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -25,6 +25,20 @@ from projections.republication import CallState, Mode
 Amount = Annotated[Decimal, WithJsonSchema({"type": "number", "description": "exact"})]
 Nanoseconds = Annotated[
     str, WithJsonSchema({"type": "string", "format": "date-time", "description": "nine digits"})
+]
+LineName = Literal[
+    "opened",
+    "changed",
+    "cancelled",
+    "completed",
+    "corrected",
+    "takenBack",
+    "credited",
+    "creditCorrected",
+    "creditTakenBack",
+    "held",
+    "inDoubt",
+    "skipped",
 ]
 Body = Annotated[Any, WithJsonSchema({"type": "object", "description": "exactly what is sent"})]
 
@@ -403,6 +417,65 @@ class NextStepView(TypedDict):
     says: str
     command: str
     endpoint: str
+
+
+class AmountsView(TypedDict):
+    """By account: what the shop has promised, with the sign turned; what orders without an end will earn; what was
+    earned and isn't credited, by what hinders it; what the third party has confirmed. Their sum is zero."""
+
+    granted: Amount
+    open: Amount
+    owed: Amount
+    held: Amount
+    inDoubt: Amount
+    skipped: Amount
+    credited: Amount
+
+
+class CountsView(TypedDict):
+    """Orders by account."""
+
+    open: int
+    owed: int
+    held: int
+    inDoubt: int
+    skipped: int
+
+
+class BalanceView(TypedDict):
+    amounts: AmountsView
+    orders: CountsView
+
+
+class EntryView(TypedDict):
+    """What one kind of thing did on the day. `number`: how many times it happened; of `held`, `inDoubt` and
+    `skipped` the change in the number of orders."""
+
+    line: LineName
+    number: int
+    amounts: AmountsView
+
+
+class DifferentView(TypedDict):
+    """Orders on which the third party and we didn't agree at the day's end, and what each has credited of them."""
+
+    orders: int
+    ours: Amount
+    theirs: Amount
+
+
+class StatementView(TypedDict):
+    """A day of UTC. `closed`: it stays as it is, but for `different` and `creditedByThirdParty`, which are what is
+    known by now. The latter is what the third party has credited, as far as it was compared."""
+
+    day: date
+    currency: str
+    closed: bool
+    opening: BalanceView
+    entries: list[EntryView]
+    closing: BalanceView
+    different: DifferentView
+    creditedByThirdParty: Amount
 
 
 class CaseView(TypedDict):

@@ -1,6 +1,6 @@
 """Why something that a person asked for isn't done: then nothing has changed."""
 
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 from domain.errors import CashbackError, Unavailable
@@ -54,6 +54,13 @@ class StillDoubtful(Refused):
 
 class NothingToDo(Refused):
     """Nobody's decision is needed. The text says what is true instead."""
+
+
+class DayNotBegun(Refused):
+    """There is nothing to be said of a day that is still to come."""
+
+    def __init__(self, day: date) -> None:
+        super().__init__(f"{day} (UTC) hasn't begun")
 
 
 class OrderChanged(CashbackError):

@@ -44,6 +44,7 @@ from adapters.postgres.projection_feeds import PostgresFeed, forget_orders, writ
 from adapters.postgres.queries import PostgresQueries
 from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.postgres.service_status import PostgresConsole
+from adapters.postgres.statement import PostgresStatements
 from adapters.records.jobs import COMPARE
 from adapters.records.money_may_be_wrong import CaseLimits
 from adapters.runtime.dead_letter_copier import dead_letter_copier
@@ -260,6 +261,7 @@ class Service:
             jobs=jobs_of(self._settings, database),
             reconciliation=PostgresReconciliation(database),
             money_may_be_wrong=PostgresMoneyMayBeWrong(database, self._case_limits),
+            statements=PostgresStatements(database),
             parking=PostgresParking(database),
             interventions=interventions(self._settings, database, store),
             quarantining=quarantining(self._settings, PostgresQueries(database), store),

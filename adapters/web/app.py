@@ -17,6 +17,7 @@ from adapters.operations.ports import (
     Queries,
     Reconciliation,
     Replays,
+    Statements,
 )
 from adapters.web.api.action_schemas import MAX_EDIT_BODY_BYTES
 from adapters.web.api.audit import audit_router
@@ -27,6 +28,7 @@ from adapters.web.api.parked import parked_router
 from adapters.web.api.probes import probes_router
 from adapters.web.api.quarantine import quarantine_router
 from adapters.web.api.reconciliation import reconciliation_router
+from adapters.web.api.statement import statement_router
 from adapters.web.auth import BearerToken, LoopbackNames, Tokens
 from adapters.web.console.app import ConsoleElsewhere, create_console
 from adapters.web.console.dependencies import ConsoleParts, ConsoleQueries
@@ -54,6 +56,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
     jobs: Jobs,
     reconciliation: Reconciliation,
     money_may_be_wrong: MoneyMayBeWrong,
+    statements: Statements,
     parking: Parking,
     interventions: Interventions,
     quarantining: QuarantineOperations,
@@ -79,6 +82,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
     app.include_router(quarantine_router(queries, quarantining))
     app.include_router(reconciliation_router(reconciliation))
     app.include_router(money_router(money_may_be_wrong))
+    app.include_router(statement_router(statements, till))
     app.include_router(audit_router(actions))
     if console is not None:
         assert ended_sessions is not None, "pages need it"
@@ -89,6 +93,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
             jobs=jobs,
             reconciliation=reconciliation,
             money_may_be_wrong=money_may_be_wrong,
+            statements=statements,
             parking=parking,
             interventions=interventions,
             quarantining=quarantining,

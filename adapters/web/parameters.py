@@ -1,6 +1,7 @@
 """What callers may ask for. A parameter or a member that we don't know is an error, and never ignored."""
 
 import re
+from datetime import date
 from typing import Annotated, Any, Final, Self
 
 from pydantic import (
@@ -22,6 +23,7 @@ from starlette.requests import Request
 from adapters.presentation.paging import cursor_pattern
 from adapters.records.operators import MAX_REASON_LENGTH
 from adapters.records.quarantine import QuarantineState
+from adapters.records.statement import MAX_YEAR, MIN_YEAR
 from domain.identifiers import MAX_ORDER_ID
 from domain.lifecycle import Status
 from projections.redelivery import DEFAULT_OPTIONS, MAX_NONCE_LENGTH, How, Include, RedeliveryOptions, is_nonce
@@ -102,6 +104,7 @@ Id = Annotated[int, Field(ge=1, le=MAX_ORDER_ID), BeforeValidator(decimal)]
 """In an address."""
 Number = Annotated[int, Field(ge=1, le=MAX_ORDER_ID), BeforeValidator(whole)]
 """In a body."""
+Day = Annotated[date, Field(ge=date(MIN_YEAR, 1, 1), le=date(MAX_YEAR, 12, 31))]
 
 
 class PageQuery(BaseModel):

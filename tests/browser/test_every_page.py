@@ -62,6 +62,7 @@ def places(world: World) -> Iterator[dict[str, str]]:
         "bulk-replay": f"/jobs/{replay}",
         "reconciliation": "/reconciliation",
         "compare": f"/reconciliation/compare?orders={STORY}",
+        "statement": "/statement",
         "audit": "/audit",
         "nothing-there": "/nothing",
     }

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         Queries,
         Reconciliation,
         Replays,
+        Statements,
     )
     from adapters.web.idempotency import Requests
 
@@ -272,6 +273,7 @@ class TestRefusals:
                 jobs=cast("Jobs", None),
                 reconciliation=cast("Reconciliation", None),
                 money_may_be_wrong=cast("MoneyMayBeWrong", None),
+                statements=cast("Statements", None),
                 parking=cast("Parking", None),
                 interventions=cast("Interventions", None),
                 quarantining=cast("QuarantineOperations", None),

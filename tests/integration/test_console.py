@@ -55,6 +55,7 @@ PAGES: Final = [
     "/replays",
     f"/replays/{uuid4()}",
     "/reconciliation",
+    "/statement",
     "/audit",
     "/nothing",
     "/docs",

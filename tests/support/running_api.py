@@ -34,6 +34,7 @@ from adapters.postgres.queries import PostgresQueries
 from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.postgres.replays import PostgresReplays
 from adapters.postgres.service_status import PostgresConsole
+from adapters.postgres.statement import PostgresStatements
 from adapters.web.app import create_app
 from projections import doubt_marks, intended_calls, orders
 from projections.delivery.breaker import BreakerState
@@ -206,6 +207,7 @@ def running_api(
             jobs=PostgresJobs(database),
             reconciliation=PostgresReconciliation(database),
             money_may_be_wrong=PostgresMoneyMayBeWrong(database),
+            statements=PostgresStatements(database),
             parking=PostgresParking(database),
             interventions=InterventionService(PostgresInterventions(database), store),
             quarantining=QuarantineService(PostgresQueries(database), store, clock_ns=lambda: NOW_NS),

@@ -22,6 +22,7 @@ from adapters.web.console.runbooks import runbooks_router
 from adapters.web.console.session_gate import STATIC, SessionGate
 from adapters.web.console.sessions import Sessions
 from adapters.web.console.sign_in import sign_in_router
+from adapters.web.console.statement import statement_router
 from adapters.web.problems import LastResort, add_problem_handlers
 from adapters.web.responses import ProblemResponse
 
@@ -54,6 +55,7 @@ def create_console(parts: ConsoleParts, tokens: Tokens) -> ASGIApp:
     app.include_router(comparing_router(parts, pages))
     app.include_router(jobs_router(parts, pages))
     app.include_router(money_router(parts, pages))
+    app.include_router(statement_router(parts, pages))
     app.include_router(lists_router(parts, pages))  # behind the others: its addresses with ids take any word
     # The last one added is the outermost.
     app.add_middleware(SessionGate, tokens=tokens, sessions=sessions, ended=parts.ended_sessions)

@@ -14,6 +14,7 @@ from adapters.operations.ports import (
     Queries,
     Reconciliation,
     Replays,
+    Statements,
 )
 from adapters.records.orders import OrderFilter
 from adapters.records.status import ListedOrder, ProcessRow, Sample
@@ -43,6 +44,7 @@ class ConsoleParts:
     jobs: Jobs
     reconciliation: Reconciliation
     money_may_be_wrong: MoneyMayBeWrong
+    statements: Statements
     parking: Parking
     interventions: Interventions
     quarantining: QuarantineOperations

@@ -59,6 +59,7 @@ PLACES: Final = (
     NavItem("/quarantine", "Quarantine", "q"),
     NavItem("/jobs", "Jobs", "j"),
     NavItem("/reconciliation", "Reconciliation", "c"),
+    NavItem("/statement", "Statement", "s"),
     NavItem("/audit", "Audit", "a"),
 )
 

@@ -9,7 +9,7 @@ from adapters.records.differences import DifferenceClass, DifferenceState
 from adapters.records.jobs import BulkMode
 from adapters.records.money_may_be_wrong import CaseKind, CaseSort
 from adapters.records.quarantine import QuarantineState
-from adapters.web.parameters import MAX_TEXT_LENGTH, Empty, Id, checked_nonce, storable
+from adapters.web.parameters import MAX_TEXT_LENGTH, Day, Empty, Id, checked_nonce, storable
 from domain.events import Doubt
 from domain.identifiers import MAX_ORDER_ID
 from domain.intervention import Numbers, parse_numbers
@@ -84,6 +84,13 @@ class CasesListQuery(_Query):
     kind: Annotated[CaseKind | None, Empty] = None
     sort: CaseSort = CaseSort.AMOUNT
     cursor: Annotated[str | None, Empty] = None
+
+
+class StatementPageQuery(_Query):
+    """`form`: the page, or a file."""
+
+    day: Annotated[Day | None, Empty] = None
+    form: Annotated[Literal["page", "csv", "json"], Empty] = "page"
 
 
 class AuditListQuery(CursorQuery):
