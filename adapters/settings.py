@@ -250,6 +250,11 @@ class Settings(BaseSettings):
     api_read_token: _ApiToken | None = Field(
         None, description="another one, for those who may read everything and change nothing"
     )
+    api_tokens_file: _Text | None = Field(
+        None,
+        description="a file with the digests of tokens that belong to one person each, see"
+        " [docs/runbooks/tokens.md](docs/runbooks/tokens.md); needs the token above",
+    )
     trusted_proxies: Annotated[str, AfterValidator(_networks)] | None = Field(
         None,
         description="addresses or networks, comma-separated, of proxies whose `X-Forwarded-For` and"
@@ -308,6 +313,10 @@ class Settings(BaseSettings):
                 )
         if self.api_read_token is not None and self.api_token in {None, self.api_read_token}:
             raise ValueError(f"{PREFIX}API_READ_TOKEN needs a {PREFIX}API_TOKEN that is another one")
+        if self.api_tokens_file is not None and self.api_token is None:
+            raise ValueError(
+                f"{PREFIX}API_TOKENS_FILE is {json.dumps(self.api_tokens_file)}: needs a {PREFIX}API_TOKEN"
+            )
         if self.kafka_dead_letter_topic in self.kafka_topics:
             raise ValueError(
                 f"{PREFIX}KAFKA_DEAD_LETTER_TOPIC is {json.dumps(self.kafka_dead_letter_topic)}:"

@@ -195,8 +195,8 @@ class ReplaySummary(TypedDict):
 
 
 class ActionView(TypedDict):
-    """Something that a person did. `operator` is a name as they gave it, `role` what they had proved; null for
-    actions of a time when that wasn't written down."""
+    """Something that a person did. `operator` is a name as they gave it, and theirs if `role`, what they had
+    proved, is `personal token`; null for actions of a time when that wasn't written down."""
 
     id: int
     at: datetime

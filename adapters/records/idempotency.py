@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from adapters.records.operators import Role
-
 
 @dataclass(frozen=True, slots=True)
 class KeyedRequest:
     """`digest` is of all that makes it this request, and not another one with the same key."""
 
-    role: Role
+    role: str
+    """What whoever asks has proved: their role, or, with a token of their own, who they are."""
     key: str
     digest: bytes
 

@@ -1,7 +1,7 @@
 """Who does something to orders and messages, and what people can do, for the record.
 
-The name is what the caller says it is, the role is what was proved: who may do something is decided by the API's
-token and by who has a shell.
+The role is what was proved, and so is the name that came with a token of one's own; any other name is what the
+caller says it is. Who may do something is decided by the API's tokens and by who has a shell.
 """
 
 import getpass
@@ -24,7 +24,10 @@ class Via(StrEnum):
 class Role(StrEnum):
     """What somebody has proved by what they came in with."""
 
+    PERSONAL = "personal token"
+    """Of an operator's own: it proves the name."""
     OPERATOR = "operator token"
+    """The one that operators share."""
     READER = "reader token"
     """May change nothing, so it stands behind no action."""
     ANYBODY = "no token"
@@ -37,7 +40,7 @@ class Operator:
     """Whoever asks for something to be done."""
 
     name: str
-    """A claim."""
+    """A claim, unless the role proves it."""
     via: Via
     role: Role | None = None
     """None where nobody wrote it down."""

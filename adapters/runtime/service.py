@@ -58,6 +58,7 @@ from adapters.runtime.wiring import (
     interventions,
     jobs_of,
     limits_of,
+    personal_tokens,
     policy_of,
     quarantining,
     replay_service,
@@ -98,6 +99,7 @@ class Service:
         self._roles = frozenset(roles)
         if ProcessRole.API in self._roles:
             check_api_is_closed(settings)
+            self._personal_tokens = personal_tokens(settings)
         self.metrics = Metrics(group=settings.kafka_group, build=settings.build)
         self.health = Health(
             settings.stalled_after_seconds, patience={"push": settings.third_party_timeout_seconds}
@@ -271,6 +273,7 @@ class Service:
             metrics_text=self.metrics.exposition,
             api_token=token.get_secret_value() if token else None,
             read_token=read_token.get_secret_value() if read_token else None,
+            personal_tokens=self._personal_tokens,
             console=PostgresConsole(database, self._case_limits),
             may_compare=self._settings.third_party_lookups,
             ended_sessions=PostgresEndedSessions(database),

@@ -19,9 +19,15 @@ from adapters.postgres.pool import Database
 from adapters.postgres.queries import PostgresQueries
 from adapters.postgres.replays import PostgresReplays
 from adapters.records.jobs import BulkMode, KindName
+from adapters.records.personal_tokens import PersonalToken, read_personal_tokens
 from adapters.settings import Settings
 from domain.decision import Policy
 from domain.instants import NANOSECONDS_PER_SECOND
+
+
+def personal_tokens(settings: Settings) -> tuple[PersonalToken, ...]:
+    """Raises BadSetting for a file that can't be used."""
+    return read_personal_tokens(settings.api_tokens_file) if settings.api_tokens_file else ()
 
 
 def replay_service(settings: Settings, database: Database) -> ReplayService:

@@ -1,5 +1,6 @@
 """The HTTP API (contract.md, section 3), made from its parts. Opens nothing itself: whoever serves it does."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from fastapi import FastAPI
@@ -19,6 +20,7 @@ from adapters.operations.ports import (
     Replays,
     Statements,
 )
+from adapters.records.personal_tokens import PersonalToken
 from adapters.web.api.action_schemas import MAX_EDIT_BODY_BYTES
 from adapters.web.api.audit import audit_router
 from adapters.web.api.bulk_replays import BULK_PATH, MAX_BULK_BODY_BYTES, bulk_router
@@ -66,6 +68,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
     metrics_text: MetricsText,
     api_token: str | None,
     read_token: str | None = None,
+    personal_tokens: Sequence[PersonalToken] = (),
     console: ConsoleQueries | None = None,
     may_compare: bool = False,
     ended_sessions: EndedSessions | None = None,
@@ -73,7 +76,7 @@ def create_app(  # noqa: PLR0913 - the parts that it is made from
 ) -> FastAPI:
     """Without `api_token` everybody on this machine may do everything; without `console` there are no pages, and
     unless one `may_compare` no comparison can be started there. Pages need `ended_sessions`, too."""
-    tokens = Tokens(api_token, read_token)
+    tokens = Tokens(api_token, read_token, personal_tokens)
     app = _bare_app(tokens, requests, openapi_url="/api/openapi.json")
     app.include_router(probes_router(health, metrics_text))
     app.include_router(orders_router(queries, replays, interventions, till))

@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from enum import StrEnum
 from hmac import compare_digest
-from typing import Final
+from typing import Final, NamedTuple
 
 from fastapi import Depends
 from fastapi.security import HTTPBearer
@@ -12,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.records.operators import Role
+from adapters.records.personal_tokens import Access, PersonalToken, digest_of
 from adapters.settings import is_loopback
 from adapters.web.failed_attempts import FailedAttempts
 from adapters.web.responses import ProblemResponse
@@ -25,31 +25,34 @@ TOO_MANY: Final = "too many wrong tokens have come from this address: try again 
 READERS_MAY: Final = "the token may read, and change nothing"
 
 
-class Access(StrEnum):
-    """What a token allows."""
+class Bearer(NamedTuple):
+    """Whose a token is. `name`: whom it proves; None for one that several share."""
 
-    READ = "read"
-    ACT = "act"
-    """And read."""
+    access: Access
+    name: str | None = None
 
 
 class Tokens:
-    """The tokens that are ours. Without any, all is open, to this machine alone."""
+    """The tokens that are ours. Without any, all is open, to this machine alone. Those of people's own need the one
+    that operators share beside them."""
 
-    def __init__(self, act: str | None, read: str | None = None) -> None:
+    def __init__(self, act: str | None, read: str | None = None, personal: Sequence[PersonalToken] = ()) -> None:
         self._tokens = {
             access: token.encode()
             for access, token in ((Access.ACT, act), (Access.READ, read))
             if token is not None
         }
+        self.personal = tuple(personal)
 
     @property
     def open(self) -> bool:
         return not self._tokens
 
-    def access_of(self, given: bytes) -> Access | None:
+    def bearer_of(self, given: bytes) -> Bearer | None:
         """None for a token that isn't ours."""
-        found = [access for access, token in self._tokens.items() if compare_digest(given, token)]
+        found = [Bearer(access) for access, token in self._tokens.items() if compare_digest(given, token)]
+        digest = digest_of(given)
+        found += [Bearer(each.access, each.name) for each in self.personal if compare_digest(digest, each.digest)]
         return found[0] if found else None
 
     def secret_of(self, access: Access) -> bytes | None:
@@ -59,7 +62,8 @@ class Tokens:
 
 class BearerToken:
     """Closed by default: a path that is added later needs the token too. With the reading token only what changes
-    nothing is possible. Without tokens all is open. What was proved stands in the request's state, as `role`.
+    nothing is possible. Without tokens all is open. What was proved stands in the request's state: `role`,
+    `proved_name` (None unless the token is somebody's own), and both in one text, `asker`.
 
     From where too many wrong tokens came none is looked at for a while, a right one neither: else it could be told.
     """
@@ -86,14 +90,15 @@ class BearerToken:
             response = ProblemResponse(429, TOO_MANY, headers={"Retry-After": str(seconds)})
             await response(scope, receive, send)
             return
-        access = None if token is None else self._tokens.access_of(token)
-        if token is not None and access is None:
+        bearer = None if token is None else self._tokens.bearer_of(token)
+        if token is not None and bearer is None:
             self._failed.note(address, token)
-        if access is Access.ACT:
-            await self._let_in(Role.OPERATOR, scope, receive, send)
-        elif access is Access.READ and self._may_read(scope):
-            await self._let_in(Role.READER, scope, receive, send)
-        elif access is Access.READ:
+        if bearer is not None and bearer.access is Access.ACT:
+            role = Role.OPERATOR if bearer.name is None else Role.PERSONAL
+            await self._let_in(role, scope, receive, send, bearer.name)
+        elif bearer is not None and self._may_read(scope):
+            await self._let_in(Role.READER, scope, receive, send, bearer.name)
+        elif bearer is not None:
             await ProblemResponse(403, READERS_MAY, headers=TOO_LITTLE)(scope, receive, send)
         else:
             detail = "the token is not ours" if given else "a bearer token is needed: Authorization: Bearer …"
@@ -101,8 +106,11 @@ class BearerToken:
             response = ProblemResponse(401, detail, headers={"WWW-Authenticate": _CHALLENGE + fault})
             await response(scope, receive, send)
 
-    async def _let_in(self, role: Role, scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})["role"] = role
+    async def _let_in(
+        self, role: Role, scope: Scope, receive: Receive, send: Send, proved_name: str | None = None
+    ) -> None:
+        asker = role.value if proved_name is None else f"{role}: {proved_name}"
+        scope.setdefault("state", {}).update(role=role, proved_name=proved_name, asker=asker)
         await self._app(scope, receive, send)
 
     def _may_read(self, scope: Scope) -> bool:
@@ -139,7 +147,10 @@ def _without_port(host: str) -> str:
     return host.partition(":")[0].lower()
 
 
-_TOKENS: Final = "CASHBACK_API_TOKEN; CASHBACK_API_READ_TOKEN for what changes nothing, dry runs too"
+_TOKENS: Final = (
+    "CASHBACK_API_TOKEN, or one of CASHBACK_API_TOKENS_FILE; CASHBACK_API_READ_TOKEN for what changes nothing, dry"
+    " runs too"
+)
 
 
 # For the description only: auth.py asks for the token, on every path.

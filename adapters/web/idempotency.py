@@ -48,7 +48,7 @@ class Requests(Protocol):
 
 
 class IdempotentWrites:
-    """Knows who asks from `role` in the request's state, and leaves `request_id` there for the record."""
+    """Knows who asks from `asker` in the request's state, and leaves `request_id` there for the record."""
 
     def __init__(self, app: ASGIApp, requests: Requests, max_body_bytes: int) -> None:
         """`max_body_bytes`: of any request; single paths may have limits of their own behind this."""
@@ -73,7 +73,7 @@ class IdempotentWrites:
             return ProblemResponse(400, "the body has not come whole")
         if body is None:
             return ProblemResponse(413, f"the body is larger than {self._max_body_bytes} bytes")
-        request = KeyedRequest(scope["state"]["role"], keys[0], _digest(scope, body))
+        request = KeyedRequest(scope["state"]["asker"], keys[0], _digest(scope, body))
         try:
             begun = await self._requests.begin(request)
         except KeyReused as error:

@@ -35,6 +35,7 @@ from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.postgres.replays import PostgresReplays
 from adapters.postgres.service_status import PostgresConsole
 from adapters.postgres.statement import PostgresStatements
+from adapters.records.personal_tokens import PersonalToken
 from adapters.web.app import create_app
 from projections import doubt_marks, intended_calls, orders
 from projections.delivery.breaker import BreakerState
@@ -182,6 +183,7 @@ def running_api(
     topics: Sequence[str] = (TOPIC,),
     token: str | None = None,
     read_token: str | None = None,
+    personal_tokens: Sequence[PersonalToken] = (),
     database_timeout_seconds: float = 10.0,
     kafka_timeout_seconds: float = 10.0,
 ) -> Iterator[Api]:
@@ -217,6 +219,7 @@ def running_api(
             metrics_text=metrics_text,
             api_token=token,
             read_token=read_token,
+            personal_tokens=personal_tokens,
             console=PostgresConsole(database),
             may_compare=True,
             ended_sessions=PostgresEndedSessions(database),

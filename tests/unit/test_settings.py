@@ -83,6 +83,7 @@ BAD = [
     ("trusted_proxies", "*", "addresses or networks"),
     ("trusted_proxies", "proxy.test", "addresses or networks"),
     ("api_read_token", SECRET, "needs a CASHBACK_API_TOKEN"),
+    ("api_tokens_file", "/tokens", "needs a CASHBACK_API_TOKEN"),
     ("probes_port", "-1", "greater than or equal to 0"),
     ("stalled_after_seconds", "9", "greater than or equal to 10"),
     ("shutdown_timeout_seconds", "0", "greater than 0"),

@@ -74,8 +74,10 @@ def form_of(request: Request) -> dict[str, str]:
 
 
 def operator_of(request: Request) -> Operator:
-    name = request.state.session.name
-    return Operator(name or NOBODY, Via.API, Role.OPERATOR if name else Role.ANYBODY)
+    session = request.state.session
+    if not session.name:
+        return Operator(NOBODY, Via.API, Role.ANYBODY)
+    return Operator(session.name, Via.API, Role.PERSONAL if session.is_proved else Role.OPERATOR)
 
 
 def action_request(request: Request, reason: str = "") -> ActionRequest:

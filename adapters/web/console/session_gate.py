@@ -12,7 +12,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.operations.ports import EndedSessions
-from adapters.web.auth import Access, Tokens
+from adapters.records.personal_tokens import Access
+from adapters.web.auth import Tokens
 from adapters.web.console.sessions import SESSION_SECONDS, Session, Sessions
 from adapters.web.origin import ANOTHER_SITE, is_fetched_from_elsewhere
 from adapters.web.parameters import storable

@@ -50,17 +50,21 @@ def sign_in_router(tokens: Tokens, sessions: Sessions, ended: EndedSessions, pag
             response.headers["Retry-After"] = str(seconds)
             return response
         token = form.get("token", "")[:MAX_TOKEN_LENGTH].strip().encode()
-        access = tokens.access_of(token)
-        if access is None:
+        bearer = tokens.bearer_of(token)
+        if bearer is None:
             failed.note(address, token)
             log.warning("somebody could not sign in to the console: the token is not ours")
             return again(422, "The token is not ours.")
+        if bearer.name is not None and name not in {"", bearer.name}:
+            return again(422, "The token is somebody's own: sign in by their name, or leave the name out.")
+        name = bearer.name or name
         if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
             return again(
                 422, f"Give your name, for the record of what was done: up to {MAX_NAME_LENGTH} characters."
             )
+        begun = sessions.begin(bearer.access, name, is_proved=bearer.name is not None)
         response = RedirectResponse(wanted, 303)
-        sign_in(response, request, sessions.write(sessions.begin(access, name)))
+        sign_in(response, request, sessions.write(begun))
         return response
 
     @router.post(SIGN_OUT)

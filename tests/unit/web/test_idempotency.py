@@ -48,7 +48,7 @@ async def status_of(parts: Sequence[Message]) -> int:
         "raw_path": b"/api/parked/5/retry",
         "query_string": b"",
         "headers": [(b"idempotency-key", b"k"), (b"content-length", b"40")],
-        "state": {"role": Role.OPERATOR},
+        "state": {"role": Role.OPERATOR, "asker": Role.OPERATOR.value},
     }
     await IdempotentWrites(app, NobodyAsks(), 1000)(scope, receive, send)
     return int(sent[0]["status"])

@@ -8,9 +8,10 @@ import pytest
 from itsdangerous.encoding import base64_encode
 from pydantic import SecretStr
 
+from adapters.records.personal_tokens import Access
 from adapters.runtime.service import ProcessRole, Service
 from adapters.settings import BadSetting, Settings, check_api_is_closed
-from adapters.web.auth import Access, Tokens
+from adapters.web.auth import Bearer, Tokens
 from adapters.web.console.session_gate import safe_path
 from adapters.web.console.sessions import MAX_COOKIE_LENGTH, SESSION_SECONDS, Sessions
 
@@ -73,7 +74,7 @@ def test_who_knows_the_reading_token_cannot_sign_for_more_than_reading() -> None
     """Its key signs sessions that read, whatever else stands in them."""
     sessions = Sessions(TOKENS)
     acting = msgspec.json.encode(sessions.begin(Access.ACT, "Rita"))
-    by_the_reading_key = sessions._cookies[Access.READ].sign(base64_encode(acting)).decode()
+    by_the_reading_key = sessions._cookies[Bearer(Access.READ)].sign(base64_encode(acting)).decode()
     assert sessions.read(by_the_reading_key) is None
 
 
