@@ -104,7 +104,7 @@ class _Tally:
 class JobRunner:
     """For one event loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, and how it goes on
         self,
         work: PostgresJobWork,
         kinds: Mapping[KindName, JobKind],
@@ -112,12 +112,14 @@ class JobRunner:
         poll_seconds: float = POLL_SECONDS,
         beat_seconds: float = BEAT_SECONDS,
         retry: RetryPolicy | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         self._work = work
         self._kinds = kinds
         self._poll_seconds = poll_seconds
         self._beat_seconds = beat_seconds
         self._retry = retry or RetryPolicy(base_seconds=1.0, max_seconds=30.0)
+        self._rng = rng or random.Random()  # noqa: S311 - it only spreads retries
 
     async def run(self, stop: asyncio.Event) -> None:
         """Does what was started, by whomever, until it is told to stop."""
@@ -140,7 +142,7 @@ class JobRunner:
         kind = self._kinds[job.kind]
         try:
             async with kind.open(job) as handler:
-                if await _Run(job, kind, handler, self._work, self._retry, progress).all(halt):
+                if await _Run(job, kind, handler, self._work, self._retry, progress, self._rng).all(halt):
                     state = JobState.DONE
         except StoreUnavailable as error:
             log.warning("job: the database doesn't answer", error=str(error))
@@ -177,11 +179,11 @@ class _Run:
     _work: PostgresJobWork
     _retry: RetryPolicy
     _progress: Progress
+    _rng: random.Random
     _rate: StepRate = field(init=False)
     _place: int = field(init=False)
     _over: int = field(init=False)
     _failed: int = 0
-    _rng: random.Random = field(default_factory=random.Random)
 
     def __post_init__(self) -> None:
         self._rate = StepRate(self._job.rate_per_second, self._kind.steps_per_second)

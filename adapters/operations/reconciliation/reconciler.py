@@ -83,6 +83,7 @@ class Reconciler:
         per_second: float,
         retry: RetryPolicy = RETRY,
         resolution: Resolution = EXACT,
+        rng: random.Random | None = None,
     ) -> None:
         """At most `per_second` lookups, repeated ones counted."""
         self._books = books
@@ -92,7 +93,7 @@ class Reconciler:
         self._resolution = resolution
         self._pace = StepRate(per_second)
         self._room = asyncio.Semaphore(LOOKUPS_AT_ONCE)
-        self._rng = random.Random()  # noqa: S311 - it spreads retries, it guards nothing
+        self._rng = rng or random.Random()  # noqa: S311 - it spreads retries, it guards nothing
 
     async def compare(self, order_ids: Sequence[int], tally: ReconcileCounts) -> list[Finding]:
         """A few orders, each once. Raises StoreUnavailable; then all of them may be compared again."""
