@@ -15,9 +15,11 @@ import structlog
 from sandbox.servers.postgres import EmbeddedPostgres
 from tests.simulation.database import simulation_database
 from tests.simulation.profiles import PROFILES
+from tests.simulation.shrinker import shrunk
 from tests.simulation.world import Report, simulate
 
 TRACE_LINES = 120
+TOLD = ("seed", "problem", "digest", "virtual_seconds", "cpu_seconds", "calls", "lookups", "marked", "actions")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -40,6 +42,8 @@ def run(arguments: Sequence[str]) -> int:
             if options.twice and simulate(url, seed, PROFILES[options.profile]).digest != report.digest:
                 report.problem = "another run of the same seed went another way"
                 print(f"seed {seed}: {report.problem}", flush=True)
+            if report.problem and options.shrink_seconds:
+                _show_small(shrunk(url, PROFILES[options.profile], report, options.shrink_seconds, print))
             if report.problem and not options.go_on:
                 break
     _sum_up(reports, time.monotonic() - began)
@@ -53,6 +57,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--within-seconds", type=float, default=1e9, help="begin no further seed after so long")
     parser.add_argument("--twice", action="store_true", help="run each seed twice and compare")
     parser.add_argument("--trace", type=Path, help="write the last seed's whole trace to this file")
+    parser.add_argument("--shrink-seconds", type=float, default=0.0, help="so long a seed that fails is shrunk")
     parser.add_argument("--go-on", action="store_true", help="after a seed that fails, too")
     parser.add_argument("--json", action="store_true", help="a line of JSON for each seed")
     found: argparse.Namespace = parser.parse_args(arguments)
@@ -63,13 +68,21 @@ def _show(report: Report, options: argparse.Namespace) -> None:
     if options.trace:
         options.trace.write_text("\n".join(report.trace) + "\n")
     if options.json:
-        print(json.dumps(asdict(report) | {"trace": len(report.trace)}), flush=True)
+        said = {name: getattr(report, name) for name in TOLD} | {"counts": asdict(report.counts)}
+        print(json.dumps(said), flush=True)
     elif sys.stdout.isatty() or report.problem:
         print(f"seed {report.seed}: {report.digest} {report.problem or 'ok'}", flush=True)
     if report.problem:
         print("\n".join(report.trace[-TRACE_LINES:]))
         command = f"--seeds {report.seed} --profile {options.profile} --trace trace.txt"
         print(f'again, with the whole trace: make simulate ARGS="{command}"', flush=True)
+
+
+def _show_small(report: Report) -> None:
+    """All that is left of it."""
+    plan = report.plan
+    print(f"orders {sorted(plan.only) if plan.only else 'all'}, without {sorted(plan.without)}")
+    print("\n".join(report.story), flush=True)
 
 
 def _sum_up(reports: list[Report], wall_seconds: float) -> None:

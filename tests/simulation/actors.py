@@ -2,41 +2,27 @@
 connections."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-import psycopg
-
 from adapters.kafka.consumer.intake import Intake, Limits
 from adapters.kafka.consumer.pipeline import StorePipeline
-from adapters.operations.interventions import InterventionService
-from adapters.operations.quarantine import QuarantineService
 from adapters.postgres.dispatch_session import DispatchSession
 from adapters.postgres.event_store import OrderApplication
-from adapters.postgres.interventions import PostgresInterventions
 from adapters.postgres.ledger import PostgresLedger
-from adapters.postgres.parking import PostgresParking
 from adapters.postgres.pool import Database
 from adapters.postgres.projection_feeds import PostgresFeed, write_ledger_rows, write_orders
-from adapters.postgres.queries import PostgresQueries
-from adapters.postgres.replays import PostgresReplays
-from adapters.records.actions import ActionRequest, ReplayRecord
-from adapters.records.operators import Operator, Via
 from domain.decision import Policy
-from domain.errors import CashbackError
 from domain.ports import Fenced, Partition, StoreUnavailable
 from projections import doubt_marks, intended_calls, orders
 from projections.delivery.dispatcher import DeliveryPolicy, Dispatcher
 from projections.delivery.retry import RetryPolicy
-from projections.redelivery import How, RedeliveryOptions
-from projections.republication import Mode
 from projections.runner import Projection
 from tests.simulation.connections import IDLE_STRETCH, Connector, GatedAsyncPool, GatedPool
 from tests.simulation.greenlets import GreenletExecutor, run_in_greenlet, wait_for
+from tests.simulation.operators import Operators
 from tests.simulation.profiles import Profile
 from tests.simulation.scheduler import Actor, Scheduler
 from tests.simulation.third_party import CALL_TIMEOUT_SECONDS, KEY_RETENTION_SECONDS, SimulatedThirdParty
@@ -53,9 +39,6 @@ DELIVERY: Final = DeliveryPolicy(
     retry=RetryPolicy(max_attempts=6, base_seconds=0.5, max_seconds=8.0),
     key_retention_seconds=KEY_RETENTION_SECONDS,
 )
-ASKED: Final = ActionRequest(Operator("simulated", Via.API), "because")
-ROUNDS_OF_REPAIR: Final = 4
-ACTIONS: Final = ("retry", "retry", "force", "force", "resume", "settle", "release", "quarantine")
 
 
 class Actors:
@@ -70,17 +53,22 @@ class Actors:
         profile: Profile,
         owners: Mapping[Partition, set[int]],
     ) -> None:
-        self.actions: Counter[str] = Counter()
-        """What operators have done."""
-        self.is_repaired = not profile.operators
-        """Operators have let go on what stood still, so that it can be compared in the end."""
         self._url = url
         self._scheduler = scheduler
         self._topic = topic
         self._third_party = third_party
         self._profile = profile
         self._owners = owners
-        self._policy = Policy(corrections=profile.returns)
+        self._policy = Policy(corrections=profile.returns, max_order_cashback=profile.max_order_cashback)
+        self.operators = Operators(
+            url,
+            scheduler,
+            third_party,
+            profile,
+            self._policy,
+            key_retention_seconds=DELIVERY.trusted_key_seconds,
+            lease_seconds=LEASE_SECONDS,
+        )
 
     async def run(self, actor: Actor) -> None:
         """Until it is cancelled, or dies of an outage."""
@@ -93,6 +81,8 @@ class Actors:
                 await run_in_greenlet(self._project_orders, actor)
             case "dispatcher":
                 await self._dispatch(actor)
+            case "jobs":
+                await self._do_jobs(actor)
             case _:
                 await self._operate(actor)
 
@@ -183,52 +173,13 @@ class Actors:
             await dispatcher.run(asyncio.Event())
 
     async def _operate(self, actor: Actor) -> None:
-        database = Database(self._url, pool=GatedAsyncPool(self._connector(actor)))
-        store = self._store(actor)
-        parking, replays = PostgresParking(database), PostgresReplays(database)
-        decisions = InterventionService(
-            PostgresInterventions(database), store, policy=self._policy, clock_ns=self._now_ns
-        )
-        quarantine = QuarantineService(PostgresQueries(database), store, policy=self._policy, clock_ns=self._now_ns)
-        names = (*ACTIONS, "skip", "skip") if self._profile.skips else ACTIONS
+        await self.operators.operate(actor, self._database(actor), self._store(actor))
 
-        async def act(name: str, order_id: int) -> None:
-            match name:
-                case "retry":
-                    await parking.retry(order_id, ASKED, dry_run=False)
-                case "skip":
-                    await parking.skip(order_id, ASKED, dry_run=False)
-                case "settle":
-                    await decisions.settle(order_id, ASKED)
-                case "release":
-                    await decisions.release(order_id, ASKED)
-                case "quarantine":
-                    await quarantine.discard(1, ASKED)
-                case _:
-                    replay = ReplayRecord(_uuid(actor), order_id, Mode.REDELIVER, ASKED)
-                    options, kept = RedeliveryOptions(How(name)), timedelta(seconds=KEY_RETENTION_SECONDS)
-                    await replays.redeliver(replay, options, kept)
+    async def _do_jobs(self, actor: Actor) -> None:
+        await self.operators.work(actor, self._database(actor), lambda: self._store(actor))
 
-        while not self._scheduler.is_fine:
-            await asyncio.sleep(actor.rng.choice(self._profile.pace_seconds))
-            await self._try(actor, act, actor.rng.choice(names), actor.rng.randint(1, self._profile.orders))
-        for _ in range(ROUNDS_OF_REPAIR):
-            for order_id in range(1, self._profile.orders + 1):
-                await self._try(actor, act, "retry", order_id)
-            await asyncio.sleep(LEASE_SECONDS)
-        self.is_repaired = True
-        await asyncio.Event().wait()
-
-    async def _try(
-        self, actor: Actor, act: Callable[[str, int], Awaitable[None]], name: str, order_id: int
-    ) -> None:
-        try:
-            await act(name, order_id)
-        except (CashbackError, psycopg.OperationalError) as error:
-            self._scheduler.tell(actor.name, f"{name} of order {order_id}: {type(error).__name__}")
-        else:
-            self.actions[name] += 1
-            self._scheduler.tell(actor.name, f"{name} of order {order_id}: done")
+    def _database(self, actor: Actor) -> Database:
+        return Database(self._url, pool=GatedAsyncPool(self._connector(actor)))
 
 
 class _Ledger(PostgresLedger):

@@ -25,6 +25,8 @@ CREATE FUNCTION sim.halt_if(wanted text) RETURNS void LANGUAGE plpgsql VOLATILE 
     PERFORM set_config('sim.halt', '', false);
     PERFORM pg_advisory_lock_shared({HALT_LOCK});
     PERFORM pg_advisory_unlock_shared({HALT_LOCK});
+  ELSIF current_setting('sim.halt', true) LIKE wanted || '+%' THEN
+    PERFORM set_config('sim.halt', left(current_setting('sim.halt'), -1), false);
   END IF;
 END $$;
 CREATE FUNCTION sim.now() RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$ BEGIN
@@ -37,6 +39,12 @@ CREATE FUNCTION sim.halt() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
   PERFORM sim.halt_if('change');
   RETURN NEW;
 END $$;
+CREATE FUNCTION sim.halt_at_begin() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  PERFORM sim.halt_if('begin');
+  RETURN NULL;
+END $$;
+CREATE TRIGGER sim_halt_at_begin BEFORE UPDATE ON public.delivery EXECUTE FUNCTION sim.halt_at_begin();
+CREATE TRIGGER sim_halt_at_begin BEFORE INSERT ON public.stored_events EXECUTE FUNCTION sim.halt_at_begin();
 CREATE TRIGGER sim_halt BEFORE UPDATE ON public.delivery FOR EACH ROW EXECUTE FUNCTION sim.halt();
 CREATE TRIGGER sim_halt BEFORE INSERT ON public.stored_events FOR EACH ROW EXECUTE FUNCTION sim.halt();
 """

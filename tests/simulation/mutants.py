@@ -128,6 +128,7 @@ MUTANTS: Final = {
         " ('delivered', 'skipped')\n    ORDER BY version LIMIT %(calls)s\n) AS e",
         "AND version > d.settled_version\n        AND state NOT IN ('delivered', 'skipped')\n    ORDER BY version"
         " LIMIT %(calls)s\n) AS e",
+        "leases",
     ),
     "redelivery_keeps_token": Mutant(
         "a claim from before a redelivery is settled after it",
@@ -172,12 +173,14 @@ MUTANTS: Final = {
         _DISPATCHER,
         "self._work(claim, claimed_at, epoch)",
         "self._work(claim, self._monotonic(), epoch)",
+        "leases",
     ),
     "lease_fit_unchecked": Mutant(
         "a call is begun whose lease may end before it does",
         _SENDER,
         "fits = self._monotonic() + self._policy.call_timeout_seconds < work.lease_ends",
         "fits = True",
+        "leases",
     ),
 }
 
@@ -211,10 +214,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
     parser.add_argument("names", nargs="*", default=[], help="all that aren't equivalent, unless told otherwise")
     parser.add_argument("--seeds", type=int, help="for each, instead of its own number")
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--here", action="store_true", help="in this process, and only one; tells how it was found")
+    parser.add_argument("--shrink-seconds", type=float, default=0.0, help="with --here: so long that is shrunk")
     options = parser.parse_args()
     if options.here:
-        return _run_here(options.names[0], options.seeds)
+        return _run_here(options.names[0], options.seeds or MUTANTS[options.names[0]].seeds, options.shrink_seconds)
     names = options.names or [name for name, mutant in MUTANTS.items() if not mutant.equivalent]
     living = [name for name in names if not _dies(name, options.seeds)]
     print(f"{len(names) - len(living)} of {len(names)} mutants died; alive: {living or 'none'}")
@@ -234,12 +238,12 @@ def _dies(name: str, seeds: int | None) -> bool:
     return bool(found)
 
 
-def _run_here(name: str, seeds: int) -> int:
+def _run_here(name: str, seeds: int, shrink_seconds: float) -> int:
     mutant = MUTANTS[name]
     install(mutant)
     from tests.simulation.__main__ import run
 
-    return run(["--seeds", f"1-{seeds}", "--profile", mutant.profile])
+    return run(["--seeds", f"1-{seeds}", "--profile", mutant.profile, "--shrink-seconds", str(shrink_seconds)])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """How a simulated world is set up: who is in it, and how much goes wrong."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
+
+REPAIRS: Final = ("retry", "retry", "force", "force", "resume", "settle", "release", "discard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,7 @@ class Profile:
     """Statements whose connection is lost, before or after they were executed."""
     pauses: float = 0.01
     """Statements before which their actor stands still."""
+    standstill_seconds: tuple[float, ...] = (0.3, 3.0, 15.0, 25.0, 70.0, 200.0)
     halts: float = 0.02
     """Updates of a cursor that stop half-way, inside PostgreSQL, while others go on."""
     kills: bool = True
@@ -24,9 +28,9 @@ class Profile:
     """Calls that are slow, lost, refused or answered too late."""
     outages: float = 0.5
     """Runs with an outage of the third party, of up to a few minutes."""
-    late_seconds: tuple[float, float] = (2.0, 9.0)
+    late_seconds: tuple[float, float] = (2.0, 60.0)
     """How long a request may be under way before it comes to the third party, whoever waits for it."""
-    stall_seconds: tuple[float, ...] = (1.0, 8.0)
+    stall_seconds: tuple[float, ...] = (1.0, 8.0, 40.0)
     """How long a process may stand still between its last look at the clock and the call."""
     stamped: float = 0.6
     """Orders whose messages carry a `sequence`, and come on any partition, in any order."""
@@ -38,11 +42,25 @@ class Profile:
     """Orders change after their end, and the third party takes corrections."""
     unreadable: float = 0.3
     """Runs with a message that can't be read."""
+    garbled: float = 0.0
+    """Orders with a message that can't be read until somebody corrects it."""
+    vanished: float = 0.0
+    """Orders with a `sequence` of which a message never comes, and leaves a gap."""
+    max_order_cashback: Decimal | None = None
+    """An order that would earn more is doubtful."""
+    may_overlap: float = 0.5
+    """Runs in which requests come late and processes stand still between the look at the clock and the call."""
+    stalls: float = 1 / 7
+    """The share of such standstills among the faults of those runs."""
+    often_paused: frozenset[str] = frozenset({"claimed_calls"})
+    """Statements before which their actor stands still more often."""
     operators: bool = True
-    pace_seconds: tuple[float, ...] = (0.5, 5.0, 20.0)
+    actions: tuple[str, ...] = REPAIRS
+    """What operators do, each as often as it stands here (operators.py)."""
+    pace_seconds: tuple[float, ...] = (20.0, 5.0, 0.5)
     """Between two actions of an operator."""
-    skips: bool = False
-    """Operators give calls up, too."""
+    jobs: int = 0
+    """Processes that do what is asked for many orders at once."""
 
 
 PROFILES: Final = {
@@ -63,7 +81,8 @@ PROFILES: Final = {
         orders=2,
         stamped=1.0,
         long_orders=True,
-        pace_seconds=(0.1, 1.0, 5.0),
+        pace_seconds=(5.0, 1.0, 0.1),
+        actions=("retry", "retry", "force", "force", "resume", "resume", "release"),
         pauses=0.02,
         halts=0.1,
         third_party_faults=0.8,
@@ -80,5 +99,42 @@ PROFILES: Final = {
         operators=False,
     ),
     "corrections": Profile("orders change after their end", returns=True),
-    "skips": Profile("operators give calls up", skips=True),
+    "people": Profile(
+        "all that people can do without a risk, to one order and to many",
+        orders=5,
+        busy_seconds=240.0,
+        max_order_cashback=Decimal(60),
+        vanished=0.4,
+        garbled=0.5,
+        jobs=2,
+        pace_seconds=(8.0, 2.0, 0.5),
+        actions=(
+            *("retry", "settle", "release", "discard", "reread", "force", "resume"),
+            *("many redelivered", "many retried", "many settled", "many released", "compare"),
+        ),
+    ),
+    "risks": Profile(
+        "people give calls up, and have them sent again under new keys or whatever has become of them",
+        actions=("retry", "skip", "force", "resume", "new keys", "blind", "many redelivered", "compare"),
+        jobs=1,
+    ),
+    "leases": Profile(
+        "processes that stand still between a claim, its calls and its end",
+        orders=2,
+        stamped=1.0,
+        long_orders=True,
+        lost_connections=0.01,
+        pauses=0.02,
+        halts=0.05,
+        may_overlap=1.0,
+        third_party_faults=0.5,
+        stalls=0.7,
+        standstill_seconds=(0.3, 4.0, 6.0, 25.0),
+        stall_seconds=(18.0, 19.0, 19.8, 40.0),
+        outages=0,
+        unreadable=0,
+        often_paused=frozenset({"claimed_calls", "watch_sessions"}),
+        pace_seconds=(8.0, 2.0, 0.5),
+        actions=("retry", "force", "force", "resume"),
+    ),
 }

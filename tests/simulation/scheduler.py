@@ -19,21 +19,33 @@ from psycopg import pq
 from psycopg.waiting import Ready, Wait
 
 from tests.simulation.database import HALT_LOCK
+from tests.simulation.dice import Dice
 from tests.simulation.profiles import Profile
 
 EPOCH_SECONDS: Final = 1_740_744_000.0
 """When virtual time begins, in seconds since 1970: 2025-02-28, noon, UTC."""
 STEP_SECONDS: Final = (1e-4, 1e-3, 1e-2)
 """What a statement takes."""
-STANDSTILL_SECONDS: Final = (0.3, 3.0, 15.0, 25.0, 70.0, 200.0)
 IDLE_IN_TRANSACTION_SECONDS: Final = 5.0
 """As the event store's connections have it: whoever stands still for longer inside a transaction is cut off."""
 LOOK_FOR_LOCKS_SECONDS: Final = 0.003
 """Real time without an answer, after which PostgreSQL is asked whether the statement waits for a lock."""
 TERMINATED_WITHIN_MS: Final = 60_000
 HALTED: Final = frozenset({"claim", "settle", "set_back", "upsert_delivery", "let_go", "pass_by", "store_batch"})
-"""Statements that may stop half-way: when they first ask for the time, and have seen what they go by, or at the
-first row that they change, with the locks and the ids that they have by then."""
+"""Statements that may stop half-way."""
+HALTS: Final = ("look", "look+", "look++", "begin", "change")
+"""Where: when they ask for the time (the planner does it first, then the execution), when they have their snapshot
+and nothing else, or at the first row that they change, with the locks and the ids that they have by then."""
+UNTOLD: Final = frozenset(
+    {
+        *("next_due", "lock_position", "others_position", "next_events", "last_event", "select_positions"),
+        *("select_streams", "stream", "with_stream", "cursors", "lock_cursors", "notify_due", "insert_attempts"),
+        *("watch_sessions", "open_session", "lock_session", "forget_sessions", "database", "server"),
+    }
+)
+"""Statements that a short trace is better without."""
+OFTEN: Final = 6
+"""So many times as often as elsewhere."""
 
 
 @dataclass(eq=False)
@@ -63,6 +75,8 @@ class Statement:
     name: str
     done: asyncio.Future[Any]
     wants: Wait | None = None
+    line: str | None = None
+    """In the trace, as long as it isn't in the story."""
 
 
 @dataclass
@@ -81,18 +95,20 @@ class Counts:
 class Scheduler:
     """Virtual time and chance, for one run on one database. Use as a context manager."""
 
-    def __init__(self, url: str, seed: int, profile: Profile, names: dict[str, str]) -> None:
+    def __init__(self, url: str, dice: Dice, profile: Profile, names: dict[str, str]) -> None:
         self.now_seconds = 0.0
         self.counts = Counts()
         self.is_fine = False
         """The weather: nothing goes wrong any more."""
         self.trace: list[str] = []
+        self.story: list[str] = []
+        """The trace without what changed nothing."""
         self.on_statement: Callable[[Statement], None] = lambda _: None
         """Called when one has run to its end without an error."""
         self._names = names
         self._profile = profile
-        self._turns = random.Random(f"{seed}/turns")
-        self._weather = random.Random(f"{seed}/weather")
+        self._turns = dice.stream("turns")
+        self._weather = dice.stream("weather")
         self._waiting: list[Statement] = []
         self._blocked: list[Statement] = []
         self._hash = hashlib.sha256()
@@ -118,11 +134,13 @@ class Scheduler:
     def monotonic(self) -> float:
         return self.now_seconds
 
-    def tell(self, who: str, what: str) -> None:
-        """Adds a line to the trace; the run's hash is made of them all."""
+    def tell(self, who: str, what: str, *, is_step: bool = True) -> None:
+        """Adds a line to the trace; the run's hash is made of them all. Steps are in the story, too."""
         line = f"{self.now_seconds:11.4f}  {who:14}  {what}"
         self._hash.update(line.encode())
         self.trace.append(line)
+        if is_step:
+            self.story.append(line)
 
     @property
     def digest(self) -> str:
@@ -134,10 +152,12 @@ class Scheduler:
         """Runs a statement when its turn has come."""
         actor: Actor = connection.actor
         self._check_alive(actor, connection)
-        if not self.is_fine and self._weather.random() < self._profile.pauses:
+        name = self._name(generator)
+        often = OFTEN if name in self._profile.often_paused else 1
+        if not self.is_fine and self._weather.random() < self._profile.pauses * often:
             await self._stand_still(actor, connection)
         done = asyncio.get_running_loop().create_future()
-        statement = Statement(actor, connection, generator, self._name(generator), done)
+        statement = Statement(actor, connection, generator, name, done)
         self._waiting.append(statement)
         try:
             return await done
@@ -158,7 +178,7 @@ class Scheduler:
                 sleeper.set_result(None)
 
     async def _stand_still(self, actor: Actor, connection: Any) -> None:
-        seconds = self._weather.choice(STANDSTILL_SECONDS)
+        seconds = self._weather.choice(self._profile.standstill_seconds)
         self.counts.standstills += 1
         self.tell(actor.name, f"stands still for {seconds:g} s")
         await asyncio.sleep(seconds)
@@ -187,7 +207,8 @@ class Scheduler:
         if not text:
             name = {"_enter_gen": "BEGIN", "_exit_gen": "COMMIT"}.get(generator.__name__, generator.__name__)
             return "ROLLBACK" if said.get("exc_val") is not None else name
-        return self._names.get(text) or text.split("\n")[0][:40]
+        first_line = text.split("\n", maxsplit=1)[0]
+        return self._names.get(first_line) or first_line[:40]
 
     # For the loop
 
@@ -218,7 +239,8 @@ class Scheduler:
         self._set_clock(statement.connection)
         self._begin_halt(statement)
         told = f"{statement.name}  !! connection lost {fault} it" if fault else statement.name
-        self.tell(statement.actor.name, told)
+        self.tell(statement.actor.name, told, is_step=fault is not None)
+        statement.line = None if fault else self.trace[-1]
         if fault == "before":
             self._lose(statement)
         else:
@@ -251,6 +273,8 @@ class Scheduler:
                     return
         except StopIteration as end:
             self._done(statement)
+            if statement.line is not None and _has_done_something(statement.name, end.value):
+                self.story.append(statement.line)
             self.on_statement(statement)
             if lose_answer:
                 self._lose(statement)
@@ -312,14 +336,14 @@ class Scheduler:
             is_any_done = len(self._blocked) < before
 
     def _begin_halt(self, statement: Statement) -> None:
-        """A trigger makes the statement stop at the first row that it changes (database.py)."""
+        """Functions and triggers make the statement stop (database.py)."""
         if self.is_fine or self._halt_ends is not None or statement.name not in HALTED:
             return
         if self._weather.random() < self._profile.halts:
             self.counts.halts += 1
             self._halt_ends = self._ticks + self._weather.randint(2, 40)
             self._halter.execute("SELECT pg_advisory_lock(%s)", (HALT_LOCK,))
-            where = "change" if statement.name == "store_batch" else self._weather.choice(("look", "change"))
+            where = self._weather.choice(HALTS[-2:] if statement.name == "store_batch" else HALTS)
             statement.connection.pgconn.exec_(f"SELECT set_config('sim.halt', '{where}', false)".encode())
             self.tell(statement.actor.name, f"  is going to stop at its first {where}")
 
@@ -357,6 +381,16 @@ class Scheduler:
         self._poll_blocked()
         if actor.task is not None:
             actor.task.cancel()
+
+
+def _has_done_something(name: str, results: Any) -> bool:
+    """It has changed rows, or found some that matter."""
+    if name in UNTOLD or not isinstance(results, list):
+        return False
+    return any(
+        result.status in {pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK} and (result.command_tuples or 0) > 0
+        for result in results
+    )
 
 
 def _poll(socket: int, wants: Wait) -> Ready | None:

@@ -2,12 +2,16 @@
 
 import asyncio
 import random
-from typing import Final
+from collections import Counter
+from typing import TYPE_CHECKING, Final
 
 from projections.delivery.ports import Answer, Call, Lookup, Outcome
 from tests.simulation.profiles import Profile
 from tests.simulation.scheduler import Scheduler
 from tests.support.fake_third_party import FINE, HANG, FakeThirdParty, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CALL_TIMEOUT_SECONDS: Final = 10.0
 KEY_RETENTION_SECONDS: Final = 200.0
@@ -21,19 +25,29 @@ class SimulatedThirdParty(FakeThirdParty):
         super().__init__(self._fault, timeout_seconds=CALL_TIMEOUT_SECONDS)
         self.lookup_plan = self._fault
         self.key_retention_seconds = KEY_RETENTION_SECONDS
-        self.may_overlap = rng.random() < 0.5
+        self.may_overlap = rng.random() < profile.may_overlap
         """Requests that come late, or a process that stands still: nobody can help that two calls of one order are
         there at once. In the other runs none do."""
         self._outage = self._draw_outage(rng, profile)
         self._scheduler = scheduler
         self._rng = rng
         self._profile = profile
+        self.calling: Counter[int] = Counter()
+        """Orders with calls under way."""
+        self.on_send: Callable[[Call], None] = lambda _: None
+        """Called when one is begun."""
         self._under_way_late: set[asyncio.Task[object]] = set()
 
     async def send(self, call: Call) -> Answer:
         name = f"{call.kind} of order {call.order_id}, version {call.version}"
         self._scheduler.tell("network", f"{name}, key {str(call.key)[:8]}")
-        answer = await (self._send_late(call) if self._is_late() else super().send(call))
+        self.on_send(call)
+        self.calling[call.order_id] += 1
+        try:
+            answer = await (self._send_late(call) if self._is_late() else super().send(call))
+        finally:
+            self.calling[call.order_id] -= 1
+            self.calling += Counter()  # forgets those without any
         self._scheduler.tell("network", f"{name}: {answer.outcome} {answer.status or ''} {answer.text[:40]}")
         return answer
 
@@ -80,12 +94,13 @@ class SimulatedThirdParty(FakeThirdParty):
             return self._rng.choice((Fault(unreachable=True), Fault(status=503), HANG))
         if self._scheduler.is_fine or self._rng.random() > self._profile.third_party_faults:
             return FINE
+        if self.may_overlap and self._rng.random() < self._profile.stalls:
+            return Fault(stall_seconds=self._rng.choice(self._profile.stall_seconds))
         seconds = self._rng.choice(SLOW_SECONDS)
         return self._rng.choice(
             (
                 Fault(before_seconds=seconds),
                 Fault(after_seconds=seconds),
-                Fault(stall_seconds=self._rng.choice(self._profile.stall_seconds) if self.may_overlap else 0.0),
                 Fault(status=self._rng.choice((500, 503, 429, 422))),
                 Fault(lost_answer=True, before_seconds=seconds),
                 Fault(unreachable=True),

@@ -1,13 +1,13 @@
 """The topic and its publishers: what is true of each order, and the ways in which it may be said."""
 
 import asyncio
-import random
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.kafka.decoding.record import Headers, Record
 from domain.messages import Kind
+from tests.simulation.dice import Dice, Plan
 from tests.simulation.profiles import Profile
 from tests.simulation.scheduler import EPOCH_SECONDS, Scheduler
 from tests.support.messages import NOON_NS, partition_of, payload_of, product, value_of
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from domain.ports import Partition
 
+GARBLED: Final = b"garbled "
+"""Before a message, so that it can't be read until somebody takes it away."""
 GAPS_SECONDS: Final = (0.05, 0.5, 5.0, 20.0)
 """Between an order's messages, as they are true."""
 DELAYS_SECONDS: Final = (0.0, 0.0, 0.1, 5.0, 40.0)
@@ -36,6 +38,13 @@ LIFECYCLES: Final = (
     (Kind.CREATED, Kind.UPDATED, Kind.CANCELLED),
     (Kind.CREATED, Kind.UPDATED, Kind.UPDATED, Kind.UPDATED, Kind.UPDATED, Kind.COMPLETED),
 )
+LONG_LIFECYCLES: Final = (
+    (Kind.CREATED, *[Kind.UPDATED] * 2, Kind.CANCELLED),
+    (Kind.CREATED, *[Kind.UPDATED] * 4, Kind.COMPLETED),
+    (Kind.CREATED, *[Kind.UPDATED] * 6, Kind.CANCELLED),
+    (Kind.CREATED, *[Kind.UPDATED] * 8, Kind.COMPLETED),
+)
+"""With more calls than one claim takes."""
 RETURNS: Final = (
     (Kind.UPDATED,),
     (Kind.CANCELLED,),
@@ -90,13 +99,15 @@ class Topic:
 class Publishers:
     """Publish all lifecycles. `is_done` once everything was said."""
 
-    def __init__(self, scheduler: Scheduler, topic: Topic, rng: random.Random, profile: Profile) -> None:
+    def __init__(self, scheduler: Scheduler, topic: Topic, dice: Dice, profile: Profile, plan: Plan) -> None:
         self._scheduler = scheduler
         self._topic = topic
-        self._rng = rng
+        self._rng = rng = dice.stream("publishers")
         self._profile = profile
         self._skews_ns = [round(rng.uniform(-SKEW_SECONDS, SKEW_SECONDS) * 1e9) for _ in range(HOSTS)]
-        self.lifecycles = [self._lifecycle(number) for number in range(1, profile.orders + 1)]
+        order_ids = sorted(plan.only or range(1, profile.orders + 1))
+        self._dice_of = {order_id: dice.stream(f"order {order_id}") for order_id in order_ids}
+        self.lifecycles = [self._lifecycle(order_id) for order_id in order_ids]
         self._later: list[asyncio.Task[None]] = []
         self.is_done = False
 
@@ -111,22 +122,29 @@ class Publishers:
         self.is_done = True
 
     def _lifecycle(self, order_id: int) -> Lifecycle:
-        kinds: Sequence[Kind] = self._rng.choice(LIFECYCLES[-2:] if self._profile.long_orders else LIFECYCLES)
+        rng = self._dice_of[order_id]
+        kinds: Sequence[Kind] = rng.choice(LONG_LIFECYCLES if self._profile.long_orders else LIFECYCLES)
         if self._profile.returns and kinds[-1] is Kind.COMPLETED:
-            kinds = (*kinds, *self._rng.choice(RETURNS))
-        amounts = tuple(self._rng.randint(1, 9) * 10 + number for number, _ in enumerate(kinds))
-        return Lifecycle(order_id, tuple(kinds), amounts, self._rng.random() < self._profile.stamped)
+            kinds = (*kinds, *rng.choice(RETURNS))
+        amounts = tuple(rng.randint(1, 9) * 10 + number for number, _ in enumerate(kinds))
+        return Lifecycle(order_id, tuple(kinds), amounts, rng.random() < self._profile.stamped)
 
     async def _publish(self, lifecycle: Lifecycle) -> None:
-        await asyncio.sleep(self._rng.choice(GAPS_SECONDS))
+        rng = self._dice_of[lifecycle.order_id]
+        await asyncio.sleep(rng.choice(GAPS_SECONDS))
+        vanished, garbled = self._draw_number(lifecycle, self._profile.vanished), 0
+        if rng.random() < self._profile.garbled:
+            garbled = rng.randint(1, len(lifecycle.kinds))
         for number, (kind, amount) in enumerate(zip(lifecycle.kinds, lifecycle.amounts, strict=True), 1):
-            skew_ns = self._rng.choice(self._skews_ns)
+            skew_ns = rng.choice(self._skews_ns)
             at_ns = self._scheduler.now_ns - NOON_NS + skew_ns + number
             said: dict[str, Any] = {"transactionId": f"t{number}"}
             if not kind.is_end:
                 said["items"] = [product(1, amount, 0)]
             value = value_of(kind, payload_of(kind, order_id=lifecycle.order_id, at_ns=at_ns, **said))
-            copies = self._rng.choice((1, 1, 2))
+            copies = rng.choice((1, 1, 2)) if number != vanished else 0
+            if number == garbled:
+                value = GARBLED + value
             if lifecycle.is_stamped:
                 headers: Headers = (("sequence", b"%d" % number),)
                 for _ in range(copies):
@@ -135,11 +153,19 @@ class Publishers:
             else:
                 for _ in range(copies):
                     self._say(lifecycle.order_id, kind, value, (), lifecycle.order_id % len(self._topic.logs))
-            await asyncio.sleep(self._rng.choice(GAPS_SECONDS))
+            await asyncio.sleep(rng.choice(GAPS_SECONDS))
+
+    def _draw_number(self, lifecycle: Lifecycle, share: float) -> int:
+        """Of a message that never comes, with others behind it that show it; 0: there is none."""
+        rng = self._dice_of[lifecycle.order_id]
+        if not lifecycle.is_stamped or len(lifecycle.kinds) < 2 or rng.random() >= share:
+            return 0
+        return rng.randint(1, len(lifecycle.kinds) - 1)
 
     async def _say_later(self, order_id: int, kind: Kind, value: bytes, headers: Headers) -> None:
-        await asyncio.sleep(self._rng.choice(DELAYS_SECONDS))
-        self._say(order_id, kind, value, headers, self._rng.randrange(len(self._topic.logs)))
+        rng = self._dice_of[order_id]
+        await asyncio.sleep(rng.choice(DELAYS_SECONDS))
+        self._say(order_id, kind, value, headers, rng.randrange(len(self._topic.logs)))
 
     def _say(self, order_id: int, what: str, value: bytes, headers: Headers, number: int) -> None:
         now_ms = self._scheduler.now_ns // 1_000_000

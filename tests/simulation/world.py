@@ -2,10 +2,12 @@
 everything is settled."""
 
 import asyncio
-import random
+import math
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib.resources import files
 from typing import Any, Final
 
@@ -15,17 +17,21 @@ from psycopg import pq
 import adapters.postgres.sql
 from adapters.postgres.sql import statements
 from domain.ports import Partition, StoreUnavailable
+from projections.delivery.ports import Call
 from tests.simulation.actors import Actors
 from tests.simulation.database import reset
+from tests.simulation.dice import Dice, Plan
 from tests.simulation.invariants import Invariants, ViolationFound
 from tests.simulation.loop import SimulationLoop
 from tests.simulation.profiles import Profile
 from tests.simulation.scheduler import Actor, Counts, Scheduler, Statement
-from tests.simulation.third_party import SimulatedThirdParty
+from tests.simulation.third_party import CALL_TIMEOUT_SECONDS, SimulatedThirdParty
 from tests.simulation.topic import Publishers, Topic
 
 SETTLED_WITHIN_SECONDS: Final = 4000.0
 """Of virtual time, after the last thing that went wrong."""
+WHOLE: Final = Plan()
+PROCESSES: Final = (("intake", 2), ("calls", 2), ("orders", 1), ("dispatcher", 2))
 NOTIFIES: Final = {"store_batch": "cashback_events", "notify_due": "cashback_due"}
 CHANGE_NOTHING: Final = frozenset(
     {
@@ -48,6 +54,7 @@ class Report:
     """What came of a run."""
 
     seed: int
+    plan: Plan = field(default_factory=Plan)
     problem: str | None = None
     digest: str = ""
     virtual_seconds: float = 0.0
@@ -58,37 +65,42 @@ class Report:
     counts: Counts = field(default_factory=Counts)
     actions: dict[str, int] = field(default_factory=dict)
     trace: list[str] = field(default_factory=list)
+    story: list[str] = field(default_factory=list)
+    """The trace without what changed nothing."""
+    drawn: Mapping[str, int] = field(default_factory=dict)
+    """Draws of each stream."""
 
 
 class World:
     """Make it inside the running loop."""
 
-    def __init__(self, url: str, seed: int, profile: Profile, scheduler: Scheduler) -> None:
-        self._seed = seed
+    def __init__(self, url: str, dice: Dice, profile: Profile, scheduler: Scheduler, plan: Plan) -> None:
+        self._dice = dice
+        self._plan = plan
         self._profile = profile
         self._scheduler = scheduler
-        self._rng = random.Random(f"{seed}/world")
+        self._rng = dice.stream("world")
         self._topic = Topic(profile.partitions)
         self._owners: dict[Partition, set[int]] = {}
         self._actors: list[Actor] = []
         self._lives: Counter[tuple[str, int]] = Counter()
         self._pending: dict[Any, set[str]] = {}
         self._broken: list[str] = []
-        self.publishers = Publishers(scheduler, self._topic, random.Random(f"{seed}/publishers"), profile)
-        self.third_party = SimulatedThirdParty(scheduler, random.Random(f"{seed}/third party"), profile)
+        self.publishers = Publishers(scheduler, self._topic, dice, profile, plan)
+        self.third_party = SimulatedThirdParty(scheduler, dice.stream("third party"), profile)
         self.invariants = Invariants(url, self.third_party)
         self.processes = Actors(url, scheduler, self._topic, self.third_party, profile, self._owners)
         self.marked = 0
         self._found: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Raises the first thing found that must never be true."""
         scheduler.on_statement = self._after_statement
+        self.third_party.on_send = self._begun
 
     async def run(self) -> None:
         """Raises ViolationFound."""
-        for kind, number in (("intake", 2), ("calls", 2), ("orders", 1), ("dispatcher", 2), ("operator", 1)):
-            for each in range(1, number + 1):
-                if kind != "operator" or self._profile.operators:
-                    self._start(kind, each)
+        for kind, number in processes(self._profile):
+            if (kind, number) not in self._plan.without:
+                self._start(kind, number)
         around = [self.publishers.run(), self._rebalance(), self._restart()]
         if self._profile.kills:
             around.append(self._kill())
@@ -120,7 +132,7 @@ class World:
                 raise ViolationFound(f"not settled an hour after the last fault:\n{self.invariants.standing()}")
 
     def _is_settled(self) -> bool:
-        is_over = self.publishers.is_done and self.processes.is_repaired
+        is_over = self.publishers.is_done and self.processes.operators.is_repaired
         return is_over and self.invariants.is_settled(self._ends())
 
     def _ends(self) -> dict[int, int]:
@@ -129,7 +141,7 @@ class World:
     def _start(self, kind: str, number: int) -> None:
         self._lives[kind, number] += 1
         life = self._lives[kind, number]
-        actor = Actor(kind, number, life, random.Random(f"{self._seed}/{kind}/{number}/{life}"))
+        actor = Actor(kind, number, life, self._dice.stream(f"{kind}-{number}.{life}"))
         self._actors.append(actor)
         actor.task = asyncio.create_task(self._live(actor))
 
@@ -148,13 +160,14 @@ class World:
             for partition in self._topic.logs:
                 choices = ({1}, {2}, {1}, {2}, {1, 2}, set[int]())
                 self._owners[partition] = {1} if self._scheduler.is_fine else self._rng.choice(choices)
-            await asyncio.sleep(self._rng.choice((1.0, 10.0, 30.0)))
+            await asyncio.sleep(self._rng.choice((30.0, 10.0, 1.0)))
 
     async def _kill(self) -> None:
         while not self._scheduler.is_fine:
-            await asyncio.sleep(self._rng.choice((2.0, 10.0, 30.0)))
+            await asyncio.sleep(self._rng.choice((30.0, 10.0, 2.0)))
             living = [actor for actor in self._actors if not actor.is_dead and actor.kind != "operator"]
-            victim = self._rng.choice(living)
+            kind = self._rng.choice(sorted({actor.kind for actor in living}))
+            victim = self._rng.choice([actor for actor in living if actor.kind == kind])
             self._scheduler.kill(victim)
             await asyncio.sleep(self._rng.choice((0.0, 1.0, 40.0)))
             self._start(victim.kind, victim.number)
@@ -179,49 +192,71 @@ class World:
                 self._scheduler.notify(channel)
         channels.clear()
         if statement.name not in CHANGE_NOTHING and not self._found.done():
-            self._check()
+            self._check(self.invariants.check)
 
-    def _check(self) -> None:
+    def _begun(self, call: Call) -> None:
+        ends_at = self._scheduler.now() + timedelta(seconds=CALL_TIMEOUT_SECONDS)
+        self._check(lambda: self.invariants.check_begun(call, ends_at))
+
+    def _check(self, check: Callable[[], None]) -> None:
         try:
-            self.invariants.check()
+            check()
         except ViolationFound as violation:
-            self._found.set_exception(violation)
+            if not self._found.done():
+                self._found.set_exception(violation)
 
 
-def simulate(url: str, seed: int, profile: Profile) -> Report:
-    """Runs a seed to its end, or until something that must never be true is."""
-    report = Report(seed)
+def processes(profile: Profile) -> list[tuple[str, int]]:
+    """By kind and number."""
+    people = (("operator", int(profile.operators)), ("jobs", profile.jobs))
+    return [(kind, each) for kind, number in (*PROCESSES, *people) for each in range(1, number + 1)]
+
+
+def simulate(url: str, seed: int, profile: Profile, plan: Plan = WHOLE, within_seconds: float = math.inf) -> Report:
+    """Runs a seed to its end, or until something that must never be true is; what is left of it in `plan`, and no
+    longer than so many virtual seconds."""
+    report = Report(seed, plan)
+    dice = Dice(seed, plan)
     began = time.process_time()
     reset(url)
-    scheduler = Scheduler(url, seed, profile, statement_names())
+    scheduler = Scheduler(url, dice, profile, statement_names())
     try:
         with asyncio.Runner(loop_factory=lambda: SimulationLoop(scheduler)) as runner:
-            runner.run(_run(url, seed, profile, scheduler, report))
+            runner.run(_run(url, dice, profile, scheduler, report, within_seconds))
     finally:
         scheduler.close()
     report.digest, report.trace, report.counts = scheduler.digest, scheduler.trace, scheduler.counts
+    report.story, report.drawn = scheduler.story, dice.drawn
     report.virtual_seconds = scheduler.now_seconds
     report.cpu_seconds = time.process_time() - began
     return report
 
 
-async def _run(url: str, seed: int, profile: Profile, scheduler: Scheduler, report: Report) -> None:
-    world = World(url, seed, profile, scheduler)
+async def _run(
+    url: str, dice: Dice, profile: Profile, scheduler: Scheduler, report: Report, within_seconds: float
+) -> None:
+    world = World(url, dice, profile, scheduler, report.plan)
     try:
-        await world.run()
+        async with asyncio.timeout(None if math.isinf(within_seconds) else within_seconds):
+            await world.run()
+    except TimeoutError:
+        report.problem = "it takes longer"
     except ViolationFound as violation:
         report.problem = str(violation)
         scheduler.tell("VIOLATION", str(violation))
     finally:
         world.invariants.close()
     report.calls, report.lookups = len(world.third_party.sent), len(world.third_party.looked_up)
-    report.marked, report.actions = world.marked, dict(world.processes.actions)
+    report.marked, report.actions = world.marked, dict(world.processes.operators.done)
 
 
 def statement_names() -> dict[str, str]:
-    """The names of the product's statements by their text."""
+    """The names of the product's statements by their first line: some are completed with others."""
     names: dict[str, str] = {}
     for file in files(adapters.postgres.sql).iterdir():
         if file.name.endswith(".sql"):
-            names |= {text: name for name, text in statements(file.name.removesuffix(".sql")).items()}
+            names |= {
+                text.split("\n", maxsplit=1)[0]: name
+                for name, text in statements(file.name.removesuffix(".sql")).items()
+            }
     return names
