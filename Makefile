@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 SHARED_OUT = -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-tooling test-quick test-full test-newest lint bench simulate simulate-mutants torture sbom audit
+.PHONY: help setup demo test test-tooling test-quick test-full test-newest lint bench simulate simulate-mutants model torture sbom audit
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /make \1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -54,6 +54,9 @@ simulate: setup ## the whole system under seeds, in virtual time: ARGS="--seeds 
 
 simulate-mutants: setup ## faults put into the protocol: the simulation must find each of them
 	@exec $(PY) -m tests.simulation.mutants $(ARGS)
+
+model: setup ## all that can happen to one order's calls, searched by SPIN where that is at hand
+	@exec $(PY) -m tests.simulation.model
 
 torture: setup ## the real processes under load, with faults of all kinds: ARGS="--minutes 5 --seed 1"
 	@exec $(PY) -m tests.torture $(ARGS)
