@@ -126,3 +126,17 @@ def test_a_person_repairs_it(
     again = record_of(lost.kind, order_id=BROKEN, at_ns=version - 1, offset=20)
     assert "repeat" not in intake.handle([again]).decisions
     assert store.load([BROKEN])[BROKEN].version == 6
+
+
+def test_a_repair_waits_for_the_lease_of_whoever_was_at_work(database_url: str, tmp_path: Path) -> None:
+    """A call may be under way that was begun before the order was parked: no other may overlap it."""
+    break_stream(database_url)
+    project(database_url)
+    claimed = "claimed_at = now(), claimed_head = head_version, next_attempt_at = now() + interval '1 hour'"
+    sql(database_url, f"UPDATE delivery SET {claimed} WHERE order_id = %s", BROKEN)
+    arguments = ("repair", str(BROKEN), "--reason", "a disk was lost")
+    done = run_app(*arguments, folder=tmp_path, settings={"database_url": database_url})
+    assert done.returncode == 0, done.stderr
+    assert sql(database_url, PARKED) == []
+    waits = "SELECT next_attempt_at > now() + interval '30 minutes' FROM delivery WHERE order_id = %s"
+    assert sql(database_url, waits, BROKEN) == [(True,)]

@@ -78,6 +78,9 @@ RETURNING settled_version < head_version
 NOTIFY cashback_due
 
 -- name: free_repaired
--- An order that stood still because its stream was broken goes on; doubtful from this moment on, since it is.
-UPDATE delivery SET parked_at = NULL, parked_reason = NULL, next_attempt_at = now(), is_doubtful = true
+-- An order that stood still because its stream was broken goes on; doubtful from this moment on, since it is. Whoever
+-- was at work on it when it was parked may be so still: until the lease runs out nobody else calls.
+UPDATE delivery
+SET parked_at = NULL, parked_reason = NULL, is_doubtful = true,
+    next_attempt_at = greatest(CASE WHEN claimed_at IS NOT NULL THEN next_attempt_at END, now())
 WHERE order_id = %s AND parked_reason = %s
