@@ -27,6 +27,7 @@ TARGETS = [
     "lint",
     "simulate",
     "simulate-mutants",
+    "model",
     "torture",
     "bench",
     "sbom",
