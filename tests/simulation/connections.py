@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 from adapters.postgres.dispatch_session import LOOK_SECONDS
 from adapters.postgres.event_store import StoreConnection, _configure
 from adapters.postgres.ledger import LedgerConnection
+from adapters.postgres.lineage import read_lineage
 from tests.simulation.greenlets import is_in_greenlet, wait_for
 from tests.simulation.scheduler import Actor, Scheduler
 
@@ -95,6 +96,7 @@ class Connector:
         connection = GatedAsyncConnection(owner.pgconn)
         connection._autocommit = True
         connection.owner = owner
+        connection.lineage = read_lineage(owner)
         return self._own(connection)
 
     async def connect_session(self, _: str, *, autocommit: bool, answer_seconds: float) -> GatedAsyncConnection:
@@ -106,6 +108,14 @@ class Connector:
     def check_alive(self) -> None:
         if self.actor.is_dead:
             raise psycopg.OperationalError("its process is dead (simulated)")
+
+    def usable(self, free: list[Any]) -> Any | None:
+        """One of these whose server is still there."""
+        while free:
+            connection = free.pop()
+            if connection.pgconn.status == pq.ConnStatus.OK:
+                return connection
+        return None
 
     def release(self, connection: Any, free: list[Any]) -> None:
         if (
@@ -139,7 +149,7 @@ class GatedPool(ConnectionPool[Any]):
     @contextmanager
     def connection(self, timeout: float | None = None) -> Iterator[Any]:
         self._connector.check_alive()
-        connection = self._free.pop() if self._free else self._connector.connect_store()
+        connection = self._connector.usable(self._free) or self._connector.connect_store()
         try:
             yield connection
         finally:
@@ -166,7 +176,7 @@ class GatedAsyncPool(AsyncConnectionPool[Any]):
         timeout: float | None = None,  # noqa: ASYNC109 - psycopg's own
     ) -> AsyncIterator[Any]:
         self._connector.check_alive()
-        connection = self._free.pop() if self._free else self._connector.connect_async()
+        connection = self._connector.usable(self._free) or self._connector.connect_async()
         try:
             yield connection
         finally:

@@ -2,7 +2,7 @@
 `now()`, `clock_timestamp()` and `random()` of its own. The product's SQL is what it is."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -20,6 +20,12 @@ CREATE SEQUENCE sim.clock MINVALUE 0 START 0;
 CREATE SEQUENCE sim.draws MINVALUE 0 START 0;
 CREATE FUNCTION sim.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
   $$ SELECT pg_catalog.to_timestamp(last_value / 1e6) FROM sim.clock $$;
+CREATE SEQUENCE sim.starts MINVALUE 0 START 0;
+CREATE SEQUENCE sim.timelines MINVALUE 0 START 0;
+CREATE FUNCTION sim.pg_postmaster_start_time() RETURNS timestamptz LANGUAGE sql VOLATILE AS
+  $$ SELECT pg_catalog.to_timestamp(last_value) FROM sim.starts $$;
+CREATE FUNCTION sim.pg_walfile_name(pg_lsn) RETURNS text LANGUAGE sql VOLATILE AS
+  $$ SELECT pg_catalog.lpad(last_value::text, 8, '0') FROM sim.timelines $$;
 CREATE FUNCTION sim.halt_if(wanted text) RETURNS void LANGUAGE plpgsql VOLATILE AS $$ BEGIN
   IF current_setting('sim.halt', true) = wanted THEN
     PERFORM set_config('sim.halt', '', false);
@@ -79,6 +85,7 @@ def _prepare(connection: psycopg.Connection) -> None:
         names = (sql.Identifier(table), sql.Identifier(column), sql.SQL(f"sim.{default}"))
         connection.execute(sql.SQL(statement).format(*names))
     connection.execute("CREATE SCHEMA kept")
+    connection.execute("CREATE SCHEMA copy")
     for table in _tables(connection):
         # What PostgreSQL does by itself, at times of its own, would change its plans.
         statement = "ALTER TABLE public.{} SET (autovacuum_enabled = false, toast.autovacuum_enabled = false)"
@@ -87,15 +94,46 @@ def _prepare(connection: psycopg.Connection) -> None:
         connection.execute(sql.SQL("CREATE TABLE {} AS TABLE {}").format(*kept))
 
 
+def copy(connection: psycopg.Connection) -> dict[str, int | None]:
+    """Copies all rows, as a backup or a replica has them. Answers where the sequences are."""
+    with connection.transaction():
+        for table in _tables(connection):
+            names = (sql.Identifier("copy", table), sql.Identifier("public", table))
+            connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(names[0]))
+            connection.execute(sql.SQL("CREATE TABLE {} AS TABLE {}").format(*names))
+        found = "SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1"
+        return dict(connection.execute(found).fetchall())
+
+
+def restore(connection: psycopg.Connection, sequences: Mapping[str, int | None], *, is_promoted: bool) -> None:
+    """All is as it was then, on a server that was started again: the same one, or a replica that was promoted."""
+    with connection.transaction():
+        _fill(connection, "copy")
+        for name, last in sequences.items():
+            if last is not None:
+                connection.execute("SELECT setval(%s::regclass, %s)", (f"public.{name}", last))
+        connection.execute("SELECT nextval('sim.starts')")
+        if is_promoted:
+            connection.execute("SELECT nextval('sim.timelines')")
+
+
 def reset(url: str) -> None:
     """As it was after the migrations."""
     with psycopg.connect(url) as connection:
-        tables = [sql.Identifier("public", name) for name in _tables(connection)]
-        connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(sql.SQL(", ").join(tables)))
-        for name in _tables(connection):
-            kept = (sql.Identifier("public", name), sql.Identifier("kept", name))
-            connection.execute(sql.SQL("INSERT INTO {} OVERRIDING SYSTEM VALUE TABLE {}").format(*kept))
-        connection.execute("SELECT setval('sim.clock', 0), setval('sim.draws', 0)")
+        _fill(connection, "kept")
+        for name in ("clock", "draws", "starts", "timelines"):
+            connection.execute("SELECT setval(%s::regclass, 0)", (f"sim.{name}",))
+
+
+def _fill(connection: psycopg.Connection, schema: str) -> None:
+    """With what the tables of that schema have. Nobody else is connected."""
+    tables = [sql.Identifier("public", name) for name in _tables(connection)]
+    connection.execute("SET LOCAL lock_timeout = '20s'")
+    connection.execute("SET LOCAL session_replication_role = replica")
+    connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(sql.SQL(", ").join(tables)))
+    for name in _tables(connection):
+        filled = (sql.Identifier("public", name), sql.Identifier(schema, name))
+        connection.execute(sql.SQL("INSERT INTO {} OVERRIDING SYSTEM VALUE TABLE {}").format(*filled))
 
 
 def _tables(connection: psycopg.Connection) -> list[str]:

@@ -64,6 +64,16 @@ class Invariants:
         self._third_party = third_party
         self._seen_violations = 0
         self._places: dict[tuple[str, int, str], int] = {}
+        self._sent_before = 0
+        """Calls that were sent before the database went back: it may not know of them."""
+        self._begun_before: datetime | None = None
+        """When calls begin that may belong to claims which the database has forgotten."""
+
+    def rewound(self, until: datetime) -> None:
+        """The database has gone back in time. Whoever had a session there may trust it until then."""
+        self._places.clear()
+        self._sent_before = len(self._third_party.sent)
+        self._begun_before = until
 
     def close(self) -> None:
         self._connection.close()
@@ -74,7 +84,7 @@ class Invariants:
         rows = self._connection.execute(_AT_ONCE, prepare=True).fetchall()
         calls = {(order_id, version): said.split() for kind, order_id, version, said in rows if kind == "call"}
         applied = {str(entry.key) for entry in self._third_party.books.log.after(0) if entry.applied}
-        sent = {str(call.key) for call in self._third_party.sent}
+        sent = {str(call.key) for call in self._third_party.sent[self._sent_before :]}
         for (order_id, version), (key, state, *known) in calls.items():
             if key in sent and not known and state not in {"delivered", "skipped"}:
                 raise ViolationFound(f"call {version} of order {order_id} was sent, and the ledger forgot it")
@@ -96,6 +106,8 @@ class Invariants:
 
     def check_begun(self, call: Call, ends_at: datetime) -> None:
         """A call begins. It will have ended by `ends_at`, if its process doesn't stand still."""
+        if self._begun_before is not None and ends_at <= self._begun_before:
+            return
         row = self._connection.execute(_LEASE_ENDS, (call.order_id,), prepare=True).fetchone()
         if row is None or row[0] < ends_at:
             raise ViolationFound(f"call {call.version} of order {call.order_id} may outlast its lease")

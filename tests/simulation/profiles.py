@@ -54,6 +54,10 @@ class Profile:
     """The share of such standstills among the faults of those runs."""
     often_paused: frozenset[str] = frozenset({"claimed_calls"})
     """Statements before which their actor stands still more often."""
+    rewinds: float = 0.0
+    """Runs in which the database goes back to an older copy: by a restore, or a replica that lacks commits."""
+    rewound_seconds: tuple[float, ...] = (0.5, 5.0, 30.0)
+    """How old that copy is."""
     operators: bool = True
     actions: tuple[str, ...] = REPAIRS
     """What operators do, each as often as it stands here (operators.py)."""
@@ -112,6 +116,16 @@ PROFILES: Final = {
             *("retry", "settle", "release", "discard", "reread", "force", "resume"),
             *("many redelivered", "many retried", "many settled", "many released", "compare"),
         ),
+    ),
+    "rewinds": Profile(
+        "the database is restored from an older copy, or a replica takes over that lacks the last commits",
+        rewinds=1.0,
+        grows=False,
+        may_overlap=1.0,
+        outages=0,
+        standstill_seconds=(0.3, 3.0, 15.0),
+        actions=("retry", "resume"),
+        unreadable=0,
     ),
     "risks": Profile(
         "people give calls up, and have them sent again under new keys or whatever has become of them",

@@ -365,6 +365,17 @@ class Scheduler:
             ended = "SELECT pg_terminate_backend(pid, %s) FROM unnest(%s::integer[]) AS pid"
             self._monitor.execute(ended, (TERMINATED_WITHIN_MS, pids))
 
+    def lose_server(self, actors: Iterable[Actor]) -> None:
+        """The database goes away under all of them; they live on."""
+        self.terminate([connection for actor in actors for connection in actor.connections])
+        for statement in [*self._waiting, *self._blocked]:
+            if not statement.done.done():
+                statement.done.set_exception(psycopg.OperationalError("the server is gone (simulated)"))
+        self._waiting.clear()
+        self._blocked.clear()
+        self._halt_ends = None
+        self._halter.execute("SELECT pg_advisory_unlock_all()")
+
     def kill(self, actor: Actor) -> None:
         """As SIGKILL: nothing that it has in hand gets any further."""
         self.tell(actor.name, "is killed")

@@ -17,9 +17,9 @@ from psycopg import pq
 import adapters.postgres.sql
 from adapters.postgres.sql import statements
 from domain.ports import Partition, StoreUnavailable
-from projections.delivery.ports import Call
+from projections.delivery.ports import SESSION_TRUST_SECONDS, Call
 from tests.simulation.actors import Actors
-from tests.simulation.database import reset
+from tests.simulation.database import copy, reset, restore
 from tests.simulation.dice import Dice, Plan
 from tests.simulation.invariants import Invariants, ViolationFound
 from tests.simulation.loop import SimulationLoop
@@ -75,6 +75,7 @@ class World:
     """Make it inside the running loop."""
 
     def __init__(self, url: str, dice: Dice, profile: Profile, scheduler: Scheduler, plan: Plan) -> None:
+        self._url = url
         self._dice = dice
         self._plan = plan
         self._profile = profile
@@ -102,6 +103,8 @@ class World:
             if (kind, number) not in self._plan.without:
                 self._start(kind, number)
         around = [self.publishers.run(), self._rebalance(), self._restart()]
+        if self._rng.random() < self._profile.rewinds:
+            around.append(self._rewind())
         if self._profile.kills:
             around.append(self._kill())
         tasks = [asyncio.create_task(each) for each in around]
@@ -171,6 +174,22 @@ class World:
             self._scheduler.kill(victim)
             await asyncio.sleep(self._rng.choice((0.0, 1.0, 40.0)))
             self._start(victim.kind, victim.number)
+
+    async def _rewind(self) -> None:
+        """A copy is made; later the database is what the copy was."""
+        rng = self._dice.stream("rewind")
+        await asyncio.sleep(rng.uniform(1.0, self._profile.busy_seconds * 0.7))
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            sequences = copy(connection)
+            await asyncio.sleep(rng.choice(self._profile.rewound_seconds))
+            is_promoted = rng.random() < 0.5
+            how = "a replica without the last commits is promoted" if is_promoted else "an older copy is restored"
+            self._scheduler.tell("database", how)
+            self._scheduler.lose_server(self._actors)
+            restore(connection, sequences, is_promoted=is_promoted)
+        until_seconds = SESSION_TRUST_SECONDS + CALL_TIMEOUT_SECONDS
+        self.invariants.rewound(self._scheduler.now() + timedelta(seconds=until_seconds))
+        self.processes.operators.done[how] += 1
 
     async def _restart(self) -> None:
         """What ended by itself is started again."""
