@@ -149,6 +149,7 @@ MUTANTS: Final = {
         "adapters/postgres/delivery_cursors.py",
         "await connection.execute(_NOTE_LOST, {",
         "dict(_SQL and {",
+        "redeliveries",
     ),
     "in_doubt_is_delivered": Mutant(
         "no answer counts as a good one",

@@ -6,7 +6,7 @@ and the process that has waited longest. What is left fails in the same way, and
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,16 +14,20 @@ from tests.simulation.dice import Plan, Ranges
 from tests.simulation.profiles import Profile
 from tests.simulation.world import Report, processes, simulate
 
+SLACK_SECONDS: Final = 60.0
+"""Virtual ones that a smaller run may take longer."""
 SMALLEST: Final = 4
 """Draws that are tried to be quiet together, at least."""
 
 
 @dataclass(slots=True)
 class Shrinker:
-    """`report` is that of the smallest run so far that fails."""
+    """`run` runs what is left by a plan, for so many virtual seconds; `report` is that of the smallest run so far
+    that fails."""
 
-    url: str
-    profile: Profile
+    run: Callable[[Plan, float], Report]
+    orders: int
+    processes: Sequence[tuple[str, int]]
     report: Report
     ends_at: float
     """By `time.monotonic`."""
@@ -35,7 +39,7 @@ class Shrinker:
             before = self.report.plan
             for plan in self._with_fewer_orders():
                 self._try(plan)
-            for process in processes(self.profile):
+            for process in self.processes:
                 if process not in self.report.plan.without:
                     self._try(replace(self.report.plan, without=self.report.plan.without | {process}))
             for name in sorted(self.report.drawn, key=lambda each: -self.report.drawn[each]):
@@ -48,10 +52,10 @@ class Shrinker:
         return time.monotonic() > self.ends_at
 
     def _with_fewer_orders(self) -> Iterator[Plan]:
-        for order_id in range(1, self.profile.orders + 1):
+        for order_id in range(1, self.orders + 1):
             if self.report.plan.only is None:
                 yield replace(self.report.plan, only=frozenset({order_id}))
-        left = self.report.plan.only or frozenset(range(1, self.profile.orders + 1))
+        left = self.report.plan.only or frozenset(range(1, self.orders + 1))
         for order_id in sorted(left) if len(left) > 1 else ():
             yield replace(self.report.plan, only=(self.report.plan.only or left) - {order_id})
 
@@ -71,7 +75,7 @@ class Shrinker:
         if self._is_over:
             return False
         self.runs += 1
-        found = simulate(self.url, self.report.seed, self.profile, plan, self.report.virtual_seconds + 60.0)
+        found = self.run(plan, self.report.virtual_seconds + SLACK_SECONDS)
         if found.problem is None or _kind(found.problem) != _kind(self.report.problem or ""):
             return False
         self.report = found
@@ -101,7 +105,11 @@ def shrunk(
     url: str, profile: Profile, report: Report, within_seconds: float, tell: Callable[[str], None]
 ) -> Report:
     """The smallest run found in that time that fails as this one does."""
-    shrinker = Shrinker(url, profile, report, time.monotonic() + within_seconds)
+
+    def run(plan: Plan, virtual_seconds: float) -> Report:
+        return simulate(url, report.seed, profile, plan, virtual_seconds)
+
+    shrinker = Shrinker(run, profile.orders, processes(profile), report, time.monotonic() + within_seconds)
     smallest = shrinker.shrink()
     tell(f"seed {report.seed}: {len(report.story)} steps shrunk to {len(smallest.story)} in {shrinker.runs} runs")
     return smallest
