@@ -26,6 +26,8 @@ class Profile:
     kills: bool = True
     third_party_faults: float = 0.6
     """Calls that are slow, lost, refused or answered too late."""
+    refusals: float = 0.0
+    """Calls that the third party will not take as they are, so that their orders stand still for a person."""
     outages: float = 0.5
     """Runs with an outage of the third party, of up to a few minutes."""
     late_seconds: tuple[float, float] = (2.0, 60.0)
@@ -108,7 +110,8 @@ PROFILES: Final = {
         orders=5,
         busy_seconds=240.0,
         max_order_cashback=Decimal(60),
-        vanished=0.4,
+        vanished=0.6,
+        refusals=0.05,
         garbled=0.5,
         jobs=2,
         pace_seconds=(8.0, 2.0, 0.5),
@@ -145,6 +148,8 @@ PROFILES: Final = {
     ),
     "risks": Profile(
         "people give calls up, and have them sent again under new keys or whatever has become of them",
+        refusals=0.15,
+        pace_seconds=(8.0, 2.0, 0.5),
         actions=("retry", "skip", "force", "resume", "new keys", "blind", "many redelivered", "compare"),
         jobs=1,
     ),

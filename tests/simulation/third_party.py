@@ -94,6 +94,8 @@ class SimulatedThirdParty(FakeThirdParty):
             return self._rng.choice((Fault(unreachable=True), Fault(status=503), HANG))
         if self._scheduler.is_fine or self._rng.random() > self._profile.third_party_faults:
             return FINE
+        if self._rng.random() < self._profile.refusals:
+            return Fault(status=422)
         if self.may_overlap and self._rng.random() < self._profile.stalls:
             return Fault(stall_seconds=self._rng.choice(self._profile.stall_seconds))
         seconds = self._rng.choice(SLOW_SECONDS)
