@@ -37,7 +37,11 @@ UNION ALL
 SELECT 'projection', 0, notification_id, name FROM projection_position
 """
 
-_LEASE_ENDS: Final = "SELECT next_attempt_at FROM delivery WHERE order_id = %s"
+_BEGUN: Final = """
+SELECT d.next_attempt_at,
+       e.first_sent_at IS NOT NULL OR (d.claimed_at IS NOT NULL AND e.version <= d.claimed_head)
+FROM delivery AS d JOIN effect AS e USING (order_id) WHERE e.order_id = %s AND e.version = %s
+"""
 
 _RENEWED: Final = """
 SELECT order_id FROM operator_action
@@ -108,9 +112,12 @@ class Invariants:
         """A call begins. It will have ended by `ends_at`, if its process doesn't stand still."""
         if self._begun_before is not None and ends_at <= self._begun_before:
             return
-        row = self._connection.execute(_LEASE_ENDS, (call.order_id,), prepare=True).fetchone()
-        if row is None or row[0] < ends_at:
+        row = self._connection.execute(_BEGUN, (call.order_id, call.version), prepare=True).fetchone()
+        lease_ends_at, is_known = row or (ends_at, False)
+        if lease_ends_at < ends_at:
             raise ViolationFound(f"call {call.version} of order {call.order_id} may outlast its lease")
+        if not is_known:
+            raise ViolationFound(f"call {call.version} of order {call.order_id} is sent, and no claim says so")
 
     def _check_third_party(self) -> None:
         books = self._third_party.books
