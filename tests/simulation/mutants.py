@@ -128,7 +128,7 @@ MUTANTS: Final = {
         " ('delivered', 'skipped')\n    ORDER BY version LIMIT %(calls)s\n) AS e",
         "AND version > d.settled_version\n        AND state NOT IN ('delivered', 'skipped')\n    ORDER BY version"
         " LIMIT %(calls)s\n) AS e",
-        "leases",
+        "arrivals",
     ),
     "redelivery_keeps_token": Mutant(
         "a claim from before a redelivery is settled after it",
