@@ -117,7 +117,7 @@ def _show_comparison(job: Job, result: ComparisonResult) -> None:
     )
     if result.findings:
         rows = ((each.order_id, each.verdict, each.ours, each.theirs, each.detail) for each in result.findings)
-        table(("order", "class", "ours", "theirs", "note"), rows, right=("order",))
+        table(("order", "class", "ours", "theirs", "note"), rows, right=("order",), drop=("note",))
 
 
 def _orders(job: Job) -> str:
@@ -133,6 +133,7 @@ def _listing(pages: Paging[Job], view: Callable[[Job], Mapping[str, Any]], *colu
         columns,
         lambda job: tuple(_CELLS[column](job) for column in columns),
         frozenset({"done", "failed", "orders", "compared", "differing"} & {*columns}),
+        ("by", "reason", "asked for", "orders", "of"),
     )
 
 

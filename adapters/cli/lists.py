@@ -16,7 +16,7 @@ from adapters.postgres.queries import PostgresQueries
 from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.postgres.service_status import PostgresConsole
 from adapters.presentation import paging
-from adapters.presentation.formatting import NOTHING, amount
+from adapters.presentation.formatting import NOTHING, amount, answer_summary
 from adapters.presentation.paging import BadCursor, Paging
 from adapters.presentation.views import (
     action_view,
@@ -51,6 +51,8 @@ class Listing(Generic[Row]):
     columns: Sequence[str]
     cells: Callable[[Row], Sequence[object]]
     right: frozenset[str]
+    drop: Sequence[str] = ()
+    """Columns that go where there is no room, the first one first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def run_list(url: str, listing: Listing[Row], ask: Ask[Row], request: ListReques
     if request.as_json:
         output.print_json({listing.name: [listing.view(row) for row in page], "next": following})
         return 0
-    output.table(listing.columns, map(listing.cells, page), right=listing.right)
+    output.table(listing.columns, map(listing.cells, page), right=listing.right, drop=listing.drop)
     if following:
         output.remark(f"more: --after {following}")
     return 0
@@ -142,6 +144,8 @@ def said_by(outcome: str, status: int | None, answer: str) -> str:
     return " ".join(filter(None, (outcome, "" if status is None else str(status), answer)))
 
 
+QUARANTINE_DROPS: Final = ("since", "order", "detail", "state", "reason")
+ACTION_DROPS: Final = ("version", "by", "state", "operator", "reason", "at")
 QUARANTINE_COLUMNS: Final = ("id", "state", "since", "place", "order", "reason", "detail")
 ACTION_COLUMNS: Final = ("at", "operator", "by", "action", "about", "version", "state", "reason")
 _ORDER_COLUMNS: Final = ("order", "status", "cashback", "buyer", "store", "calls", "held", "doubts", "last change")
@@ -158,7 +162,9 @@ def _order_cells(listed: ListedOrder) -> Sequence[object]:
 def _parked_cells(row: ParkedRow) -> Sequence[object]:
     call = None if row.kind is None else f"{row.kind} of version {row.version}"
     last = row.last_attempt
-    answer = None if last is None else said_by(last.outcome, last.status, last.answer[:MAX_ANSWER_CHARACTERS])
+    answer = None if last is None else answer_summary(last.answer)[:MAX_ANSWER_CHARACTERS]
+    if last is not None and not row.reason.startswith(last.outcome):
+        answer = said_by(last.outcome, last.status, answer or "")
     stands = row.order_id, output.moment(row.parked_at), row.reason, row.attempts
     return *stands, call, row.waiting_calls, amount(row.cashback), answer
 
@@ -176,6 +182,7 @@ _ORDERS: Final = Listing[ListedOrder](
     _ORDER_COLUMNS,
     _order_cells,
     frozenset({"order", "cashback", "held"}),
+    ("store", "last change", "doubts", "held", "buyer", "calls"),
 )
 _PARKED: Final = Listing[ParkedRow](
     "parked",
@@ -184,6 +191,7 @@ _PARKED: Final = Listing[ParkedRow](
     _PARKED_COLUMNS,
     _parked_cells,
     frozenset({"order", "attempts", "behind it", "cashback"}),
+    ("behind it", "attempts", "since", "call", "last answer"),
 )
 _QUARANTINE: Final = Listing[QuarantineRow](
     "quarantined",
@@ -192,6 +200,7 @@ _QUARANTINE: Final = Listing[QuarantineRow](
     QUARANTINE_COLUMNS,
     quarantine_cells,
     frozenset({"id", "order"}),
+    QUARANTINE_DROPS,
 )
 ACTIONS: Final = Listing[ActionRow](
     "actions",
@@ -200,6 +209,7 @@ ACTIONS: Final = Listing[ActionRow](
     ACTION_COLUMNS,
     action_cells,
     frozenset({"version"}),
+    ACTION_DROPS,
 )
 _DIFFERENCES: Final = Listing(
     "differences",
@@ -208,6 +218,7 @@ _DIFFERENCES: Final = Listing(
     ("id", "order", "class", "ours", "theirs", "note", "first seen", "last seen", "closed"),
     _difference_cells,
     frozenset({"id", "order"}),
+    ("closed", "last seen", "id", "first seen", "note"),
 )
 
 

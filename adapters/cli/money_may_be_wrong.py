@@ -46,7 +46,8 @@ def run_money_may_be_wrong(url: str, limits: CaseLimits, choice: Choice, request
         output.print_json({"cases": [case_view(each) for each in page], "next": following})
         return 0
     now = datetime.now(UTC)
-    output.table(_COLUMNS, (_cells(each, now) for each in page), right={"order", "at stake"})
+    drop = ("also", "detail", "for", "next step")
+    output.table(_COLUMNS, (_cells(each, now) for each in page), right={"order", "at stake"}, drop=drop)
     if following:
         output.remark(f"more: --after {following}")
     return 0

@@ -8,7 +8,9 @@ from adapters.cli import output
 from adapters.cli.database import ask_database
 from adapters.cli.lists import (
     ACTION_COLUMNS,
+    ACTION_DROPS,
     QUARANTINE_COLUMNS,
+    QUARANTINE_DROPS,
     action_cells,
     quarantine_cells,
     said_by,
@@ -59,16 +61,18 @@ def show_order(order: OrderView, record: OrderRecord, till: Till) -> None:
         _show_event(event)
     if record.quarantined:
         say()
-        cells = map(quarantine_cells, record.quarantined)
-        table(QUARANTINE_COLUMNS, cells, right=("id", "order"), title="messages in quarantine")
+        cells, title = map(quarantine_cells, record.quarantined), "messages in quarantine"
+        table(QUARANTINE_COLUMNS, cells, right=("id", "order"), title=title, drop=QUARANTINE_DROPS)
     if record.replays:
         say()
         rows = ((each.id, each.mode, moment(each.requested_at), each.items, each.reason) for each in record.replays)
-        table(("id", "mode", "at", "items", "reason"), rows, right=("items",), title="replays")
+        table(
+            ("id", "mode", "at", "items", "reason"), rows, right=("items",), title="replays", drop=("at", "items")
+        )
     if record.actions:
         say()
         cells = map(action_cells, record.actions)
-        table(ACTION_COLUMNS, cells, right=("version",), title="what people did")
+        table(ACTION_COLUMNS, cells, right=("version",), title="what people did", drop=ACTION_DROPS)
 
 
 def _messages(order: OrderView) -> str:

@@ -5,12 +5,11 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from adapters.cli.terminal_table import fitted
 from adapters.presentation.formatting import NOTHING, nanoseconds_of
 from adapters.presentation.printable import visible
 from domain.exact_json import dumps
@@ -46,26 +45,45 @@ def facts(rows: Iterable[tuple[str, object]]) -> None:
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Collection[str] = (), title: str = ""
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    right: Collection[str] = (),
+    title: str = "",
+    drop: Sequence[str] = (),
 ) -> None:
-    """None is shown as a dash. In a pipe there is always the line of names, and columns are two spaces apart."""
+    """None is shown as a dash. In a pipe there is always the line of names, and columns are two spaces apart; on a
+    terminal those of `drop` go, the first one first, where there is no room for all."""
     cells = [[NOTHING if value is None else visible(str(value)) for value in row] for row in rows]
     if title:
         say(title, "bold")
     if sys.stdout.isatty():
-        if not cells:
-            say(f"{_GAP}none", "dim")
-            return
-        _console().print(_framed(columns, cells, right), soft_wrap=False)
+        _show_on_terminal(columns, cells, right, drop)
         return
-    lines = [list(columns), *cells]
-    widths = [max(cell_len(line[place]) for line in lines) for place in range(len(columns))]
-    for line in lines:
-        padded = (
-            _padded(text, width, is_right=name in right)
-            for name, text, width in zip(columns, line, widths, strict=True)
-        )
-        say(_GAP.join(padded).rstrip())
+    whole = fitted(columns, cells, sys.maxsize, right=right)
+    for line in (whole.head, *whole.rows) if whole else ():
+        say(line)
+
+
+def _show_on_terminal(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], right: Collection[str], drop: Sequence[str]
+) -> None:
+    if not cells:
+        say(f"{_GAP}none", "dim")
+        return
+    width = _console().width
+    shown = fitted(columns, cells, width, right=right, drop=drop)
+    if shown is None:  # row by row, one value below the other
+        for row in cells:
+            facts(zip(columns, row, strict=True))
+            say()
+        return
+    say(shown.head, "bold")
+    say("─" * min(width, max(map(cell_len, (shown.head, *shown.rows)))), "dim")
+    for line in shown.rows:
+        say(line)
+    if shown.dropped:
+        remark(f"no room for: {', '.join(shown.dropped)}; a wider window, a pipe or --json has them")
 
 
 def moment(value: datetime | str | int | None) -> str:
@@ -79,20 +97,6 @@ def moment(value: datetime | str | int | None) -> str:
 def _console() -> Console:
     """Lines are as long as they are: ids and tokens are there to be copied."""
     return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-
-
-def _framed(columns: Sequence[str], cells: Sequence[Sequence[str]], right: Collection[str]) -> Table:
-    framed = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
-        framed.add_column(name, justify="right" if name in right else "left", overflow="fold")
-    for row in cells:
-        framed.add_row(*map(Text, row))
-    return framed
-
-
-def _padded(text: str, width: int, *, is_right: bool) -> str:
-    spaces = " " * (width - cell_len(text))
-    return spaces + text if is_right else text + spaces
 
 
 def counted(number: int, what: str) -> str:

@@ -180,7 +180,8 @@ def _side(standing: BookEntry | None) -> dict[str, Any] | None:
 def _show(report: _Report) -> None:
     tally = report.tally
     if report.shown:
-        table(("order", "class", "ours", "theirs", "note"), map(_cells, report.shown), right=("order",))
+        columns = ("order", "class", "ours", "theirs", "note")
+        table(columns, map(_cells, report.shown), right=("order",), drop=("note",))
         hidden = tally.orders - tally.verdicts[Verdict.AGREES] - len(report.shown)
         if hidden > 0:
             say(f"… and {hidden} more")

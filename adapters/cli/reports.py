@@ -33,7 +33,7 @@ def show_parking(report: Json) -> None:
             )
             for each in calls
         )
-        table(_CALL_COLUMNS, rows, right=("version", "attempts", "cashback"))
+        table(_CALL_COLUMNS, rows, right=("version", "attempts", "cashback"), drop=("key", "attempts", "state"))
     if report["followCount"] > len(report["follows"]):
         say(f"… and {report['followCount'] - len(report['follows'])} more")
     for warning in report["warnings"]:
@@ -90,7 +90,11 @@ def show_intervention(report: Json) -> None:
             (each["version"], _call(each), amount(each["cashbackAmount"]), each["key"]) for each in report["calls"]
         )
         table(
-            ("version", "call", "cashback", "key"), calls, right=("version", "cashback"), title="calls that follow"
+            ("version", "call", "cashback", "key"),
+            calls,
+            right=("version", "cashback"),
+            title="calls that follow",
+            drop=("key",),
         )
     else:
         say("  no call follows")
@@ -156,7 +160,7 @@ def _show_messages(report: Json) -> None:
     title = (
         f"{counted(len(report['items']), 'message')} {'would be published' if report['dryRun'] else 'published'}"
     )
-    table(columns, rows, right=("version", "bytes"), title=title)
+    table(columns, rows, right=("version", "bytes"), title=title, drop=("bytes", "dated", "key"))
 
 
 def _show_octets(name: str, octets: Json | None) -> None:

@@ -131,7 +131,7 @@ def _show(seen: Snapshot) -> None:
     if seen.overview.processes:
         columns = ("process", "roles", "ready", "breaker", "lag", "runs for", "heard of")
         rows = [_process_cells(each, now) for each in seen.overview.processes]
-        table(columns, rows, right=("lag",))
+        table(columns, rows, right=("lag",), drop=("heard of", "runs for", "roles", "lag"))
     else:
         say("no process of the service has been heard of lately", "bold red")
     for trouble in (*seen.overview.troubles, *seen.overview.breakers):

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from adapters.presentation.printable import escaped
 from adapters.records.status import MAX_COUNTED
+from domain.exact_json import InvalidJson, loads
 from domain.instants import NANOSECONDS_PER_SECOND, format_instant, parse_instant
 
 NOTHING: Final = "–"
@@ -18,6 +19,8 @@ _TEN_SECONDS_MS: Final = 10_000
 BYTES_PER_ROW: Final = 16
 MAX_HEX_BYTES: Final = 8192
 """Of a message shown in hexadecimal."""
+_SAYING: Final = ("code", "error", "title", "message", "detail")
+"""Members of a JSON answer that tell people something, in this order."""
 _FIRST_PRINTABLE, _LAST_PRINTABLE = 0x20, 0x7E
 _MIN_PLACES: Final = 2
 
@@ -102,6 +105,18 @@ def rate(per_second: float) -> str:
     if per_second <= 0:
         return "0"
     return f"{per_second:.1f}" if per_second < 100 else f"{per_second:,.0f}"  # noqa: PLR2004 - decimals say nothing
+
+
+def answer_summary(answer: str) -> str:
+    """What an answer of the third party says, without its JSON; as it is if that can't be told."""
+    try:
+        said = loads(answer.encode())
+    except InvalidJson:
+        return answer
+    if not isinstance(said, dict):
+        return answer
+    parts = [said[name] for name in _SAYING if isinstance(said.get(name), str) and said[name].strip()]
+    return ": ".join(dict.fromkeys(parts)) or answer
 
 
 def words(name: str) -> str:
