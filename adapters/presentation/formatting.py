@@ -150,4 +150,5 @@ FILTERS: Final[dict[str, Any]] = {
     "took": took,
     "rate": rate,
     "words": words,
+    "answer_summary": answer_summary,
 }

@@ -420,7 +420,7 @@ class TestPages:
             shown = api.get(address).text
             assert re.search(r'name="mismatch" value="1" checked', shown)
             ids = [
-                int(each) for each in re.findall(r'data-label="Order"><a class="mono" href="/orders/(\d+)"', shown)
+                int(each) for each in re.findall(r'data-label="Order"><a class="id" href="/orders/(\d+)"', shown)
             ]
             link = re.search(rf'rel="{way}" href="([^"]+)"', shown)
             return ids, unescape(link[1]) if link else None

@@ -449,7 +449,7 @@ class TestConsole:
     def test_the_page_shows_each_case_and_leads_to_its_next_step(self, world: str) -> None:
         with running_api(world) as api:
             shown = unescape(api.get("/money-may-be-wrong").text)
-            ids = re.findall(r'data-label="Order"><a class="mono" href="/orders/(\d+)"', shown)
+            ids = re.findall(r'data-label="Order"><a class="id" href="/orders/(\d+)"', shown)
             assert [int(each) for each in ids] == [6, 5, 4, 3, 2, 1]
             assert "six cases" in shown
             assert "210.00" in shown
@@ -457,7 +457,7 @@ class TestConsole:
                 assert f'href="{next_step(case).page}"' in shown
                 assert api.get(next_step(case).page).status_code == 200, case.kind
             only = api.get("/money-may-be-wrong?kind=doubtful&sort=age").text
-            assert re.findall(r'data-label="Order"><a class="mono" href="/orders/(\d+)"', only) == ["1"]
+            assert re.findall(r'data-label="Order"><a class="id" href="/orders/(\d+)"', only) == ["1"]
             assert api.get("/money-may-be-wrong?cursor=nonsense").status_code == 400
 
     def test_pages_follow_one_another(self, database_url: str) -> None:
@@ -468,7 +468,7 @@ class TestConsole:
             address = "/money-may-be-wrong?kind=doubtful&sort=age"
             for _ in range(3):
                 shown = api.get(address).text
-                seen += map(int, re.findall(r'data-label="Order"><a class="mono" href="/orders/(\d+)"', shown))
+                seen += map(int, re.findall(r'data-label="Order"><a class="id" href="/orders/(\d+)"', shown))
                 following = re.search(r'rel="next" href="([^"]+)"', shown)
                 assert following is not None
                 address = unescape(following[1])

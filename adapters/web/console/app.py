@@ -29,7 +29,7 @@ from adapters.web.responses import ProblemResponse
 
 def create_console(parts: ConsoleParts, tokens: Tokens) -> ASGIApp:
     """Without tokens nobody needs to sign in, and each page says so loudly."""
-    sessions, pages = Sessions(tokens), Pages(is_open=tokens.open)
+    sessions, pages = Sessions(tokens), Pages(is_open=tokens.open, currency=parts.till.currency)
     app = FastAPI(
         openapi_url=None,
         docs_url=None,

@@ -65,9 +65,11 @@ PLACES: Final = (
 
 
 class Pages:
-    """Templates and assets, read once. `is_open`: nobody needs to sign in."""
+    """Templates and assets, read once. `is_open`: nobody needs to sign in; `currency`: of all amounts."""
 
-    def __init__(self, *, is_open: bool, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self, *, is_open: bool, currency: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self._clock = clock
         self._assets = _assets()
         digest = hashlib.sha256(b"".join(body for _, body in sorted(self._assets.items()))).hexdigest()
@@ -90,7 +92,7 @@ class Pages:
             pretty=lambda text: pretty(text.encode()),
             selection=selection_says,
         )
-        self._environment.globals.update(places=PLACES, version=digest[:12], is_open=is_open)
+        self._environment.globals.update(places=PLACES, version=digest[:12], is_open=is_open, currency=currency)
 
     def page(self, request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
         """With what every page shows beside its own `context`."""
