@@ -11,17 +11,20 @@ from adapters.postgres.event_store import OrderApplication
 from adapters.postgres.parking import PostgresParking
 from adapters.postgres.pool import Database
 from adapters.postgres.queries import PostgresQueries
+from adapters.postgres.service_status import PostgresConsole
 from adapters.presentation.action_reports import (
     intervention_view,
     parking_view,
     quarantine_report_view,
     replay_view,
 )
+from adapters.presentation.overview import open_breakers
 from adapters.presentation.views import quarantine_view
 from adapters.records.actions import ActionRequest
 from adapters.records.errors import UnknownQuarantined
 from adapters.records.operators import command_line_operator
 from adapters.records.quarantine import NO_EDIT, Edit
+from adapters.records.status import ProcessRow
 from adapters.runtime.wiring import interventions, quarantining
 from adapters.settings import BadSetting, Settings
 from domain.intervention import BadNumbers, parse_numbers
@@ -38,7 +41,10 @@ def run_retry(settings: Settings, order_id: int, *, dry_run: bool, reason: str, 
     async def retry(database: Database) -> dict[str, Any]:
         return parking_view(await PostgresParking(database).retry(order_id, _asked(reason), dry_run=dry_run))
 
-    return _run(settings, retry, None if as_json else reports.show_parking)
+    code = _run(settings, retry, None if as_json else reports.show_parking)
+    if not (dry_run or as_json):
+        _show_outage(settings, order_id)
+    return code
 
 
 def run_skip(  # noqa: PLR0913 - each is an option of the command
@@ -119,7 +125,10 @@ def run_replay(  # noqa: PLR0913 - each is an option of the command
         report = await service.replay(order_id, mode, asked=_asked(reason), dry_run=dry_run, options=options)
         return replay_view(report)
 
-    return _run(settings, replay, None if as_json else reports.show_replay)
+    code = _run(settings, replay, None if as_json else reports.show_replay)
+    if mode is Mode.REDELIVER and not (dry_run or as_json):
+        _show_outage(settings, order_id)
+    return code
 
 
 def run_quarantine_show(settings: Settings, quarantine_id: int, *, as_json: bool) -> int:
@@ -181,6 +190,14 @@ def _store(settings: Settings) -> closing[OrderApplication]:
 
 def _asked(reason: str) -> ActionRequest:
     return ActionRequest(command_line_operator(), reason.strip())
+
+
+def _show_outage(settings: Settings, order_id: int) -> None:
+    async def ask(database: Database) -> list[ProcessRow]:
+        return await PostgresConsole(database).processes()
+
+    processes = ask_database(settings.database_url.get_secret_value(), ask)
+    reports.show_outage(open_breakers(processes), order_id)
 
 
 def _run(settings: Settings, ask: Callable[[Database], Awaitable[dict[str, Any]]], show: Show | None) -> int:

@@ -9,6 +9,7 @@ from adapters.cli.options import (
     MANY,
     NO_REASON,
     After,
+    DifferenceClassOption,
     HowOption,
     IncludeOption,
     Json,
@@ -42,8 +43,8 @@ def replay_many(  # noqa: PLR0913 - each is an option of the command
     mode: Annotated[
         BulkMode,
         typer.Option(
-            help="Publish the messages again, call the third party again, let parked orders go on, settle doubts,"
-            " or release what is held."
+            help="Publish the messages again, call the third party again, retry parked orders, settle doubts,"
+            " release what is held; or read messages in quarantine again, or discard them."
         ),
     ] = BulkMode.REPUBLISH,
     status: Annotated[Status | None, typer.Option(help="Orders with this status.")] = None,
@@ -81,6 +82,19 @@ def replay_many(  # noqa: PLR0913 - each is an option of the command
     held_to: Annotated[
         str | None, typer.Option(help="Orders whose oldest held message came before this moment.")
     ] = None,
+    difference: Annotated[
+        DifferenceClassOption | None,
+        typer.Option(help="Orders with an open difference of this class from the third party's books."),
+    ] = None,
+    quarantined: Annotated[
+        bool, typer.Option("--quarantined", help="Messages in quarantine, for --mode quarantine_….")
+    ] = False,
+    quarantine_reason: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Messages in quarantine for this reason.")
+    ] = None,
+    quarantine_topic: Annotated[
+        str | None, typer.Option(metavar="TOPIC", help="Messages in quarantine from this topic.")
+    ] = None,
     how: HowOption = How.FORCE,
     nonce: NonceOption = None,
     include: IncludeOption = None,
@@ -112,10 +126,10 @@ def replay_many(  # noqa: PLR0913 - each is an option of the command
     texts: tuple[object, ...] = (
         *(status, changed_from, changed_to, orders, parked_reason, parked_from, parked_to, rate, reason),
         *(doubt, doubtful_from, doubtful_to, at_stake_min, at_stake_max, held_from, held_to),
+        *(difference, quarantine_reason, quarantine_topic),
     )
-    has_choices = (
-        dry_run or parked or doubtful or held or again != DEFAULT_OPTIONS or any(each is not None for each in texts)
-    )
+    flags = dry_run, parked, doubtful, held, quarantined, again != DEFAULT_OPTIONS
+    has_choices = any(flags) or any(each is not None for each in texts)
     if token is not None and has_choices:
         raise BadSetting("--token does what a preview showed: it goes with no selection, rate, reason or --dry-run")
     if as_json and not (dry_run or yes or token):
@@ -143,6 +157,10 @@ def replay_many(  # noqa: PLR0913 - each is an option of the command
         held=held,
         held_from=held_from,
         held_to=held_to,
+        difference=difference.value if difference else None,
+        quarantined=quarantined,
+        quarantine_reason=quarantine_reason,
+        quarantine_topic=quarantine_topic,
     )
     request = bulk_replay.ReplayManyRequest(
         mode,

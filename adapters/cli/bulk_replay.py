@@ -19,13 +19,13 @@ from adapters.cli import output
 from adapters.cli.database import ask_database
 from adapters.cli.exit_codes import INTERRUPTED
 from adapters.cli.jobs import show
-from adapters.cli.output import moment, say, table
+from adapters.cli.output import counted, moment, say, table
 from adapters.cli.progress import progress_bar
 from adapters.operations.jobs import runner
 from adapters.postgres.job_work import LEASE_SECONDS, PostgresJobWork
 from adapters.postgres.jobs import PostgresJobs
 from adapters.postgres.pool import Database
-from adapters.presentation.formatting import amount, span
+from adapters.presentation.formatting import amount, span, words
 from adapters.presentation.jobs import preview_view
 from adapters.records.jobs import (
     MAX_ORDERS,
@@ -140,7 +140,9 @@ def run_replay_many(settings: Settings, request: ReplayManyRequest) -> int:
         if not sys.stdin.isatty():
             show_token(preview)
             raise NotConfirmed("nothing was done: without a terminal it takes --yes, or --token and the token")
-        if not typer.confirm(f"{request.mode.capitalize()} {preview.replay.total} orders?", err=True):
+        if not typer.confirm(
+            f"{words(request.mode).capitalize()} {counted(preview.replay.total, preview.replay.things)}?", err=True
+        ):
             raise NotConfirmed("nothing was done")
     return run_preview(settings, preview.token, as_json=request.as_json)
 
@@ -205,7 +207,7 @@ async def _watched(bulk: PostgresJobs, replay_id: UUID, stop: asyncio.Event, pro
 
 @contextmanager
 def _bar(replay: Job) -> Iterator[runner.Progress]:
-    with progress_bar(replay.kind, "orders", TextColumn("{task.description}")) as bar:
+    with progress_bar(replay.kind, f"{replay.things}s", TextColumn("{task.description}")) as bar:
         task = bar.add_task("", total=replay.total)
 
         def told(done: int, failed: int, why: str | None) -> None:
@@ -218,10 +220,11 @@ def _bar(replay: Job) -> Iterator[runner.Progress]:
 def show_preview(preview: Preview) -> None:
     replay = preview.replay
     statuses = ", ".join(f"{number} {status}" for status, number in sorted(preview.by_status.items()))
-    say(f"{replay.kind}: {replay.total} orders{f' ({statuses})' if statuses else ''}", "bold")
-    say(f"cashback of these orders: {amount(replay.cashback)}")
+    say(f"{replay.kind}: {counted(replay.total, replay.things)}{f' ({statuses})' if statuses else ''}", "bold")
+    if replay.things == "order":
+        say(f"cashback of these orders: {amount(replay.cashback)}")
     seconds = max(1, round(replay.total / replay.rate_per_second))
-    say(f"at {replay.rate_per_second:g} orders a second: {span(seconds)}")
+    say(f"at {replay.rate_per_second:g} {replay.things}s a second: {span(seconds)}")
     if replay.foretold is not None:
         foretold = replay.foretold
         say(f"calls: {foretold.calls} would be sent, {foretold.suppressed} would stay as they are")
@@ -245,4 +248,4 @@ def show_preview(preview: Preview) -> None:
 def show_token(preview: Preview) -> None:
     say(f"preview: {preview.replay.id}")
     say(f"token:   {preview.token}")
-    say(f"valid until {moment(preview.replay.expires_at)}, for just these orders")
+    say(f"valid until {moment(preview.replay.expires_at)}, for just these {preview.replay.things}s")

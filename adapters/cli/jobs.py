@@ -7,7 +7,7 @@ from uuid import UUID
 from adapters.cli import lists
 from adapters.cli.database import ask_database
 from adapters.cli.lists import Listing
-from adapters.cli.output import facts, moment, print_json, say, table
+from adapters.cli.output import counted, facts, moment, print_json, say, table
 from adapters.postgres.jobs import PostgresJobs
 from adapters.postgres.pool import Database
 from adapters.presentation import paging
@@ -90,14 +90,17 @@ def show(job: Job, *, as_json: bool) -> int:
 
 def _show_replay(job: Job) -> None:
     say(f"{job.kind} {job.id}: {job.state}", "bold")
-    say(f"{job.done} done, {job.failed} failed, of {job.total} orders")
+    say(f"{job.done} done, {job.failed} failed, of {counted(job.total, job.things)}")
+    if job.outcomes is not None:
+        became = job.outcomes
+        say(f"by now: {became.delivered} delivered, {became.waiting} waiting, {became.parked} parked")
     say(f"reason: {job.reason}")
     if job.note is not None:
         say(f"{'waits' if job.state is JobState.RUNNING else 'note'}: {job.note}")
     if job.expected_end is not None:
         say(f"expected end: {moment(job.expected_end)}")
     for order_id, why in job.failures:
-        say(f"order {order_id}: {why}")
+        say(f"{job.things} {order_id}: {why}")
     if job.failed > len(job.failures):
         say(f"… and {job.failed - len(job.failures)} more")
 

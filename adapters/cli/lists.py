@@ -97,9 +97,9 @@ def run_orders(
     return run_list(url, _ORDERS, ask, request)
 
 
-def run_parked(url: str, request: ListRequest) -> int:
+def run_parked(url: str, reason: str | None, request: ListRequest) -> int:
     async def ask(database: Database, start: int | None, limit: int) -> list[ParkedRow]:
-        return await PostgresQueries(database).parked(start, limit)
+        return await PostgresQueries(database).parked(start, limit, reason=reason)
 
     return run_list(url, _PARKED, ask, request)
 

@@ -1,5 +1,6 @@
 """Options that several commands have."""
 
+from enum import StrEnum
 from typing import Annotated, Final
 
 import typer
@@ -36,6 +37,19 @@ NonceOption = Annotated[
 IncludeOption = Annotated[
     list[Include] | None, typer.Option(help="Redeliver also what is left out for safety; may be given twice.")
 ]
+
+
+class DifferenceClassOption(StrEnum):
+    """How the third party and we differ."""
+
+    MISSING_THERE = "missing_there"
+    MISSING_HERE = "missing_here"
+    AMOUNT = "amount"
+    STATE = "state"
+    IN_FLIGHT = "in_flight"
+    UNKNOWN = "unknown"
+
+
 NO_REASON: Final = "from the command line"
 
 

@@ -1,6 +1,7 @@
 """What was done to one order or one message, or would be, as text: from the same members as the JSON."""
 
 from base64 import b64decode
+from collections.abc import Sequence
 from typing import Any, Final
 
 from adapters.cli.output import counted, facts, moment, say, table
@@ -17,7 +18,8 @@ _CALL_COLUMNS: Final = ("version", "call", "state", "attempts", "cashback", "key
 
 def show_parking(report: Json) -> None:
     """Of a retry or a skip."""
-    _headline(report["action"], f"order {report['orderId']}", report)
+    is_retry = report["action"] == ActionKind.RETRY
+    _headline(report["action"], f"order {report['orderId']}", report, done="queued" if is_retry else "done")
     facts(
         (
             ("state", f"{report['stateBefore']} → {report['stateAfter']}"),
@@ -42,13 +44,14 @@ def show_parking(report: Json) -> None:
 
 def show_replay(report: Json) -> None:
     """Of one order, either mode."""
-    _headline(report["mode"], f"order {report['orderId']}", report)
+    is_sent_later = report["mode"] == Mode.REDELIVER
+    _headline(report["mode"], f"order {report['orderId']}", report, done="queued" if is_sent_later else "done")
     facts((("replay", report["replayId"]), ("how", report["how"]), ("nonce", report["nonce"])))
     if report["mode"] == Mode.REPUBLISH:
         _show_messages(report)
         return
     facts((("could be paid a second time", amount(report["amountAtRisk"])),))
-    say(f"{counted(len(report['items']), 'call')} {'would be sent' if report['dryRun'] else 'sent'}", "bold")
+    say(f"{counted(len(report['items']), 'call')} {'would be sent' if report['dryRun'] else 'queued'}", "bold")
     for call in report["items"]:
         say(f"  {call['version']}  {_call(call)}, {words(call['state'])}, {counted(call['attempts'], 'attempt')}")
         say(f"     key {call['key']}" + (f", formerly {call['formerKey']}" if call["formerKey"] else ""), "dim")
@@ -177,8 +180,15 @@ def _show_octets(name: str, octets: Json | None) -> None:
         say(f"  {offset}  {row.ljust(48)}  {visible(characters)}")
 
 
-def _headline(action: str, about: str, report: Json) -> None:
-    say(f"{action} {about}" + (": a dry run, nothing is done" if report["dryRun"] else ": done"), "bold")
+def show_outage(breakers: Sequence[str], order_id: int) -> None:
+    """What keeps queued calls from being sent; `breakers` are those that aren't closed."""
+    for breaker in breakers:
+        say(f"! calls are held, they go out after the outage: {breaker}", "bold red")
+    say(f"what becomes of them: app.py order {order_id}", "dim")
+
+
+def _headline(action: str, about: str, report: Json, *, done: str = "done") -> None:
+    say(f"{action} {about}: {'a dry run, nothing is done' if report['dryRun'] else done}", "bold")
 
 
 def _change(before: str, after: str) -> str:

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from adapters.cli.options import DEFAULT_LIMIT, LOOK, After, Json, Limit, OrderId, OrderIds
+from adapters.cli.options import (
+    DEFAULT_LIMIT,
+    LOOK,
+    After,
+    DifferenceClassOption,
+    Json,
+    Limit,
+    OrderId,
+    OrderIds,
+)
 from adapters.cli.startup import configured, usable_database_url
 from adapters.records.money_may_be_wrong import CaseKind, CaseLimits, CaseSort
 from adapters.records.statement import MAX_YEAR, MIN_YEAR
@@ -22,17 +31,6 @@ class DifferenceStateOption(StrEnum):
 
     OPEN = "open"
     CLOSED = "closed"
-
-
-class DifferenceClassOption(StrEnum):
-    """How the third party and we differ."""
-
-    MISSING_THERE = "missing_there"
-    MISSING_HERE = "missing_here"
-    AMOUNT = "amount"
-    STATE = "state"
-    IN_FLIGHT = "in_flight"
-    UNKNOWN = "unknown"
 
 
 @commands.command(rich_help_panel=LOOK)
@@ -87,11 +85,19 @@ def order(order_id: OrderId, *, as_json: Json = False) -> None:
 
 
 @commands.command(rich_help_panel=LOOK)
-def parked(*, limit: Limit = DEFAULT_LIMIT, after: After = None, as_json: Json = False) -> None:
+def parked(
+    *,
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only those parked for just this reason.")
+    ] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    after: After = None,
+    as_json: Json = False,
+) -> None:
     """Lists the orders whose calls stand still, smallest ids first: see docs/runbooks/parked.md."""
     from adapters.cli.lists import ListRequest, run_parked
 
-    raise typer.Exit(run_parked(usable_database_url(configured()), ListRequest(limit, after, as_json)))
+    raise typer.Exit(run_parked(usable_database_url(configured()), reason, ListRequest(limit, after, as_json)))
 
 
 @commands.command("money-may-be-wrong", rich_help_panel=LOOK)

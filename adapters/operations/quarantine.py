@@ -7,8 +7,9 @@ in one transaction with that the quarantine lets go of it. What came is never ch
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+from uuid import UUID
 
 from adapters.kafka.consumer.intake import MAX_DECIDING_ROUNDS, Limits, unusable
 from adapters.kafka.decoding.decoder import Unreadable, decode
@@ -61,18 +62,27 @@ class QuarantineService:
         self._clock_ns = clock_ns
 
     async def retry(
-        self, quarantine_id: int, asked: ActionRequest, *, edit: Edit = NO_EDIT, dry_run: bool = False
+        self,
+        quarantine_id: int,
+        asked: ActionRequest,
+        *,
+        edit: Edit = NO_EDIT,
+        dry_run: bool = False,
+        bulk_id: UUID | None = None,
     ) -> QuarantineReport:
-        """Raises UnknownQuarantined, NotOpen, StillUnreadable or StoreUnavailable."""
+        """`bulk_id` is that of the job it is part of. Raises UnknownQuarantined, NotOpen, StillUnreadable or
+        StoreUnavailable."""
         kept = await self._open(quarantine_id)
-        return await asyncio.to_thread(self._retry, kept, asked, edit, dry_run=dry_run)
+        return await asyncio.to_thread(self._retry, kept, asked, edit, dry_run=dry_run, bulk_id=bulk_id)
 
-    async def discard(self, quarantine_id: int, asked: ActionRequest, *, dry_run: bool = False) -> QuarantineReport:
+    async def discard(
+        self, quarantine_id: int, asked: ActionRequest, *, dry_run: bool = False, bulk_id: UUID | None = None
+    ) -> QuarantineReport:
         """Raises UnknownQuarantined, NotOpen or StoreUnavailable."""
         kept = await self._open(quarantine_id)
         report = QuarantineReport(ActionKind.QUARANTINE_DISCARD, quarantine_id, dry_run, "discarded")
         if not dry_run:
-            action = _action(report, asked, kept, {})
+            action = replace(_action(report, asked, kept, {}), bulk_id=bulk_id)
             await asyncio.to_thread(close_message, self._store, action)
         return report
 
@@ -85,7 +95,7 @@ class QuarantineService:
         return kept
 
     def _retry(
-        self, kept: QuarantinedMessage, asked: ActionRequest, edit: Edit, *, dry_run: bool
+        self, kept: QuarantinedMessage, asked: ActionRequest, edit: Edit, *, dry_run: bool, bulk_id: UUID | None
     ) -> QuarantineReport:
         message = self._read(kept, edit)
         for _ in range(MAX_DECIDING_ROUNDS):
@@ -94,7 +104,8 @@ class QuarantineService:
             if dry_run:
                 return report
             edited = [name for name in ("key", "value", "headers") if getattr(edit, name) is not None]
-            action = _action(report, asked, kept, {"edited": edited, "events": [event.TOPIC for event in events]})
+            detail = {"edited": edited, "events": [event.TOPIC for event in events]}
+            action = replace(_action(report, asked, kept, detail), bulk_id=bulk_id)
             try:
                 close_message(self._store, action, edit, events)
             except StaleOrder:

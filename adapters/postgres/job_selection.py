@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from adapters.postgres.pool import Connection
 from adapters.postgres.sql import completed, statements
-from adapters.records.jobs import MAX_SAMPLE, Selection
+from adapters.records.jobs import Selection
 from domain.instants import format_instant
 
 _SQL: Final = statements("jobs")
@@ -26,6 +26,12 @@ _CONDITIONS: Final = {
     "held": "held > 0",
     "held_from_ns": "held > 0 AND held_since_ns >= %(held_from_ns)s",
     "held_to_ns": "held > 0 AND held_since_ns < %(held_to_ns)s",
+    "difference": "order_id IN (SELECT order_id FROM reconciliation WHERE closed_at IS NULL"
+    " AND class = %(difference)s)",
+}
+_MESSAGE_CONDITIONS: Final = {
+    "quarantine_reason": "reason = %(quarantine_reason)s",
+    "quarantine_topic": "topic = %(quarantine_topic)s",
 }
 _PARKED: Final = "order_id IN (SELECT order_id FROM delivery WHERE parked_at IS NOT NULL AND {})"
 _PARKED_CONDITIONS: Final = {
@@ -57,10 +63,19 @@ async def selected(
     assert wanted, "a selection without a condition would be every order there is"
     statement = completed(_SQL["select_orders"], conditions=" AND ".join(wanted))
     cursor = connection.cursor(binary=True)
-    await cursor.execute(statement, given | {"limit": limit + 1, "sample": MAX_SAMPLE})
+    await cursor.execute(statement, given | {"limit": limit + 1})
     row = await cursor.fetchone()
     assert row is not None, "an aggregate always has a row"
     return row
+
+
+async def selected_messages(connection: Connection, selection: Selection, limit: int) -> list[int]:
+    """Ids of open messages in quarantine, the smallest ones, one more than the limit at most."""
+    given = _given(selection)
+    wanted = [condition for name, condition in _MESSAGE_CONDITIONS.items() if name in given]
+    statement = completed(_SQL["select_messages"], conditions="".join(f" AND {each}" for each in wanted))
+    cursor = await connection.execute(statement, given | {"limit": limit + 1})
+    return [quarantine_id async for (quarantine_id,) in cursor]
 
 
 def shown(selection: Selection) -> dict[str, str | int]:

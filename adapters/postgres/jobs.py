@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from adapters.postgres.audit_log import record_actions
 from adapters.postgres.job_rows import job_of, kept_options
-from adapters.postgres.job_selection import selected, shown
+from adapters.postgres.job_selection import selected, selected_messages, shown
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.reconciliation import PostgresReconciliation
 from adapters.postgres.replays import plans
@@ -29,6 +29,7 @@ from adapters.records.jobs import (
     KEPT_PREVIEW_HOURS,
     MAX_ORDERS,
     MAX_REDELIVERED_ORDERS,
+    MAX_SAMPLE,
     MAX_SHOWN_LEFT_OUT,
     TOKEN_MINUTES,
     AlreadyComparing,
@@ -39,6 +40,8 @@ from adapters.records.jobs import (
     Kinds,
     NotPossibleNow,
     OrderSample,
+    OtherThings,
+    Outcomes,
     Overlaps,
     Preview,
     Selection,
@@ -56,6 +59,8 @@ from projections.redelivery import DEFAULT_OPTIONS, RedeliveryOptions
 
 _SQL: Final = statements("jobs")
 _ORDERS_AT_A_TIME: Final = 500
+_CALLING: Final = frozenset({BulkMode.REDELIVER, BulkMode.RETRY, BulkMode.SETTLE, BulkMode.RELEASE})
+"""Kinds by which calls go out."""
 
 
 class PostgresJobs:
@@ -84,10 +89,16 @@ class PostgresJobs:
                 selection = replace(selection, doubtful=True)
             case BulkMode.RELEASE:
                 selection = replace(selection, held=True)
+            case BulkMode.QUARANTINE_RETRY | BulkMode.QUARANTINE_DISCARD:
+                selection = replace(selection, quarantined=True)
             case BulkMode.REPUBLISH | BulkMode.REDELIVER:
                 pass
             case _:
                 assert_never(mode)
+        if selection.is_of_messages != mode.is_of_messages or (
+            mode.is_of_messages and _only_of_messages(selection) != selection
+        ):
+            raise OtherThings(mode)
         limit = MAX_REDELIVERED_ORDERS if mode is BulkMode.REDELIVER else MAX_ORDERS
         job_id, token = uuid4(), secrets.token_urlsafe(16)
         async with self._database.connection() as connection:
@@ -95,9 +106,10 @@ class PostgresJobs:
             await _forget(connection, BULK, KEPT_ENDED)
         async with self._database.transaction() as connection:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            orders, cashback, by_status, largest = await selected(
-                connection, selection, limit, but_doubtful=mode is BulkMode.RETRY
-            )
+            if mode.is_of_messages:
+                orders, cashback = await selected_messages(connection, selection, limit), ZERO
+            else:
+                orders, cashback = await selected(connection, selection, limit, but_doubtful=mode is BulkMode.RETRY)
             if len(orders) > limit:
                 raise TooManyOrders(limit)
             redelivers = mode is BulkMode.REDELIVER
@@ -121,17 +133,15 @@ class PostgresJobs:
                 "at_stake": settling and settling.at_stake,
             }
             await connection.execute(_SQL["insert_preview"], new)
-            job = await _one(connection, job_id)
-            sampled = await (await connection.execute(_SQL["sample"], (largest,))).fetchall()
+            preview = await _preview(connection, await _one(connection, job_id))
         left_out = sorted((selection.orders or frozenset()).difference(orders))
-        return Preview(
-            replay=job,
-            token=token,
-            by_status={Status(status): number for status, number in by_status.items()},
-            sample=[OrderSample(order_id, Status(status), *rest) for order_id, status, *rest in sampled],
-            left_out_count=len(left_out),
-            left_out=left_out[:MAX_SHOWN_LEFT_OUT],
-        )
+        return replace(preview, token=token, left_out_count=len(left_out), left_out=left_out[:MAX_SHOWN_LEFT_OUT])
+
+    async def previewed(self, job_id: UUID) -> Preview:
+        """A preview that somebody has made, without its token, and without the names of what was left out. Raises
+        UnknownJob."""
+        async with self._database.connection() as connection:
+            return await _preview(connection, await _one(connection, job_id, BULK))
 
     async def _foretold(
         self, connection: Connection, orders: Sequence[int], options: RedeliveryOptions
@@ -148,24 +158,25 @@ class PostgresJobs:
     async def start(
         self,
         job_id: UUID | None,
-        token: str,
+        token: str | None,
         *,
         by: Operator,
         lease: UUID | None = None,
         lease_seconds: float = 0.0,
     ) -> Job:
-        """Starts the preview with this token; without an id, whichever it is. With a `lease`, for its holder to do.
+        """Starts the preview with this token; without an id, whichever it is. Without a token, the preview of this
+        id, for somebody who has seen it. With a `lease`, for its holder to do.
 
         Raises UnknownJob, WrongToken, TokenExpired, NotPossibleNow or Overlaps.
         """
         async with self._database.transaction() as connection:
             await connection.execute(_SQL["lock_starts"])
-            asked = {"id": job_id, "digest": _digest(token)}
+            asked = {"id": job_id, "digest": None if token is None else _digest(token)}
             found = await (await connection.execute(_SQL["to_start"], asked)).fetchone()
             if found is None:
                 raise UnknownJob(job_id, BULK)
             found_id, kind, state, is_its_token, expired = found
-            if not is_its_token:
+            if token is not None and not is_its_token:
                 raise WrongToken(found_id)
             if state != JobState.PREVIEWED:
                 raise NotPossibleNow(found_id, BulkMode(kind), JobState(state), "started")
@@ -223,15 +234,45 @@ class PostgresJobs:
         return job
 
     async def get(self, job_id: UUID, kinds: Kinds = ALL_KINDS) -> Job:
-        """Raises UnknownJob."""
+        """With its outcomes. Raises UnknownJob."""
         async with self._database.connection() as connection:
-            return await _one(connection, job_id, kinds)
+            job = await _one(connection, job_id, kinds)
+            if job.kind not in _CALLING or job.started_at is None:
+                return job
+            row = await (await connection.execute(_SQL["outcomes"], (job_id,))).fetchone()
+            assert row is not None, "an aggregate always has a row"
+            return replace(job, outcomes=Outcomes(*row))
 
     async def page(self, start: int | None, limit: int, kinds: Kinds = ALL_KINDS) -> list[Job]:
         """From the number `start` downwards; from the last one without it."""
         async with self._database.connection() as connection:
             place = MAX_ORDER_ID if start is None else start
             return await _jobs(connection, "number <= %(wanted)s", place, limit, kinds)
+
+
+def _only_of_messages(selection: Selection) -> Selection:
+    return Selection(
+        quarantined=selection.quarantined,
+        quarantine_reason=selection.quarantine_reason,
+        quarantine_topic=selection.quarantine_topic,
+    )
+
+
+async def _preview(connection: Connection, job: Job) -> Preview:
+    """Its orders as they are by now; messages in quarantine have no state and no money."""
+    if job.things == "message":
+        return Preview(job, "", {}, (), 0, ())
+    counted = await (await connection.execute(_SQL["by_status"], (job.id,))).fetchall()
+    largest = await (await connection.execute(_SQL["largest"], (job.id, MAX_SAMPLE))).fetchall()
+    named = job.selection.get("namedOrders", job.total)
+    return Preview(
+        replay=job,
+        token="",
+        by_status={Status(status): number for status, number in counted},
+        sample=[OrderSample(order_id, Status(status), *rest) for order_id, status, *rest in largest],
+        left_out_count=int(named) - job.total,
+        left_out=(),
+    )
 
 
 async def _forget(connection: Connection, kinds: Kinds, kept: int) -> None:

@@ -15,10 +15,11 @@ from adapters.postgres.pool import Connection, Database
 from adapters.postgres.reconciliation import difference_row
 from adapters.postgres.sql import completed, statements
 from adapters.records.calls import AttemptRow, CallRow, DeliveryRow, ParkedRow
+from adapters.records.causes import MAX_CAUSES, Cause
 from adapters.records.differences import LastComparison
 from adapters.records.orders import OrderFilter, OrderRecord, ReplayRow
 from adapters.records.quarantine import Edit, Headers, QuarantinedMessage, QuarantineRow, QuarantineState
-from adapters.records.status import SILENT_SECONDS, Outage
+from adapters.records.status import MAX_COUNTED, SILENT_SECONDS, Outage
 from domain.effects import EffectKind
 from domain.events import OrderEvent
 from domain.identifiers import MAX_ORDER_ID, stream_id
@@ -45,6 +46,8 @@ _CONDITIONS: Final = {
     ("mismatch", True): "mismatched.order_id IS NOT NULL",
     ("mismatch", False): "mismatched.order_id IS NULL",
     ("state", True): "state = %(state)s",
+    ("reason", True): "reason = %(reason)s",
+    ("topic", True): "topic = %(topic)s",
 }
 
 
@@ -64,16 +67,41 @@ class PostgresQueries:
         async with self._database.snapshot() as connection:
             return await order_record(connection, order_id)
 
-    async def parked(self, start: int | None, limit: int) -> list[ParkedRow]:
-        """From the order id `start` upwards; from the smallest without one."""
+    async def parked(self, start: int | None, limit: int, *, reason: str | None = None) -> list[ParkedRow]:
+        """From the order id `start` upwards; from the smallest without one. With a `reason`, for just that."""
         async with self._database.connection() as connection:
-            cursor = await connection.execute(_SQL["parked"], (start or 0, limit))
-            return [_parked(row) async for row in cursor]
+            asked = {"start": start or 0, "limit": limit, "reason": reason}
+            return [_parked(row) async for row in await connection.execute(_SQL["parked"], asked)]
 
-    async def quarantine(self, state: QuarantineState | None, start: int | None, limit: int) -> list[QuarantineRow]:
-        """From the id `start` downwards; from the last without one."""
-        rows = await self._page("quarantine_page", {"state": state}, start, limit)
+    async def quarantine(
+        self,
+        state: QuarantineState | None,
+        start: int | None,
+        limit: int,
+        *,
+        reason: str | None = None,
+        topic: str | None = None,
+    ) -> list[QuarantineRow]:
+        """From the id `start` downwards; from the last without one. Of just this `reason` and `topic`, if given."""
+        wanted = {"state": state, "reason": reason, "topic": topic}
+        rows = await self._page("quarantine_page", wanted, start, limit)
         return [QuarantineRow(*row) for row in rows]
+
+    async def parked_causes(self) -> list[Cause]:
+        return await self._causes("parked_causes")
+
+    async def quarantine_causes(self) -> list[Cause]:
+        """Of open messages."""
+        return await self._causes("quarantine_causes")
+
+    async def difference_causes(self) -> list[Cause]:
+        """Of open differences from the third party's books."""
+        return await self._causes("difference_causes")
+
+    async def _causes(self, name: str) -> list[Cause]:
+        limits = {"counted": MAX_COUNTED, "shown": MAX_CAUSES}
+        async with self._database.connection() as connection:
+            return [Cause(*row) async for row in await connection.execute(_SQL[name], limits)]
 
     async def quarantined(self, quarantine_id: int) -> QuarantinedMessage | None:
         async with self._database.connection() as connection:

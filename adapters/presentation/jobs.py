@@ -1,5 +1,6 @@
 """Jobs as JSON members: bulk replays with their previews, and comparisons."""
 
+from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -9,6 +10,7 @@ from typing_extensions import TypedDict  # pydantic asks for this one below Pyth
 
 from adapters.presentation.schemas import Amount, Nanoseconds
 from adapters.presentation.views import book_entry_view
+from adapters.records.differences import DifferenceClass
 from adapters.records.jobs import BulkMode, ComparisonFinding, Job, Preview
 from domain.events import Doubt
 from domain.instants import format_instant
@@ -27,7 +29,7 @@ class BulkState(StrEnum):
 
 
 class Failure(TypedDict):
-    """An order that was passed over."""
+    """An order that was passed over; where messages in quarantine are dealt with, `orderId` is the message's id."""
 
     orderId: int
     reason: str
@@ -53,6 +55,19 @@ class Selected(TypedDict, total=False):
     held: bool
     heldFrom: Nanoseconds
     heldTo: Nanoseconds
+    difference: DifferenceClass
+    quarantined: bool
+    quarantineReason: str
+    quarantineTopic: str
+
+
+class OutcomesView(TypedDict):
+    """How the orders that a bulk replay has been through stand with the third party by now: `delivered`, all their
+    calls are settled; `waiting`, for the next attempt or the end of an outage; `parked`, refused again."""
+
+    delivered: int
+    waiting: int
+    parked: int
 
 
 class ForetoldView(TypedDict):
@@ -76,7 +91,8 @@ class SettlingView(TypedDict):
 
 
 class BulkView(TypedDict):
-    """A bulk replay, as far as it has come. `note` says why it waits, or why it failed."""
+    """A bulk replay, as far as it has come. `done` counts what was asked for, `outcomes` what became of it (null
+    where no call follows, before the start, and in lists). `note` says why it waits, or why it failed."""
 
     id: UUID
     mode: BulkMode
@@ -96,6 +112,7 @@ class BulkView(TypedDict):
     expectedEnd: datetime | None
     redelivery: ForetoldView | None
     settling: SettlingView | None
+    outcomes: OutcomesView | None
 
 
 class SampledOrder(TypedDict):
@@ -145,6 +162,7 @@ def bulk_view(replay: Job) -> dict[str, Any]:
         "expectedEnd": replay.expected_end,
         "redelivery": _foretold(replay),
         "settling": replay.settling and {"calls": replay.settling.calls, "amountAtStake": replay.settling.at_stake},
+        "outcomes": replay.outcomes and asdict(replay.outcomes),
     }
 
 

@@ -65,13 +65,15 @@ def overview(samples: Sequence[Sample], processes: Sequence[ProcessRow], now: da
         sparks=[_spark(name, values, shown, now) for name, values, shown in curves],
         processes=processes,
         failed_share=_failed_share(samples, now) if fresh else None,
-        breakers=[
-            f"{each.name}: {each.state['breaker']}"
-            for each in processes
-            if each.state.get("breaker") in BROKEN_BREAKERS
-        ],
+        breakers=open_breakers(processes),
         troubles=_troubles(processes),
     )
+
+
+def open_breakers(processes: Sequence[ProcessRow]) -> list[str]:
+    """Those that aren't closed: process and state."""
+    broken = (each for each in processes if each.state.get("breaker") in BROKEN_BREAKERS)
+    return [f"{each.name}: {each.state['breaker']}" for each in broken]
 
 
 Values = Sequence[tuple[datetime, float]]

@@ -15,6 +15,7 @@ from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from adapters.records.actions import ActionRequest
+from adapters.records.differences import DifferenceClass
 from adapters.records.errors import Refused
 from adapters.records.operators import Operator
 from domain.errors import CashbackError
@@ -59,6 +60,15 @@ class BulkMode(StrEnum):
     """What is in doubt about it is settled."""
     RELEASE = "release"
     """What its held messages wait for is given up."""
+    QUARANTINE_RETRY = "quarantine_retry"
+    """Not an order but a message in quarantine is read again, as it came."""
+    QUARANTINE_DISCARD = "quarantine_discard"
+    """A message in quarantine is discarded."""
+
+    @property
+    def is_of_messages(self) -> bool:
+        """What it is done to are messages in quarantine, by their ids, and not orders."""
+        return self in {BulkMode.QUARANTINE_RETRY, BulkMode.QUARANTINE_DISCARD}
 
 
 COMPARE: Final = "compare"
@@ -114,6 +124,28 @@ class Selection:
     held_from_ns: int | None = None
     """Of the oldest held message."""
     held_to_ns: int | None = None
+    difference: DifferenceClass | None = None
+    """Only orders with an open difference of this class from the third party's books."""
+    quarantined: bool = False
+    """Open messages in quarantine; so do the conditions below. They go with none about orders."""
+    quarantine_reason: str | None = None
+    quarantine_topic: str | None = None
+
+    @property
+    def is_of_messages(self) -> bool:
+        return bool(self.quarantined or self.quarantine_reason or self.quarantine_topic)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """How the orders of a job stand with the third party by now, those that failed left out as far as they are
+    shown."""
+
+    delivered: int
+    """All their calls are settled."""
+    waiting: int
+    """For the next attempt, or for the end of an outage."""
+    parked: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +231,13 @@ class Job:
     settling: Settling | None = None
     """Of doubts that are settled: when the preview was made."""
     comparison: ComparisonResult | None = None
+    outcomes: Outcomes | None = None
+    """Of what makes calls go out, once it was started; not in lists."""
+
+    @property
+    def things(self) -> str:
+        """What it is done to, in the singular."""
+        return "message" if isinstance(self.kind, BulkMode) and self.kind.is_of_messages else "order"
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +272,14 @@ class JobRefused(CashbackError):
 class TooManyOrders(JobRefused):
     def __init__(self, limit: int = MAX_ORDERS) -> None:
         super().__init__(f"more than {limit} orders are selected: narrow the selection")
+
+
+class OtherThings(JobRefused):
+    """Orders were selected for what is done to messages in quarantine, or messages for what is done to orders."""
+
+    def __init__(self, mode: BulkMode) -> None:
+        things = "messages in quarantine" if mode.is_of_messages else "orders"
+        super().__init__(f"{mode} is done to {things}: the selection is of others")
 
 
 class UnknownJob(JobRefused):

@@ -6,7 +6,15 @@ from functools import partial
 from adapters.kafka.consumer.intake import Limits
 from adapters.kafka.producer.republisher import KafkaRepublisher
 from adapters.operations.interventions import InterventionService
-from adapters.operations.jobs.kinds import redelivering, releasing, republishing, retrying, settling
+from adapters.operations.jobs.kinds import (
+    discarding,
+    reading_again,
+    redelivering,
+    releasing,
+    republishing,
+    retrying,
+    settling,
+)
 from adapters.operations.jobs.runner import JobKind, JobRunner
 from adapters.operations.quarantine import QuarantineService
 from adapters.operations.replay import ReplayService
@@ -46,12 +54,15 @@ def bulk_runner(settings: Settings, database: Database) -> JobRunner:
     replays = PostgresReplays(database)
     store = partial(OrderApplication, settings.database_url.get_secret_value(), pool_size=1)
     decisions = partial(interventions, settings, database)
+    messages = partial(quarantining, settings, PostgresQueries(database))
     kinds: dict[KindName, JobKind] = {
         BulkMode.REPUBLISH: republishing(replays, republisher, settings.kafka_topics),
         BulkMode.REDELIVER: redelivering(replays, timedelta(seconds=settings.trusted_key_seconds)),
         BulkMode.RETRY: retrying(PostgresParking(database)),
         BulkMode.SETTLE: settling(store, decisions),
         BulkMode.RELEASE: releasing(store, decisions),
+        BulkMode.QUARANTINE_RETRY: reading_again(store, messages),
+        BulkMode.QUARANTINE_DISCARD: discarding(store, messages),
     }
     return JobRunner(PostgresJobWork(database), kinds)
 

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
 from adapters.presentation.jobs import BulkView
+from adapters.records.differences import DifferenceClass
 from adapters.records.jobs import (
     DEFAULT_RATE_PER_SECOND,
     LIMIT_PATTERN,
@@ -65,8 +66,9 @@ _Limit = Annotated[
 _CONDITIONS: Final = (
     *("orders", "status", "changedFrom", "changedTo", "parkedReason", "parkedFrom", "parkedTo"),
     *("doubt", "doubtfulFrom", "doubtfulTo", "atStakeMin", "atStakeMax", "heldFrom", "heldTo"),
+    *("difference", "quarantineReason", "quarantineTopic"),
 )
-_FLAGS: Final = ("parked", "doubtful", "held")
+_FLAGS: Final = ("parked", "doubtful", "held", "quarantined")
 _SAYS_SOMETHING: Final[dict[str, Any]] = {
     "anyOf": [
         *({"properties": {each: {"not": {"type": "null"}}}, "required": [each]} for each in _CONDITIONS),
@@ -80,7 +82,9 @@ class SelectionRequest(BaseModel):
     are about the order's last change: the moment of the last decision about it. `parkedReason` is what the reason
     begins with for which the order is parked. `doubt` is the kind of a doubt, `doubtfulFrom` and `doubtfulTo` are
     about its order's oldest open doubt, `heldFrom` and `heldTo` about the oldest held message; `atStakeMin` and
-    `atStakeMax` are included."""
+    `atStakeMax` are included. `difference` is the class of an open difference from the third party's books.
+    `quarantined`, `quarantineReason` and `quarantineTopic` select open messages in quarantine, for the modes that
+    are about them, and go with no other condition."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=_SAYS_SOMETHING)
 
@@ -101,6 +105,11 @@ class SelectionRequest(BaseModel):
     held: bool = False
     held_from: Annotated[_Instant | None, Field(alias="heldFrom")] = None
     held_to: Annotated[_Instant | None, Field(alias="heldTo")] = None
+
+    difference: DifferenceClass | None = None
+    quarantined: bool = False
+    quarantine_reason: Annotated[Text | None, Field(alias="quarantineReason")] = None
+    quarantine_topic: Annotated[Text | None, Field(alias="quarantineTopic")] = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

@@ -126,6 +126,7 @@ class OrdersQuery(PageQuery):
 
 class ParkedQuery(PageQuery):
     cursor: Annotated[Annotated[str, like_cursor("parked")] | None, Empty, Field(description=NEXT)] = None
+    reason: Annotated[Text | None, Empty] = None
 
 
 class BulkQuery(PageQuery):
@@ -135,6 +136,8 @@ class BulkQuery(PageQuery):
 class QuarantineQuery(PageQuery):
     cursor: Annotated[Annotated[str, like_cursor("quarantine")] | None, Empty, Field(description=NEXT)] = None
     state: Annotated[QuarantineState | None, Empty] = None
+    reason: Annotated[Text | None, Empty] = None
+    topic: Annotated[Text | None, Empty] = None
 
 
 def checked_nonce(text: str) -> str:

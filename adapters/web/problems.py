@@ -28,6 +28,7 @@ from adapters.records.errors import (
 from adapters.records.jobs import (
     JobRefused,
     NotPossibleNow,
+    OtherThings,
     Overlaps,
     TokenExpired,
     TooManyOrders,
@@ -139,7 +140,7 @@ async def _job_refused(_: Request, error: Exception) -> ProblemResponse:
             return ProblemResponse(404, str(error))
         case TokenExpired():
             return ProblemResponse(410, str(error))
-        case TooManyOrders():
+        case TooManyOrders() | OtherThings():
             return ProblemResponse(422, str(error))
         case Overlaps():
             return ProblemResponse(409, str(error), running=error.other)

@@ -1,5 +1,6 @@
 """Many orders repaired at once: parked ones retried, and calls sent again, each on record under the bulk's id."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -18,6 +19,7 @@ from adapters.records.jobs import (
     BulkMode,
     Job,
     JobState,
+    Outcomes,
     Preview,
     Selection,
     TooManyOrders,
@@ -245,3 +247,53 @@ def test_previews_starts_and_ends_over_http_are_on_record(parked: str) -> None:
             ("bulk_start", "anna", "running", UUID(made["id"])),
         ]
         assert actions[1]["detail"] == {"mode": "redeliver", "orders": 4, "cashbackAmount": 24, "amountAtRisk": 0}
+
+
+def test_what_was_retried_is_told_by_what_became_of_it(parked: str) -> None:
+    """That all were asked for isn't that all were taken: two are refused again, one waits for the third party."""
+    preview = previewed(parked, Selection(parked=True), mode=BulkMode.RETRY)
+    done = run(parked, preview, retry_mode)
+    assert (done.done, done.failed, preview.replay.outcomes) == (4, 0, None)
+    assert done.outcomes == Outcomes(delivered=0, waiting=4, parked=0)
+    deliver(parked, RecordingThirdParty(refuse(2, 4)))
+    sql(parked, "UPDATE delivery SET settled_version = head_version - 1 WHERE order_id = 6")
+    became = Outcomes(delivered=1, waiting=1, parked=2)
+    assert asked(parked, lambda jobs: jobs.get(preview.replay.id)).outcomes == became
+    with running_api(parked) as api:
+        shown = api.get(f"/api/replays/{preview.replay.id}").json()
+        assert (shown["done"], shown["outcomes"]) == (4, {"delivered": 1, "waiting": 1, "parked": 2})
+        (listed,) = api.get("/api/replays").json()["replays"]
+        assert listed["outcomes"] is None
+
+
+def test_orders_are_chosen_by_how_they_differ(parked: str) -> None:
+    """Only by differences that are open."""
+    for order_id, verdict in ((1, "missing_there"), (3, "missing_there"), (5, "amount")):
+        sql(parked, "INSERT INTO reconciliation (order_id, class) VALUES (%s, %s)", order_id, verdict)
+    sql(parked, "UPDATE reconciliation SET closed_at = now() WHERE order_id = 3")
+    for selection, expected in (
+        (Selection(difference="missing_there"), [1]),
+        (Selection(difference="amount"), [5]),
+        (Selection(difference="state"), []),
+    ):
+        assert orders_of(parked, previewed(parked, selection, mode=BulkMode.REDELIVER)) == expected
+
+
+def test_a_preview_is_reviewed_and_started_from_its_address(parked: str) -> None:
+    """By a colleague who hasn't the token: the page shows the same set, and starts it."""
+    with running_api(parked) as api:
+        page = api.client.get("/replays/new").text
+        form = {"form_token": re.findall(r'name="form_token" value="([^"]+)"', page)[0], "mode": "retry"}
+        form |= {"parked_reason": "refused with status 422", "rate": "50", "reason": "they repaired it"}
+        made = api.client.post("/replays/new", data=form).text
+        address = re.findall(r'href="(/jobs/[0-9a-f-]{36})"', made)[0]
+        shown = api.client.get(address).text
+        assert re.findall("<h1>(.*)</h1>", shown) == ["Preview: three orders"]
+        assert "parked because “refused with status 422…”" in shown
+        start = f"/replays/{address.rpartition('/')[2]}/start"
+        unsaid = api.client.post(start, data={"form_token": form["form_token"]})
+        assert (unsaid.status_code, sql(parked, "SELECT state FROM job")) == (422, [("previewed",)])
+        begun = api.client.post(start, data={"form_token": form["form_token"], "confirmed": "yes"})
+        assert (begun.status_code, begun.headers["location"]) == (303, address)
+        assert sql(parked, "SELECT state FROM job") == [("running",)]
+        is_problem(api.client.post(f"/api{start}", json={}), 422)

@@ -12,19 +12,30 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from eventsourcing.persistence import MapperDeserialisationError
 
 from adapters.kafka.producer.republisher import KafkaRepublisher, ManyOrders, Sent
 from adapters.operations.interventions import InterventionService
 from adapters.operations.jobs.runner import Handled, Handler, JobFailed, JobKind
+from adapters.operations.quarantine import QuarantineService
 from adapters.operations.reconciliation.reconciler import ReconcileCounts, Reconciler
 from adapters.postgres.event_store import OrderApplication
 from adapters.postgres.parking import PostgresParking
 from adapters.postgres.replays import PostgresReplays, Streams
 from adapters.records.actions import ReplayRecord
-from adapters.records.errors import DoneBefore, KafkaUnreachable, NonceUsed, NothingToDo, UnderWay, UnknownOrder
+from adapters.records.errors import (
+    DoneBefore,
+    KafkaUnreachable,
+    NonceUsed,
+    NothingToDo,
+    NotOpen,
+    StillUnreadable,
+    UnderWay,
+    UnknownOrder,
+    UnknownQuarantined,
+)
 from adapters.records.jobs import ComparisonFinding, JobClaim
 from adapters.records.publishing import Outgoing
 from projections import republication
@@ -35,6 +46,7 @@ MAX_SILENT_STEPS: Final = 3
 """Steps of a comparison in a row in which no lookup was answered; then it is given up."""
 SILENCE_PAUSE_SECONDS: Final = 2.0
 
+MakeQuarantine = Callable[[OrderApplication], QuarantineService]
 MakeInterventions = Callable[[OrderApplication], InterventionService]
 Decide = Callable[..., Awaitable[object]]
 """About one order, `asked` for under a `bulk_id`."""
@@ -64,6 +76,29 @@ def settling(make_store: Callable[[], OrderApplication], make: MakeInterventions
 def releasing(make_store: Callable[[], OrderApplication], make: MakeInterventions) -> JobKind:
     """As `settling`. All that is missing is given up."""
     return _deciding(make_store, lambda store: make(store).release)
+
+
+def reading_again(make_store: Callable[[], OrderApplication], make: MakeQuarantine) -> JobKind:
+    """Of messages in quarantine, as they came."""
+    return _deciding(make_store, lambda store: _once(make(store).retry, "retried"))
+
+
+def discarding(make_store: Callable[[], OrderApplication], make: MakeQuarantine) -> JobKind:
+    """Of messages in quarantine."""
+    return _deciding(make_store, lambda store: _once(make(store).discard, "discarded"))
+
+
+def _once(act: Decide, state: str) -> Decide:
+    """A message that is in this state already, because another process took over, counts as done."""
+
+    async def acted(quarantine_id: int, **how: Any) -> None:
+        try:
+            await act(quarantine_id, **how)
+        except NotOpen as error:
+            if error.state != state:
+                raise
+
+    return acted
 
 
 def republishing(replays: PostgresReplays, republisher: KafkaRepublisher, topics: Sequence[str]) -> JobKind:
@@ -119,7 +154,7 @@ class _OneByOne:
             try:
                 with suppress(DoneBefore):
                     await self._act(order_id)
-            except (UnknownOrder, NothingToDo, NonceUsed) as error:
+            except (UnknownOrder, NothingToDo, NonceUsed, UnknownQuarantined, NotOpen, StillUnreadable) as error:
                 failed[order_id] = str(error)
             except UnderWay as error:
                 waits = str(error)

@@ -14,21 +14,33 @@ WHERE kind = ANY(%(kinds)s) AND state IN ('done', 'cancelled', 'failed')
     )
 
 -- name: select_orders
--- The orders that are meant, one more than the limit at most: all ids, the money, how many of each status, and the ids
--- of those with the most cashback.
-WITH chosen AS MATERIALIZED (
-    SELECT order_id, status, cashback FROM orders WHERE /* conditions */ LIMIT %(limit)s
-)
-SELECT coalesce((SELECT array_agg(order_id ORDER BY order_id) FROM chosen), '{}'),
-       coalesce((SELECT sum(cashback) FROM chosen), 0),
-       coalesce((SELECT jsonb_object_agg(status, orders)
-                 FROM (SELECT status, count(*) AS orders FROM chosen GROUP BY status) AS counted), '{}'),
-       ARRAY(SELECT order_id FROM chosen ORDER BY cashback DESC NULLS LAST, order_id LIMIT %(sample)s)
+-- The orders that are meant, one more than the limit at most: all ids, and the money.
+SELECT coalesce(array_agg(order_id ORDER BY order_id), '{}'), coalesce(sum(cashback), 0)
+FROM (SELECT order_id, cashback FROM orders WHERE /* conditions */ LIMIT %(limit)s) AS chosen
 
--- name: sample
--- A few orders, as they are.
-SELECT order_id, status, cashback, recorded_at_ns FROM orders WHERE order_id = ANY(%s)
-ORDER BY cashback DESC NULLS LAST, order_id
+-- name: select_messages
+-- Messages in quarantine that are meant, one more than the limit at most.
+SELECT id FROM quarantine WHERE state = 'open' /* conditions */ ORDER BY id LIMIT %(limit)s
+
+-- name: by_status
+-- How many orders of a preview have each status, by now.
+SELECT o.status, count(*) FROM job, unnest(job.orders) AS named (order_id) JOIN orders AS o USING (order_id)
+WHERE job.id = %s GROUP BY o.status ORDER BY o.status
+
+-- name: largest
+-- The orders of a preview with the most cashback, as they are.
+SELECT o.order_id, o.status, o.cashback, o.recorded_at_ns
+FROM job, unnest(job.orders) AS named (order_id) JOIN orders AS o USING (order_id)
+WHERE job.id = %s ORDER BY o.cashback DESC NULLS LAST, o.order_id LIMIT %s
+
+-- name: outcomes
+-- How the orders that a job has been through stand with the third party by now.
+SELECT count(*) FILTER (WHERE d.parked_at IS NULL AND d.settled_version = d.head_version),
+       count(*) FILTER (WHERE d.parked_at IS NULL AND d.settled_version < d.head_version),
+       count(*) FILTER (WHERE d.parked_at IS NOT NULL)
+FROM job, unnest(job.orders) AS done (order_id) JOIN delivery AS d USING (order_id)
+WHERE job.id = %s AND done.order_id <= job.place
+    AND done.order_id <> ALL (ARRAY(SELECT (each ->> 0)::bigint FROM jsonb_array_elements(job.findings) AS f (each)))
 
 -- name: settling
 -- Completions that go on, and the money that the doubts are about.
@@ -62,7 +74,7 @@ SELECT pg_advisory_xact_lock(4223372039)
 
 -- name: to_start
 -- A preview that somebody wants to start.
-SELECT id, kind, state, token_digest = %(digest)s, expires_at < clock_timestamp() FROM job
+SELECT id, kind, state, token_digest = %(digest)s::bytea, expires_at < clock_timestamp() FROM job
 WHERE token_digest IS NOT NULL AND (id = %(id)s OR %(id)s::uuid IS NULL AND token_digest = %(digest)s)
 FOR UPDATE
 

@@ -84,7 +84,10 @@ SELECT d.order_id, d.parked_at, d.parked_reason, d.attempts, o.cashback,
        e.version, e.kind, e.idempotency_key, w.waiting,
        a.started_at, a.duration_ms, a.outcome, a.status, a.answer, a.kind
 FROM (
-    SELECT * FROM delivery WHERE parked_at IS NOT NULL AND order_id >= %s ORDER BY order_id LIMIT %s
+    SELECT * FROM delivery
+    WHERE parked_at IS NOT NULL AND order_id >= %(start)s
+        AND (%(reason)s::text IS NULL OR parked_reason = %(reason)s)
+    ORDER BY order_id LIMIT %(limit)s
 ) AS d
 LEFT JOIN orders AS o USING (order_id)
 LEFT JOIN LATERAL (
@@ -101,6 +104,25 @@ LEFT JOIN LATERAL (
     WHERE order_id = d.order_id AND version = e.version ORDER BY id DESC LIMIT 1
 ) AS a ON true
 ORDER BY d.order_id
+
+-- name: parked_causes
+-- Why orders are parked: the reasons of the most.
+SELECT parked_reason, NULL, count(*), sum(cashback), min(parked_at)
+FROM (SELECT * FROM delivery WHERE parked_at IS NOT NULL ORDER BY order_id LIMIT %(counted)s) AS d
+LEFT JOIN orders USING (order_id)
+GROUP BY parked_reason ORDER BY count(*) DESC, parked_reason LIMIT %(shown)s
+
+-- name: quarantine_causes
+-- Why open messages could not be read.
+SELECT reason, topic, count(*), NULL::numeric, min(quarantined_at)
+FROM (SELECT * FROM quarantine WHERE state = 'open' ORDER BY id DESC LIMIT %(counted)s) AS q
+GROUP BY reason, topic ORDER BY count(*) DESC, reason, topic LIMIT %(shown)s
+
+-- name: difference_causes
+-- The classes of open differences.
+SELECT class, NULL, count(*), sum(abs(coalesce(our_amount, 0) - coalesce(their_amount, 0))), min(first_seen_at)
+FROM (SELECT * FROM reconciliation WHERE closed_at IS NULL ORDER BY id DESC LIMIT %(counted)s) AS r
+GROUP BY class ORDER BY count(*) DESC, class LIMIT %(shown)s
 
 -- name: quarantine_page
 -- Last ones first, without what they hold.

@@ -23,8 +23,8 @@ def parked_router(queries: Queries, parking: Parking) -> APIRouter:
 
     @router.get("", response_model=ParkedPage, responses=read_problems())
     async def list_parked(query: Annotated[ParkedQuery, Query()]) -> ExactJson:
-        """Orders whose calls stand still, smallest order ids first."""
-        rows = await queries.parked(PARKED.start(query.cursor), query.limit + 1)
+        """Orders whose calls stand still, smallest order ids first; with `reason`, those parked for just that."""
+        rows = await queries.parked(PARKED.start(query.cursor), query.limit + 1, reason=query.reason)
         page, following = PARKED.cut(rows, query.limit)
         return ExactJson({"parked": [parked_order(row) for row in page], "next": following})
 

@@ -31,7 +31,8 @@ def quarantine_router(queries: Queries, quarantining: QuarantineOperations) -> A
     @router.get("", response_model=QuarantinePage, responses=read_problems())
     async def list_quarantine(query: Annotated[QuarantineQuery, Query()]) -> ExactJson:
         """Messages that could not be read, the last ones first."""
-        rows = await queries.quarantine(query.state, QUARANTINE.start(query.cursor), query.limit + 1)
+        start = QUARANTINE.start(query.cursor)
+        rows = await queries.quarantine(query.state, start, query.limit + 1, reason=query.reason, topic=query.topic)
         page, following = QUARANTINE.cut(rows, query.limit)
         return ExactJson({"quarantined": [quarantine_summary(row) for row in page], "next": following})
 

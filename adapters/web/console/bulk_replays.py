@@ -1,21 +1,21 @@
 """Replays of many orders: a preview that freezes the set, and its start."""
 
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
+from adapters.records.differences import DifferenceClass
 from adapters.records.jobs import (
-    BULK,
     DEFAULT_RATE_PER_SECOND,
     MAX_RATE_PER_SECOND,
     MIN_RATE_PER_SECOND,
     BulkMode,
-    Job,
     JobRefused,
+    OtherThings,
     Preview,
     TooManyOrders,
 )
@@ -40,6 +40,12 @@ _MOMENTS: Final = {
     "held_to": "heldTo",
 }
 _AMOUNTS: Final = {"at_stake_min": "atStakeMin", "at_stake_max": "atStakeMax"}
+_TEXTS: Final = {
+    "parked_reason": "parkedReason",
+    "difference": "difference",
+    "quarantine_reason": "quarantineReason",
+    "quarantine_topic": "quarantineTopic",
+}
 _MINUTE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
 
 
@@ -56,14 +62,9 @@ def bulk_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
             modes=list(BulkMode),
             statuses=list(Status),
             doubts=list(Doubt),
+            differences=get_args(DifferenceClass),
             rates=(MIN_RATE_PER_SECOND, MAX_RATE_PER_SECOND),
         )
-
-    def show_preview(
-        request: Request, replay: Job, token: str, preview: Preview | None, fault: str | None = None
-    ) -> Response:
-        context = {"replay": replay, "token": token, "preview": preview, "fault": fault, "says": bulk_says(replay)}
-        return pages.page(request, "bulk_preview.html", 422 if fault else 200, **context)
 
     @router.get("/replays/new")
     async def new_replay(request: Request, query: Annotated[NewReplayQuery, Query()]) -> Response:
@@ -72,7 +73,7 @@ def bulk_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
 
     @router.post("/replays/new")
     async def preview_replay(request: Request) -> Response:
-        """What would be done; nothing is, until the preview is started. Its token is on this page alone."""
+        """What would be done; nothing is, until the preview is started, here or from its address."""
         form = form_of(request)
         try:
             fields = BulkRequest.model_validate(fields_of(form))
@@ -81,24 +82,29 @@ def bulk_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
             )
         except ValidationError as error:
             return show_form(request, form, _faults(error))
-        except (ValueError, TooManyOrders) as error:
+        except (ValueError, TooManyOrders, OtherThings) as error:
             return show_form(request, form, f"{error}.")
-        return show_preview(request, preview.replay, preview.token, preview)
+        return show_preview(pages, request, preview)
 
     @router.post("/replays/{replay_id}/start")
     async def start(request: Request, replay_id: Annotated[UUID, Path()]) -> Response:
-        form = form_of(request)
-        token = form.get("token", "")
-        if form.get("confirmed") != "yes":
-            return show_preview(request, await parts.jobs.get(replay_id, BULK), token, None, NOT_CONFIRMED)
+        if form_of(request).get("confirmed") != "yes":
+            return show_preview(pages, request, await parts.jobs.previewed(replay_id), NOT_CONFIRMED)
         try:
-            await parts.jobs.start(replay_id, token, by=operator_of(request))
+            await parts.jobs.start(replay_id, None, by=operator_of(request))
         except JobRefused as error:
-            job = await parts.jobs.get(replay_id, BULK)
-            return show_preview(request, job, token, None, f"Not started: {error}.")
+            preview = await parts.jobs.previewed(replay_id)
+            return show_preview(pages, request, preview, f"Not started: {error}.")
         return RedirectResponse(f"/jobs/{replay_id}", 303)
 
     return router
+
+
+def show_preview(pages: Pages, request: Request, preview: Preview, fault: str | None = None) -> Response:
+    """What would be done, with the form that starts it. The set is frozen, so whoever opens it sees what was
+    previewed."""
+    context = {"replay": preview.replay, "preview": preview, "fault": fault, "says": bulk_says(preview.replay)}
+    return pages.page(request, "bulk_preview.html", 422 if fault else 200, **context)
 
 
 def fields_of(form: dict[str, str]) -> dict[str, Any]:
@@ -119,8 +125,9 @@ def fields_of(form: dict[str, str]) -> dict[str, Any]:
         select["held"] = True
     if form.get("parked") or form.get("mode") == BulkMode.RETRY:
         select["parked"] = True
-    if form.get("parked_reason", "").strip():
-        select["parkedReason"] = form["parked_reason"].strip()
+    select |= {wire: form[name].strip() for name, wire in _TEXTS.items() if form.get(name, "").strip()}
+    if form.get("mode", "").startswith("quarantine_"):
+        select["quarantined"] = True
     fields: dict[str, Any] = {"mode": form.get("mode", ""), "select": select, "reason": form.get("reason", "")}
     try:
         fields["ratePerSecond"] = float(form.get("rate", ""))

@@ -8,6 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from adapters.presentation.paging import JOBS
 from adapters.records.jobs import COMPARE, JobState
+from adapters.web.console.bulk_replays import show_preview
 from adapters.web.console.confirmation import operator_of
 from adapters.web.console.dependencies import ConsoleParts
 from adapters.web.console.lists import PAGE_ROWS, next_page
@@ -26,7 +27,11 @@ def jobs_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
 
     @router.get("/jobs/{job_id}")
     async def show_job(request: Request, job_id: Annotated[UUID, Path()]) -> Response:
-        return pages.page(request, "job.html", job=await parts.jobs.get(job_id))
+        """One that nobody has started yet: its preview, for whoever should look at it, and may start it."""
+        job = await parts.jobs.get(job_id)
+        if job.state is JobState.PREVIEWED:
+            return show_preview(pages, request, await parts.jobs.previewed(job_id))
+        return pages.page(request, "job.html", job=job)
 
     @router.post("/jobs/{job_id}/cancel")
     async def cancel_job(request: Request, job_id: Annotated[UUID, Path()]) -> Response:

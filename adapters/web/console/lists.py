@@ -16,8 +16,8 @@ from adapters.web.console.dependencies import ConsoleParts
 from adapters.web.console.pages import Pages
 from adapters.web.console.parameters import (
     AuditListQuery,
-    CursorQuery,
     DifferencesListQuery,
+    ParkedListQuery,
     QuarantinedQuery,
     QuarantineListQuery,
 )
@@ -31,19 +31,29 @@ def lists_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
     router = APIRouter()
 
     @router.get("/parked")
-    async def list_parked(request: Request, query: Annotated[CursorQuery, Query()]) -> Response:
-        rows = await parts.queries.parked(PARKED.start(query.cursor), PAGE_ROWS + 1)
+    async def list_parked(request: Request, query: Annotated[ParkedListQuery, Query()]) -> Response:
+        start = PARKED.start(query.cursor)
+        rows = await parts.queries.parked(start, PAGE_ROWS + 1, reason=query.reason)
         page, following = PARKED.cut(rows, PAGE_ROWS)
-        parked = [parked_order(row) for row in page]
-        return pages.page(request, "parked.html", parked=parked, next=next_page("/parked", following))
+        filters = {"reason": query.reason} if query.reason else {}
+        return pages.page(
+            request,
+            "parked.html",
+            parked=[parked_order(row) for row in page],
+            causes=await parts.queries.parked_causes(),
+            query=query,
+            next=next_page("/parked", following, **filters),
+        )
 
     @router.get("/quarantine")
     async def list_quarantine(request: Request, query: Annotated[QuarantineListQuery, Query()]) -> Response:
         state = None if query.state == "all" else query.state
-        rows = await parts.queries.quarantine(state, QUARANTINE.start(query.cursor), PAGE_ROWS + 1)
+        filters = {name: value for name in ("reason", "topic") if (value := getattr(query, name))}
+        rows = await parts.queries.quarantine(state, QUARANTINE.start(query.cursor), PAGE_ROWS + 1, **filters)
         page, following = QUARANTINE.cut(rows, PAGE_ROWS)
-        address = next_page("/quarantine", following, state=query.state)
-        return pages.page(request, "quarantine.html", messages=page, state=query.state, next=address)
+        address = next_page("/quarantine", following, state=query.state, **filters)
+        causes = await parts.queries.quarantine_causes()
+        return pages.page(request, "quarantine.html", messages=page, query=query, causes=causes, next=address)
 
     @router.get("/quarantine/{quarantine_id}")
     async def show_quarantined(
@@ -63,7 +73,13 @@ def lists_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         address = next_page("/reconciliation", following, **filters)
         runs = await parts.jobs.page(None, SHOWN_COMPARISONS, COMPARISONS) if parts.may_compare else None
         return pages.page(
-            request, "reconciliation.html", differences=page, query=query, next=address, comparisons=runs
+            request,
+            "reconciliation.html",
+            differences=page,
+            causes=await parts.queries.difference_causes(),
+            query=query,
+            next=address,
+            comparisons=runs,
         )
 
     @router.get("/audit")

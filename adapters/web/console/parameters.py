@@ -69,8 +69,14 @@ class CursorQuery(_Query):
     cursor: Annotated[_Text | None, Empty] = None
 
 
+class ParkedListQuery(CursorQuery):
+    reason: Annotated[_Text | None, Empty] = None
+
+
 class QuarantineListQuery(CursorQuery):
     state: Annotated[QuarantineState | Literal["all"], Empty] = "open"
+    reason: Annotated[_Text | None, Empty] = None
+    topic: Annotated[_Text | None, Empty] = None
 
 
 class DifferencesListQuery(CursorQuery):
@@ -149,6 +155,10 @@ class NewReplayQuery(_Query):
     doubtful: _Flag = False
     doubt: Annotated[Doubt | None, Empty] = None
     held: _Flag = False
+    parked_reason: Annotated[_Text | None, Empty] = None
+    difference: Annotated[DifferenceClass | None, Empty] = None
+    quarantine_reason: Annotated[_Text | None, Empty] = None
+    quarantine_topic: Annotated[_Text | None, Empty] = None
 
 
 class CompareQuery(_Query):

@@ -46,6 +46,10 @@ _CONDITIONS: Final = {
     "held": "with messages held",
     "heldFrom": "held from {} on",
     "heldTo": "held before {}",
+    "difference": "different from the third party: {}",
+    "quarantined": "open in quarantine",
+    "quarantineReason": "for the reason {}",
+    "quarantineTopic": "from the topic {}",
 }
 
 
@@ -179,12 +183,16 @@ def bulk_says(replay: Job) -> list[str]:
         case BulkMode.REPUBLISH:
             what = f"The messages of {orders} are published again"
         case BulkMode.RETRY:
-            is_one = replay.total == 1
-            what = f"{sentence(orders)} that {'stands still goes' if is_one else 'stand still go'} on"
+            verb = "is" if replay.total == 1 else "are"
+            what = f"{sentence(orders)} {verb} retried: the same calls with the same keys, so nobody is paid twice"
         case BulkMode.SETTLE:
             what = f"What is in doubt about {orders} is settled: what stands now counts"
         case BulkMode.RELEASE:
             what = f"Held messages of {orders} wait no longer: they have their turn, or are closed unpaid"
+        case BulkMode.QUARANTINE_RETRY:
+            what = f"{sentence(number_of(replay.total, 'message'))} in quarantine will be read again, as received"
+        case BulkMode.QUARANTINE_DISCARD:
+            what = f"{sentence(number_of(replay.total, 'message'))} in quarantine will be discarded, for good"
         case _:
             assert_never(replay.kind)
     says = [

@@ -76,3 +76,17 @@ def test_a_republication_is_told_message_by_message(capsys: pytest.CaptureFixtur
     assert said[3] == "      1  CREATED  2025-02-28T12:00:00Z  orders/3  7      512"
     assert said[4:6] == ["republish order 7: done", "1 message published"]
     assert said[7] == "      1  CREATED  2025-02-28T12:00:00Z  orders/3@41  7      512"
+
+
+def test_calls_are_queued_and_an_outage_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody is told that a call was sent that waits for the third party."""
+    report = {"mode": "redeliver", "orderId": 7, "replayId": "r", "how": "force", "nonce": None, "items": []}
+    reports.show_replay(report | {"dryRun": False, "amountAtRisk": 0, "suppressed": []})
+    reports.show_outage(["push-1: open"], 7)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "redeliver order 7: queued"
+    assert "0 calls queued" in said
+    assert said[-2:] == [
+        "! calls are held, they go out after the outage: push-1: open",
+        "what becomes of them: app.py order 7",
+    ]
