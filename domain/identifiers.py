@@ -36,11 +36,16 @@ def idempotency_key(originator_id: UUID, call: str, message: Message) -> UUID:
     the topic finds the same one, in whatever order the messages arrive. Two facts with the same content (A, then B,
     then A again) differ by their number, or by the publisher's own identity where there is no number.
     """
-    what = f"{call}/{message.digest}"
-    if message.sequence is not None:
-        what += f"/sequence/{message.sequence}"
-    elif message.names_itself:
-        what += f"/id/{message.identity}"
+    return key_of(originator_id, call, message.digest, message.identity, message.sequence)
+
+
+def key_of(originator_id: UUID, call: str, digest: str, identity: str, sequence: int | None) -> UUID:
+    """The same, of the parts of a message on which it depends."""
+    what = f"{call}/{digest}"
+    if sequence is not None:
+        what += f"/sequence/{sequence}"
+    elif identity != digest:
+        what += f"/id/{identity}"
     return uuid5(originator_id, what)
 
 

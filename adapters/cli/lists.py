@@ -30,6 +30,7 @@ from adapters.records.calls import ParkedRow
 from adapters.records.differences import DifferenceClass, DifferenceRow, DifferenceState
 from adapters.records.orders import OrderFilter
 from adapters.records.quarantine import QuarantineRow, QuarantineState
+from adapters.records.search import Found
 from adapters.records.status import EVENTS_PER_STEP, ListedOrder
 from adapters.settings import BadSetting
 
@@ -223,13 +224,32 @@ _DIFFERENCES: Final = Listing(
 
 
 async def orders_of_transaction(console: PostgresConsole, transaction_id: str) -> list[ListedOrder]:
-    """Greatest ids first; adapters.postgres.service_status.MAX_FOUND at most."""
+    """Greatest ids first; adapters.records.search.MAX_FOUND at most."""
     await _read_on(console)
     found = []
-    for order_id in sorted(await console.orders_of_transaction(transaction_id), reverse=True):
+    of_it = (await console.find(transaction_id)).orders.get("transaction", [])
+    for order_id in sorted(of_it, reverse=True):
         rows = await console.orders(OrderFilter(), parked=False, start=order_id, upwards=False, limit=1)
         found += [each for each in rows if each.row.order_id == order_id]
     return found
+
+
+def run_find(url: str, text: str, *, as_json: bool) -> int:
+    """Prints what the text is of. Answers the exit code: 1 if nothing was found."""
+
+    async def ask(database: Database) -> Found:
+        console = PostgresConsole(database)
+        await _read_on(console)
+        return await console.find(text)
+
+    found = ask_database(url, ask)
+    if as_json:
+        output.print_json({"orders": dict(found.orders), "quarantined": found.quarantined})
+    else:
+        rows = [("order", each, what) for what, ids in found.orders.items() for each in ids]
+        messages = [("message in quarantine", each, "id or place") for each in found.quarantined]
+        output.table(("what", "id", "found by"), rows + messages, right={"id"})
+    return 0 if found.orders or found.quarantined else 1
 
 
 async def _read_on(console: PostgresConsole) -> None:

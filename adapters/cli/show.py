@@ -74,6 +74,15 @@ def orders(  # noqa: PLR0913 - each is an option of the command
     raise typer.Exit(run_orders(url, wanted, parked=parked, transaction=transaction, request=request))
 
 
+@commands.command("find", rich_help_panel=LOOK)
+def find(text: Annotated[str, typer.Argument(metavar="TEXT")], *, as_json: Json = False) -> None:
+    """Finds orders and messages by an order id or its first digits, a buyer, a transaction, an idempotency key,
+    topic-partition-offset, or the id of a message in quarantine. Exits 1 if there is nothing."""
+    from adapters.cli.lists import run_find
+
+    raise typer.Exit(run_find(usable_database_url(configured()), text, as_json=as_json))
+
+
 @commands.command(rich_help_panel=LOOK)
 def order(order_id: OrderId, *, as_json: Json = False) -> None:
     """One order: what was paid or is owed, state, amounts by item, and every message with its decision and its

@@ -7,7 +7,7 @@ in one transaction with that the quarantine lets go of it. What came is never ch
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -82,7 +82,7 @@ class QuarantineService:
         kept = await self._open(quarantine_id)
         report = QuarantineReport(ActionKind.QUARANTINE_DISCARD, quarantine_id, dry_run, "discarded")
         if not dry_run:
-            action = replace(_action(report, asked, kept, {}), bulk_id=bulk_id)
+            action = _action(report, asked, kept, _of_job(bulk_id))
             await asyncio.to_thread(close_message, self._store, action)
         return report
 
@@ -105,7 +105,7 @@ class QuarantineService:
                 return report
             edited = [name for name in ("key", "value", "headers") if getattr(edit, name) is not None]
             detail = {"edited": edited, "events": [event.TOPIC for event in events]}
-            action = replace(_action(report, asked, kept, detail), bulk_id=bulk_id)
+            action = _action(report, asked, kept, detail | _of_job(bulk_id))
             try:
                 close_message(self._store, action, edit, events)
             except StaleOrder:
@@ -138,6 +138,12 @@ class QuarantineService:
         if events and order.version + len(events) > limit:
             raise StillUnreadable(kept.row.id, "order_full", f"the order has {limit} decisions already")
         return events
+
+
+def _of_job(bulk_id: UUID | None) -> dict[str, Any]:
+    """Beside what was done: the record itself has room for one action of a job on each order, and an order may have
+    several messages in quarantine."""
+    return {} if bulk_id is None else {"job": bulk_id}
 
 
 def _action(

@@ -1,10 +1,8 @@
 """What the console shows beside what the API has: searches, samples of the whole service, and its processes."""
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,9 +12,11 @@ from psycopg.types.json import Jsonb
 from adapters.postgres.money_may_be_wrong import totals
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.queries import narrowed, order_row
+from adapters.postgres.search import find, searched
 from adapters.postgres.sql import completed, statements
 from adapters.records.money_may_be_wrong import DEFAULT_LIMITS, CaseLimits
 from adapters.records.orders import OrderFilter
+from adapters.records.search import Found
 from adapters.records.status import (
     EVENTS_PER_STEP,
     KEPT_SECONDS,
@@ -29,13 +29,12 @@ from adapters.records.status import (
     Stalled,
 )
 from domain.exact_json import dumps, loads
-from domain.identifiers import MAX_ORDER_ID, stream_id
+from domain.identifiers import MAX_ORDER_ID
 from domain.instants import NANOSECONDS_PER_SECOND
 
 SAMPLE_SECONDS: Final = 5
 FORGOTTEN_SECONDS: Final = 3600.0
 MAX_PROCESSES: Final = 100
-MAX_FOUND: Final = 50
 
 _SQL: Final = statements("console")
 _PARKED: Final = " AND order_id IN (SELECT order_id FROM delivery WHERE parked_at IS NOT NULL)"
@@ -69,20 +68,12 @@ class PostgresConsole:
             row = await (await connection.execute(_SQL["about_orders"])).fetchone()
         return int(row[0]) if row else 0
 
-    async def order_exists(self, order_id: int) -> bool:
-        async with self._database.connection() as connection:
-            row = await (await connection.execute(_SQL["order_exists"], (stream_id(order_id),))).fetchone()
-        return bool(row and row[0])
-
-    async def orders_of_transaction(self, transaction_id: str) -> list[int]:
-        """At most MAX_FOUND; events of the last second or so may not be found yet."""
-        parameters = (_digest(transaction_id), MAX_FOUND)
-        async with self._database.connection() as connection:
-            cursor = await connection.execute(_SQL["orders_of_transaction"], parameters)
-            return [order_id async for (order_id,) in cursor]
+    async def find(self, text: str) -> Found:
+        """Events of the last second or so may not be found yet."""
+        return await find(self._database, text)
 
     async def index_transactions(self) -> int:
-        """Reads on in the event store for `orders_of_transaction`; how many events: 0 if there are no new ones."""
+        """Reads on in the event store for `find`; how many events: 0 if there are no new ones."""
         async with self._database.transaction() as connection:
             place = await (await connection.execute(_SQL["lock_transaction_place"])).fetchone()
             if place is None:
@@ -92,9 +83,10 @@ class PostgresConsole:
             rows = await cursor.fetchall()
             if not rows:
                 return 0
-            said = await asyncio.to_thread(_all_said, [state for _, state in rows if state is not None])
-            digests = [_digest(each.transaction_id) for each in said]
-            await connection.execute(_SQL["insert_transactions"], (digests, [each.order_id for each in said]))
+            decisions = [(topic, state) for _, topic, state in rows if state is not None]
+            found = await asyncio.to_thread(searched, decisions)
+            digests, order_ids = [digest for digest, _ in found], [order_id for _, order_id in found]
+            await connection.execute(_SQL["insert_transactions"], (digests, order_ids))
             await connection.execute(_SQL["move_transaction_place"], (rows[-1][0],))
             return len(rows)
 
@@ -137,27 +129,7 @@ class PostgresConsole:
             ]
 
 
-class _SaidMessage(msgspec.Struct):
-    order_id: int
-    transaction_id: str
-    cashback: Decimal | None = None
-
-
-class _Said(msgspec.Struct):
-    message: _SaidMessage
-
-
-_decode_said: Final = msgspec.json.Decoder(_Said).decode
 _decode_numbers: Final = msgspec.json.Decoder(ServiceCounts).decode
-
-
-def _all_said(states: Sequence[bytes]) -> list[_SaidMessage]:
-    return [_decode_said(state).message for state in states]
-
-
-def _digest(transaction_id: str) -> int:
-    digest = hashlib.blake2b(transaction_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
 
 
 async def _numbers(connection: Connection, step: int, limits: CaseLimits) -> ServiceCounts:

@@ -28,8 +28,9 @@ STATES = "SELECT id, state FROM quarantine ORDER BY id"
 
 @pytest.fixture
 def told(database_url: str) -> str:
-    """Three that can be read by now, one of them known already; two that can't, of another cause; one elsewhere."""
+    """Four that can be read by now, two of one order; two that can't, of another cause; one elsewhere."""
     good = [record_of(Kind.CREATED, order_id=order_id, offset=order_id) for order_id in READABLE]
+    good.append(record_of(Kind.COMPLETED, order_id=READABLE[-1], offset=4, at_ns=1))
     tell(database_url, record(b"{", offset=11), record(b"[]", offset=12), record(b"{", offset=13))
     for each in good:
         sql(
@@ -37,7 +38,7 @@ def told(database_url: str) -> str:
             "INSERT INTO quarantine (topic, topic_id, partition, kafka_offset, timestamp_ms, message_key,"
             " message_value, headers, order_id, reason, detail)"
             " VALUES (%s, 'topic-1', 0, %s, %s, %s, %s, '[]', %s, 'order_full', 'it was full')",
-            *(TOPIC, each.offset, each.timestamp_ms, each.key, each.value, each.offset),
+            *(TOPIC, each.offset, each.timestamp_ms, each.key, each.value, min(each.offset, 3)),
         )
     sql(database_url, "UPDATE quarantine SET topic = 'elsewhere' WHERE kafka_offset = 13")
     return database_url
@@ -69,8 +70,8 @@ _OFFSETS = "SELECT kafka_offset FROM quarantine WHERE id = ANY(%s) ORDER BY id"
 def test_open_messages_are_chosen_by_reason_and_topic(told: str) -> None:
     """And by nothing about orders, as orders are by nothing about messages."""
     for selection, expected in (
-        (Selection(), [11, 12, 13, 1, 2, 3]),
-        (Selection(quarantine_reason="order_full"), [1, 2, 3]),
+        (Selection(), [11, 12, 13, 1, 2, 3, 4]),
+        (Selection(quarantine_reason="order_full"), [1, 2, 3, 4]),
         (Selection(quarantine_topic="elsewhere"), [13]),
         (Selection(quarantine_reason="order_full", quarantine_topic="elsewhere"), []),
     ):
@@ -90,19 +91,19 @@ def test_messages_are_read_again_and_each_is_on_record_once(told: str) -> None:
     """Those that can't be read even now stay open, and the job says why."""
     preview = previewed(told, Selection(quarantine_topic=TOPIC), mode=BulkMode.QUARANTINE_RETRY, reason="repaired")
     done = run(told, preview, BulkMode.QUARANTINE_RETRY)
-    assert (done.done, done.failed, done.things, done.outcomes) == (3, 2, "message", None)
+    assert (done.done, done.failed, done.things, done.outcomes) == (4, 2, "message", None)
     assert all("can't be read" in why for _, why in done.failures)
-    assert [state for _, state in sql(told, STATES)] == ["open", "open", "open", *["retried"] * 3]
+    assert [state for _, state in sql(told, STATES)] == ["open", "open", "open", *["retried"] * 4]
     project(told)
     assert [order for (order,) in sql(told, "SELECT order_id FROM orders ORDER BY order_id")] == list(READABLE)
-    recorded = "SELECT count(*) FROM operator_action WHERE action = 'quarantine_retry' AND bulk_id = %s"
-    assert sql(told, recorded, preview.replay.id) == [(3,)]
+    recorded = "SELECT count(*) FROM operator_action WHERE action = 'quarantine_retry' AND detail ->> 'job' = %s"
+    assert sql(told, recorded, str(preview.replay.id)) == [(4,)]
 
     sql(told, "UPDATE job SET state = 'running', place = 0, done = 0, failed = 0, findings = '[]'")
     with Running(told, mode_of(BulkMode.QUARANTINE_RETRY, told), BulkMode.QUARANTINE_RETRY):
         again = wait_for(told, preview.replay.id, JobState.DONE)
-    assert (again.done, again.failed) == (3, 2), "another process took over: what was done counts as done"
-    assert sql(told, recorded, preview.replay.id) == [(3,)]
+    assert (again.done, again.failed) == (4, 2), "another process took over: what was done counts as done"
+    assert sql(told, recorded, str(preview.replay.id)) == [(4,)]
 
 
 def test_messages_are_discarded(told: str) -> None:
@@ -110,8 +111,8 @@ def test_messages_are_discarded(told: str) -> None:
     preview = previewed(told, Selection(quarantine_reason="order_full"), mode=BulkMode.QUARANTINE_DISCARD)
     sql(told, "UPDATE quarantine SET reason = 'order_full' WHERE kafka_offset = 11")
     done = run(told, preview, BulkMode.QUARANTINE_DISCARD)
-    assert (done.done, done.failed) == (3, 0)
-    assert [state for _, state in sql(told, STATES)] == ["open", "open", "open", *["discarded"] * 3]
+    assert (done.done, done.failed) == (4, 0)
+    assert [state for _, state in sql(told, STATES)] == ["open", "open", "open", *["discarded"] * 4]
 
 
 def test_the_api_previews_what_is_done_to_messages(told: str) -> None:
@@ -120,11 +121,11 @@ def test_the_api_previews_what_is_done_to_messages(told: str) -> None:
         select = {"quarantineReason": "order_full"}
         asked_for = {"mode": "quarantine_retry", "select": select, "reason": "a test"}
         made = api.client.post("/api/replays", json=asked_for).json()
-        assert (made["total"], made["select"]) == (3, {"quarantined": True} | select)
+        assert (made["total"], made["select"]) == (4, {"quarantined": True} | select)
         is_problem(api.client.post("/api/replays", json=asked_for | {"mode": "retry"}), 422)
         is_problem(api.client.post("/api/replays", json=asked_for | {"select": {"parked": True}}), 422)
         listed = api.get("/api/quarantine?reason=order_full").json()["quarantined"]
-        assert {each["offset"] for each in listed} == {1, 2, 3}
+        assert {each["offset"] for each in listed} == {1, 2, 3, 4}
         listed = api.get("/api/quarantine?topic=elsewhere").json()["quarantined"]
         assert [each["offset"] for each in listed] == [13]
         is_problem(api.get(f"/api/replays/{uuid4()}"), 404)

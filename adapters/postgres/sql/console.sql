@@ -24,14 +24,6 @@ ORDER BY o.order_id /* direction */
 -- About how many orders there are: the planner's own guess.
 SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'orders'::regclass
 
--- name: orders_of_transaction
--- Orders whose messages have this transaction.
-SELECT order_id FROM order_transaction WHERE digest = %s ORDER BY order_id LIMIT %s
-
--- name: order_exists
--- Whether anything was ever said about the order.
-SELECT EXISTS (SELECT FROM stored_events WHERE originator_id = %s)
-
 -- name: lock_transaction_place
 -- One process at a time reads on; the others find no row here.
 SELECT notification_id FROM order_transaction_place FOR UPDATE SKIP LOCKED
@@ -39,7 +31,7 @@ SELECT notification_id FROM order_transaction_place FOR UPDATE SKIP LOCKED
 -- name: next_decisions
 -- What was stored after the place, without the messages' bodies (adapters/postgres/codec.py). Nothing of what a person
 -- decided, which is about no message.
-SELECT notification_id, substr(state, 1, nullif(position('\x0a'::bytea IN state), 0) - 1) FROM stored_events
+SELECT notification_id, topic, substr(state, 1, nullif(position('\x0a'::bytea IN state), 0) - 1) FROM stored_events
 WHERE notification_id > %s ORDER BY notification_id LIMIT %s
 
 -- name: insert_transactions

@@ -19,6 +19,7 @@ from adapters.web.console.parked import parked_router
 from adapters.web.console.quarantine import quarantine_router
 from adapters.web.console.replay import redelivering_router
 from adapters.web.console.runbooks import runbooks_router
+from adapters.web.console.search import search_router
 from adapters.web.console.session_gate import STATIC, SessionGate
 from adapters.web.console.sessions import Sessions
 from adapters.web.console.sign_in import sign_in_router
@@ -47,6 +48,7 @@ def create_console(parts: ConsoleParts, tokens: Tokens) -> ASGIApp:
     app.include_router(orders_router(parts, pages))
     app.include_router(record_router(parts, pages))
     app.include_router(runbooks_router(pages))
+    app.include_router(search_router(parts, pages))
     app.include_router(redelivering_router(parts, pages))
     app.include_router(parked_router(parts, pages))
     app.include_router(deciding_router(parts, pages))

@@ -1,4 +1,4 @@
-"""Overview, search, the list of orders, and the page of one."""
+"""Overview, the list of orders, and the page of one."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from adapters.presentation.order_texts import event_texts
 from adapters.presentation.order_view import order_view
@@ -20,7 +20,7 @@ from adapters.records.orders import OrderFilter, OrderRecord
 from adapters.records.status import KEPT_SECONDS
 from adapters.web.console.dependencies import ConsoleParts
 from adapters.web.console.pages import Pages
-from adapters.web.console.parameters import OrderQuery, OrdersListQuery, SearchQuery
+from adapters.web.console.parameters import OrderQuery, OrdersListQuery
 from adapters.web.console.timeline import timeline
 from adapters.web.parameters import Id
 from domain.identifiers import MAX_ORDER_ID
@@ -41,27 +41,6 @@ def orders_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         processes = await parts.console.processes()
         shown = overview(samples, processes, datetime.now(UTC))
         return pages.page(request, "overview.html", overview=shown, about_orders=await parts.console.about_orders())
-
-    @router.get("/search")
-    async def search(request: Request, query: Annotated[SearchQuery, Query()]) -> Response:
-        """An order's id leads to it at once; else whatever has this buyer or transaction."""
-        if not query.q:
-            return RedirectResponse("/orders", 303)
-        order_id = _order_id(query.q)
-        is_order = order_id is not None and await parts.console.order_exists(order_id)
-        of_buyer = await parts.console.orders(
-            OrderFilter(buyer=query.q), parked=False, start=None, upwards=False, limit=PAGE_ROWS + 1
-        )
-        of_transaction = await parts.console.orders_of_transaction(query.q)
-        if is_order and not of_buyer and not of_transaction:
-            return RedirectResponse(f"/orders/{order_id}", 303)
-        if len(of_transaction) == 1 and not of_buyer and not is_order:
-            return RedirectResponse(f"/orders/{of_transaction[0]}", 303)
-        found: dict[str, Any] = {"order_id": order_id if is_order else None, "of_transaction": of_transaction}
-        more = f"/orders?{urlencode({'buyer': query.q})}" if len(of_buyer) > PAGE_ROWS else None
-        return pages.page(
-            request, "search.html", wanted=query.q, of_buyer=of_buyer[:PAGE_ROWS], more_of_buyer=more, **found
-        )
 
     @router.get("/orders")
     async def list_orders(request: Request, query: Annotated[OrdersListQuery, Query()]) -> Response:
@@ -143,8 +122,3 @@ def _address(query: OrdersListQuery, **place: int) -> str:
     kept = query.model_dump(exclude={"below", "above"}, exclude_defaults=True)
     said = {name: str(int(value)) if isinstance(value, bool) else value for name, value in kept.items()}
     return "/orders?" + urlencode(said | place)
-
-
-def _order_id(text: str) -> int | None:
-    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ORDER_ID))
-    return int(text) if is_number and 1 <= int(text) <= MAX_ORDER_ID else None
