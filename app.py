@@ -9,7 +9,6 @@ if __name__ == "__main__":
     # A Ctrl-C while Python is still importing just ends us, without a trace; `main` turns to Python's own way.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import asyncio
 import io
 import sys
 from collections.abc import Callable
@@ -22,10 +21,12 @@ import typer
 from adapters.cli import exit_codes
 from adapters.cli.commands import operators
 from adapters.cli.options import PLAY, RUN, Json, OrderIds
+from adapters.cli.panels import CommandPanels
 from adapters.cli.startup import configured, usable_database_url
 from adapters.presentation.printable import visible
-from adapters.settings import BadSetting
-from domain.errors import CashbackError, Unavailable
+from domain.errors import BadSetting, CashbackError, Unavailable
+from domain.identifiers import MAX_ORDER_ID
+from domain.messages import Kind
 
 if TYPE_CHECKING:
     from sandbox.order_service.chaos import Chaos
@@ -34,9 +35,31 @@ app = typer.Typer(
     help="Order-cashback integration service. Settings: environment variables `CASHBACK_…`, see the README."
     " All commands: docs/command-line.md.",
     epilog=exit_codes.EPILOG,
+    cls=CommandPanels,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        from adapters.observability.version import VERSION
+
+        typer.echo(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Show it."),
+    ] = False,
+) -> None:
+    """What goes with no command."""
+
 
 playing = typer.Typer()
 
@@ -63,6 +86,8 @@ def serve(
     only: Annotated[str, typer.Option(help="Roles of this process, comma-separated.")] = "intake,push,api",
 ) -> None:
     """Runs the service until SIGTERM or Ctrl-C; all roles unless told otherwise."""
+    import asyncio
+
     from adapters.kafka.cluster import check_reachable
     from adapters.kafka.consumer.config import check_consumer_config
     from adapters.runtime.service import ProcessRole, Service
@@ -130,8 +155,25 @@ def simulate(  # noqa: PLR0913 - each is an option of the command
     *,
     stamped: Annotated[bool, typer.Option(help="Stamp `ce_id` and `sequence`.")] = True,
     chaos: ChaosText = None,
+    order: Annotated[
+        int | None,
+        typer.Option(min=1, max=MAX_ORDER_ID, metavar="ID", help="One message of this order, of --kind."),
+    ] = None,
+    kind: Annotated[Kind | None, typer.Option(case_sensitive=False, help="With --order: what happens.")] = None,
+    sequence: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="With --order: its number; unstamped unless given.")
+    ] = None,
+    to_pay: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="With --order: for goods of 312; 306 unless given.")
+    ] = None,
 ) -> None:
-    """Plays the order service: publishes lifecycles of orders to the topic."""
+    """Plays the order service: publishes lifecycles of orders to the topic, or one message."""
+    if order is not None or kind is not None:
+        if order is None or kind is None or {orders, rate, first_order_id, chaos} != {None}:
+            raise BadSetting("--order and --kind publish one message: they go together, and with no lifecycles")
+        raise typer.Exit(_publish_one(order, kind, sequence, to_pay))
+    if sequence is not None or to_pay is not None:
+        raise BadSetting("--sequence and --to-pay go with --order")
     from sandbox.commands import run_simulation
 
     disorder = _chaos(chaos)
@@ -191,6 +233,17 @@ def demo(  # noqa: PLR0913 - each is an option of the command
 
 
 app.add_typer(playing)
+
+
+def _publish_one(order_id: int, kind: Kind, sequence: int | None, to_pay: str | None) -> int:
+    from adapters.records.jobs import limit_of
+    from sandbox.order_service.single_message import DEFAULT_TO_PAY, SingleMessage, publish_message
+
+    try:
+        amount = DEFAULT_TO_PAY if to_pay is None else limit_of(to_pay)
+    except ValueError as error:
+        raise BadSetting(f"--to-pay {error}") from None
+    return publish_message(configured(), SingleMessage(order_id, kind, sequence, amount))
 
 
 def _chaos(text: str | None) -> "Chaos":

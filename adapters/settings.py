@@ -14,17 +14,13 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from domain.errors import CashbackError
+from domain.errors import BadSetting
 from domain.money import DEFAULT_TILL, Rounding, Till
 from projections.delivery.doubt import KEY_MARGIN_TIMEOUTS, trusted_key_seconds
 
 PREFIX: Final = "CASHBACK_"
 MIN_TOKEN_LENGTH: Final = 16
 """Of a token that others give to us. Of random letters and digits that is more than anybody can try."""
-
-
-class BadSetting(CashbackError):
-    """A setting can't be used. The message names it, what it got and what it wants."""
 
 
 _TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # what Kafka takes

@@ -28,3 +28,8 @@ class UnknownCurrency(CashbackError, ValueError):
     def __init__(self, code: str) -> None:
         super().__init__(f"{code!r} is no currency code of ISO 4217")
         self.code = code
+
+
+class BadSetting(CashbackError):
+    """A setting, or a word of the command line, can't be used. The message names it, what it got and what it
+    wants."""

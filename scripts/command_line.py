@@ -26,6 +26,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "orders --transaction 9c4b7a52-8f5e-4f0e-9d0a-2f6f3c1f4b5e",
         "orders --held --json",
     ],
+    "find": ["find 24323", "find order-cashback-promotion-0-41"],
     "order": ["order 24323523", "order 24323523 --json"],
     "parked": ["parked"],
     "money-may-be-wrong": ["money-may-be-wrong", "money-may-be-wrong --kind doubtful --sort age --json"],
@@ -67,7 +68,11 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         "comparisons",
         'comparisons 383aae6a-6a01-4537-91d8-d6db001d99f5 --cancel --reason "wrong day"',
     ],
-    "simulate": ["simulate --orders 1000 --rate 100", "simulate --chaos shuffled,doubled"],
+    "simulate": [
+        "simulate --orders 1000 --rate 100",
+        "simulate --chaos shuffled,doubled",
+        "simulate --order 24323523 --kind CREATED --sequence 1 --to-pay 306",
+    ],
     "third-party": ["third-party --port 8090"],
     "demo": ["demo", "demo --orders 2000 --exit --chaos all"],
 }

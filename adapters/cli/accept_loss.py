@@ -17,7 +17,8 @@ from typing import Any
 from adapters.cli.output import print_json, say
 from adapters.operations.loss_acceptance import CantAccept, LossFinding, _check_start, _move, accept, find_loss
 from adapters.postgres.positions import Move
-from adapters.settings import BadSetting, Settings
+from adapters.settings import Settings
+from domain.errors import BadSetting
 
 
 def run_accept_loss(  # noqa: PLR0913 - each is an option of the command

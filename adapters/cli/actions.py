@@ -26,7 +26,8 @@ from adapters.records.operators import command_line_operator
 from adapters.records.quarantine import NO_EDIT, Edit
 from adapters.records.status import ProcessRow
 from adapters.runtime.wiring import interventions, quarantining
-from adapters.settings import BadSetting, Settings
+from adapters.settings import Settings
+from domain.errors import BadSetting
 from domain.intervention import BadNumbers, parse_numbers
 from projections.redelivery import DEFAULT_OPTIONS, RedeliveryOptions
 from projections.republication import Mode

@@ -29,7 +29,7 @@ from adapters.records.jobs import (
     BulkMode,
     Kinds,
 )
-from adapters.settings import BadSetting
+from domain.errors import BadSetting
 from domain.events import Doubt
 from domain.lifecycle import Status
 from projections.redelivery import DEFAULT_OPTIONS, How

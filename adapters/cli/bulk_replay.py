@@ -38,8 +38,8 @@ from adapters.records.jobs import (
 )
 from adapters.records.operators import command_line_operator
 from adapters.runtime.wiring import bulk_runner, jobs_of
-from adapters.settings import BadSetting, Settings
-from domain.errors import BadInstant, CashbackError
+from adapters.settings import Settings
+from domain.errors import BadInstant, BadSetting, CashbackError
 from domain.identifiers import MAX_ORDER_ID
 from domain.instants import parse_instant
 from domain.lifecycle import Status

@@ -32,7 +32,7 @@ from adapters.records.orders import OrderFilter
 from adapters.records.quarantine import QuarantineRow, QuarantineState
 from adapters.records.search import Found
 from adapters.records.status import EVENTS_PER_STEP, ListedOrder
-from adapters.settings import BadSetting
+from domain.errors import BadSetting
 
 MAX_ANSWER_CHARACTERS: Final = 80
 """Of the third party's last answer, in the list of parked orders."""

@@ -13,7 +13,7 @@ from adapters.presentation.formatting import age, amount
 from adapters.presentation.paging import BadCursor, cut_cases, read_place
 from adapters.presentation.views import case_view
 from adapters.records.money_may_be_wrong import Case, CaseKind, CaseLimits, CaseSort, next_step
-from adapters.settings import BadSetting
+from domain.errors import BadSetting
 
 _COLUMNS: Final = ("order", "why", "at stake", "for", "also", "detail", "next step")
 

@@ -23,7 +23,7 @@ from adapters.cli.options import (
     redelivery,
 )
 from adapters.cli.startup import configured, usable_database_url
-from adapters.settings import BadSetting
+from domain.errors import BadSetting
 from domain.identifiers import MAX_ORDER_ID
 from projections.redelivery import How
 from projections.republication import Mode

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-from adapters.settings import BadSetting
+from domain.errors import BadSetting
 from domain.identifiers import MAX_ORDER_ID
 from projections.redelivery import MAX_NONCE_LENGTH, How, Include, RedeliveryOptions, is_nonce
 

@@ -14,9 +14,9 @@ from adapters.cli.progress import progress_bar
 from adapters.operations.reconciliation.reconciler import LOOKUPS_AT_ONCE, ReconcileCounts, Reconciler
 from adapters.postgres.pool import Database
 from adapters.postgres.reconciliation import PostgresReconciliation
-from adapters.settings import BadSetting, Settings
+from adapters.settings import Settings
 from adapters.third_party_api.factory import resolution_of, third_party_client
-from domain.errors import BadInstant, Unavailable
+from domain.errors import BadInstant, BadSetting, Unavailable
 from domain.instants import parse_instant
 from projections.reconciliation import BookEntry, Finding, Invariant, Verdict
 

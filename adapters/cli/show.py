@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,9 +19,12 @@ from adapters.cli.options import (
 from adapters.cli.startup import configured, usable_database_url
 from adapters.records.money_may_be_wrong import CaseKind, CaseLimits, CaseSort
 from adapters.records.statement import MAX_YEAR, MIN_YEAR
-from adapters.settings import BadSetting, Settings
+from domain.errors import BadSetting
 from domain.identifiers import MAX_ORDER_ID
 from domain.lifecycle import Status
+
+if TYPE_CHECKING:
+    from adapters.settings import Settings
 
 commands = typer.Typer()
 
@@ -218,6 +221,6 @@ def reconcile(
     raise typer.Exit(reconcile.run_reconcile(settings, scope, as_json=as_json))
 
 
-def _limits(settings: Settings) -> CaseLimits:
+def _limits(settings: "Settings") -> CaseLimits:
     """From when on an order is on the list of those whose money may be wrong."""
     return CaseLimits(pending_days=settings.pending_alert_days)

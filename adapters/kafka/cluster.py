@@ -10,7 +10,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # it is there
 
 from adapters.records.errors import KafkaUnreachable
-from adapters.settings import PREFIX, BadSetting
+from adapters.settings import PREFIX
+from domain.errors import BadSetting
 from domain.losses import Bounds, TopicLogs
 
 REQUEST_TIMEOUT_SECONDS: Final = 10.0

@@ -6,8 +6,7 @@ from typing import Any, Final
 
 from adapters.kafka.cluster import topic_logs
 from adapters.postgres.positions import Move, read_positions, store_moves
-from adapters.settings import BadSetting
-from domain.errors import CashbackError
+from domain.errors import BadSetting, CashbackError
 from domain.losses import (
     NOT_THERE,
     Bounds,

@@ -3,7 +3,8 @@
 import ssl
 from pathlib import Path
 
-from adapters.settings import PREFIX, BadSetting
+from adapters.settings import PREFIX
+from domain.errors import BadSetting
 
 
 def tls_context(

@@ -16,8 +16,8 @@ import typer
 from adapters.cli.exit_codes import EPILOG
 from adapters.kafka.consumer.config import check_consumer_config
 from adapters.postgres.migrate import migrations
-from adapters.settings import BadSetting
 from app import app, serve
+from domain.errors import BadSetting
 from sandbox.servers.free_port import LOOPBACK
 from tests.support.commands import run_here
 from tests.support.processes import REPOSITORY, Apps, run_app

@@ -20,9 +20,9 @@ from adapters.postgres.pool import Database
 from adapters.postgres.projection_feeds import PostgresFeed, write_intended_calls
 from adapters.postgres.rebuild import rebuild
 from adapters.postgres.reconciliation import PostgresReconciliation
-from adapters.settings import BadSetting
 from domain.decision import Policy
 from domain.effects import EffectKind
+from domain.errors import BadSetting
 from domain.exact_json import loads
 from domain.messages import Kind
 from projections import intended_calls as third_party_projection

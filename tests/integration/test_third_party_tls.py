@@ -10,9 +10,9 @@ from typing import Final
 
 import pytest
 
-from adapters.settings import BadSetting
 from adapters.third_party_api.client import ThirdPartyClient
 from adapters.third_party_api.tls import tls_context
+from domain.errors import BadSetting
 from projections.delivery.ports import Answer, Outcome
 from tests.support.fake_ledger import call
 from tests.support.processes import run_app

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from adapters.runtime.wiring import policy_of
-from adapters.settings import PREFIX, BadSetting, Settings, read_settings
+from adapters.settings import PREFIX, Settings, read_settings
 from adapters.third_party_api.factory import resolution_of
 from domain.decision import DEFAULT_POLICY, Policy
+from domain.errors import BadSetting
 from domain.money import DEFAULT_TILL, Rounding, Till
 from projections.resolution import EXACT, Resolution
 

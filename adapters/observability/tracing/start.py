@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from adapters.settings import PREFIX, BadSetting, Settings
+from adapters.settings import PREFIX, Settings
+from domain.errors import BadSetting
 
 if TYPE_CHECKING:
     from adapters.observability.tracing.tracer import Tracing

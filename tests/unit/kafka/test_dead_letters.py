@@ -7,7 +7,8 @@ from adapters.observability.health import Health
 from adapters.observability.metrics import Metrics
 from adapters.records.dead_letters import DeadLetter
 from adapters.runtime.dead_letter_copier import dead_letter_copier
-from adapters.settings import BadSetting, read_settings
+from adapters.settings import read_settings
+from domain.errors import BadSetting
 from domain.ports import Quarantined
 from tests.support.messages import partition_of
 

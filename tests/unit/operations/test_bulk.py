@@ -14,8 +14,8 @@ from adapters.cli.bulk_replay import selection
 from adapters.operations.jobs.runner import Handled, _Tally
 from adapters.operations.rate import MAX_CHUNK, StepRate
 from adapters.records.jobs import ALL_KINDS, MAX_ORDERS, JobState, Selection
-from adapters.settings import BadSetting
 from adapters.web.bulk_requests import BulkRequest
+from domain.errors import BadSetting
 from domain.instants import parse_instant
 from domain.lifecycle import Status
 

@@ -10,10 +10,11 @@ from pydantic import SecretStr
 
 from adapters.records.personal_tokens import Access
 from adapters.runtime.service import ProcessRole, Service
-from adapters.settings import BadSetting, Settings, check_api_is_closed
+from adapters.settings import Settings, check_api_is_closed
 from adapters.web.auth import Bearer, Tokens
 from adapters.web.console.session_gate import safe_path
 from adapters.web.console.sessions import MAX_COOKIE_LENGTH, SESSION_SECONDS, Sessions
+from domain.errors import BadSetting
 
 TOKENS = Tokens("act", "read")
 
