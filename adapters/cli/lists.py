@@ -30,7 +30,7 @@ from adapters.records.calls import ParkedRow
 from adapters.records.differences import DifferenceClass, DifferenceRow, DifferenceState
 from adapters.records.orders import OrderFilter
 from adapters.records.quarantine import QuarantineRow, QuarantineState
-from adapters.records.search import Found
+from adapters.records.search import SearchResult
 from adapters.records.status import EVENTS_PER_STEP, ListedOrder
 from domain.errors import BadSetting
 
@@ -237,7 +237,7 @@ async def orders_of_transaction(console: PostgresConsole, transaction_id: str) -
 def run_find(url: str, text: str, *, as_json: bool) -> int:
     """Prints what the text is of. Answers the exit code: 1 if nothing was found."""
 
-    async def ask(database: Database) -> Found:
+    async def ask(database: Database) -> SearchResult:
         console = PostgresConsole(database)
         await _read_on(console)
         return await console.find(text)

@@ -9,7 +9,7 @@ import msgspec
 
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.sql import statements
-from adapters.records.search import MAX_FOUND, MIN_PREFIX_DIGITS, Found, MessagePlace, place_of
+from adapters.records.search import MAX_FOUND, MIN_PREFIX_DIGITS, MessagePlace, SearchResult, place_of
 from domain.effects import EffectKind
 from domain.events import CashbackCancelled, CashbackCompleted, CashbackCorrected, CashbackCreated, CashbackUpdated
 from domain.identifiers import MAX_ORDER_ID, key_of, stream_id
@@ -71,13 +71,13 @@ def _digests(topic: str, message: _Message) -> Iterator[int]:
         )
 
 
-async def find(database: Database, text: str) -> Found:
+async def find(database: Database, text: str) -> SearchResult:
     """Whatever the text is of. Events of the last second or so may not be found yet."""
     async with database.connection() as connection:
         return await _find(connection, text.strip())
 
 
-async def _find(connection: Connection, text: str) -> Found:
+async def _find(connection: Connection, text: str) -> SearchResult:
     words = list(dict.fromkeys((text, text.lower(), text.upper())))
     number, place, key = _order_id(text), place_of(text), _uuid(text)
     ids: dict[str, list[int]] = {}
@@ -99,7 +99,7 @@ async def _find(connection: Connection, text: str) -> Found:
         ids["beginning"] = await ask("orders_beginning", **_ranges(text))
     wanted: Mapping[str, object] = (place or MessagePlace("", -1, -1))._asdict()
     quarantined = await ask("quarantined_at", id=number, **wanted)
-    return Found({what: found for what, found in ids.items() if found}, quarantined)
+    return SearchResult({what: found for what, found in ids.items() if found}, quarantined)
 
 
 def digest_of(text: str) -> int:

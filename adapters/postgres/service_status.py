@@ -16,7 +16,7 @@ from adapters.postgres.search import find, searched
 from adapters.postgres.sql import completed, statements
 from adapters.records.money_may_be_wrong import DEFAULT_LIMITS, CaseLimits
 from adapters.records.orders import OrderFilter
-from adapters.records.search import Found
+from adapters.records.search import SearchResult
 from adapters.records.status import (
     EVENTS_PER_STEP,
     KEPT_SECONDS,
@@ -68,7 +68,7 @@ class PostgresConsole:
             row = await (await connection.execute(_SQL["about_orders"])).fetchone()
         return int(row[0]) if row else 0
 
-    async def find(self, text: str) -> Found:
+    async def find(self, text: str) -> SearchResult:
         """Events of the last second or so may not be found yet."""
         return await find(self._database, text)
 

@@ -21,7 +21,7 @@ class MessagePlace(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """By what each was found; nothing is left out of a kind but beyond MAX_FOUND."""
 
     orders: Mapping[str, Sequence[int]]

@@ -11,7 +11,7 @@ import pytest
 from adapters.postgres.pool import Database
 from adapters.postgres.search import find
 from adapters.postgres.service_status import PostgresConsole
-from adapters.records.search import Found, MessagePlace, place_of
+from adapters.records.search import MessagePlace, SearchResult, place_of
 from domain.messages import Kind
 from tests.support.bulk import asked
 from tests.support.commands import run_here
@@ -38,8 +38,8 @@ def told(database_url: str) -> str:
     return database_url
 
 
-def found(database_url: str, text: str) -> Found:
-    async def ask(_: object) -> Found:
+def found(database_url: str, text: str) -> SearchResult:
+    async def ask(_: object) -> SearchResult:
         async with Database(database_url) as database:
             await PostgresConsole(database).index_transactions()
             return await find(database, text)
@@ -74,11 +74,11 @@ def test_an_order_is_found_by_whatever_is_known_of_it(told: str) -> None:
         (f"{TOPIC}-0-41", "message"),
         (f"{TOPIC}/0@41", "message"),
     ):
-        assert found(told, text) == Found({what: [ORDER]}, []), text
-    assert found(told, "24323") == Found({"beginning": [ORDER, OTHER]}, [])
-    assert found(told, "24") == Found({}, []), "too many orders begin so"
+        assert found(told, text) == SearchResult({what: [ORDER]}, []), text
+    assert found(told, "24323") == SearchResult({"beginning": [ORDER, OTHER]}, [])
+    assert found(told, "24") == SearchResult({}, []), "too many orders begin so"
     for nothing in ("nobody", f"{TOPIC}-0-44", str(RENEWED), "9" * 19, "1" * 30, ""):
-        assert found(told, nothing) == Found({}, []), nothing
+        assert found(told, nothing) == SearchResult({}, []), nothing
 
 
 def test_keys_that_a_person_asked_for_are_found_and_those_before_them(told: str) -> None:
@@ -97,14 +97,14 @@ def test_keys_that_a_person_asked_for_are_found_and_those_before_them(told: str)
         *(RENEWED, ORDER),
     )
     for key in (before, RENEWED):
-        assert found(told, str(key)) == Found({"idempotency key": [ORDER]}, [])
+        assert found(told, str(key)) == SearchResult({"idempotency key": [ORDER]}, [])
 
 
 def test_a_message_in_quarantine_is_found_by_its_id_and_its_place(told: str) -> None:
     """It is about no order that we know."""
     [(quarantine_id,)] = sql(told, "SELECT id FROM quarantine")
-    assert found(told, str(quarantine_id)) == Found({}, [quarantine_id])
-    assert found(told, f"{TOPIC}-0-43") == Found({}, [quarantine_id])
+    assert found(told, str(quarantine_id)) == SearchResult({}, [quarantine_id])
+    assert found(told, f"{TOPIC}-0-43") == SearchResult({}, [quarantine_id])
 
 
 def test_places_are_read_as_people_write_them() -> None:

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from adapters.records.search import Found
+from adapters.records.search import SearchResult
 from adapters.web.console.dependencies import ConsoleParts
 from adapters.web.console.pages import Pages
 from adapters.web.console.parameters import SearchQuery
@@ -31,7 +31,7 @@ def search_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
     return router
 
 
-def _only(found: Found) -> str | None:
+def _only(found: SearchResult) -> str | None:
     exact = {what: ids for what, ids in found.orders.items() if what != _GUESSED}
     order_ids = {each for ids in exact.values() for each in ids}
     if len(order_ids) == 1 and "buyer" not in exact and ("order" in exact or not found.quarantined):
