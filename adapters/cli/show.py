@@ -78,7 +78,11 @@ def orders(  # noqa: PLR0913 - each is an option of the command
 
 
 @commands.command("find", rich_help_panel=LOOK)
-def find(text: Annotated[str, typer.Argument(metavar="TEXT")], *, as_json: Json = False) -> None:
+def find(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What you have at hand, in upper or lower case.")],
+    *,
+    as_json: Json = False,
+) -> None:
     """Finds orders and messages by an order id or its first digits, a buyer, a transaction, an idempotency key,
     topic-partition-offset, or the id of a message in quarantine. Exits 1 if there is nothing."""
     from adapters.cli.lists import run_find

@@ -184,7 +184,7 @@ def bulk_says(replay: Job) -> list[str]:
             what = f"The messages of {orders} are published again"
         case BulkMode.RETRY:
             verb = "is" if replay.total == 1 else "are"
-            what = f"{sentence(orders)} {verb} retried: the same calls with the same keys, so nobody is paid twice"
+            what = f"{sentence(orders)} {verb} retried, with the same keys"
         case BulkMode.SETTLE:
             what = f"What is in doubt about {orders} is settled: what stands now counts"
         case BulkMode.RELEASE:

@@ -1,5 +1,6 @@
 """Help, the version, and what they may load: who presses the tabulator or asks for help shouldn't wait."""
 
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -51,7 +52,7 @@ def test_commands_are_listed_by_what_they_are_for(tmp_path: Path) -> None:
         "Repair many orders:",
         "Play the rest of the world:",
     ]
-    listed = [line.split()[0] for line in help_text.splitlines() if line[:2] == "  " and line[2:3].islower()]
+    listed = re.findall("^  ([a-z][a-z-]*)  ", help_text, re.MULTILINE)
     assert {"serve", "orders", "money-may-be-wrong", "replay-many", "demo"} <= set(listed)
     assert len(listed) == len(set(listed)) == len(get_group(app).commands)
     assert "<bool>" not in help_text + run_here("orders", "--help", folder=tmp_path, settings={}).out

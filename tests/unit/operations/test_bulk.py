@@ -177,7 +177,7 @@ def test_the_database_knows_every_mode_and_every_state() -> None:
     def allowed(column: str, name: str) -> set[str]:
         (schema,) = (each.read_text() for each in folder.iterdir() if each.name.endswith(name))
         words = schema.split(f"CHECK ({column} IN (")[1].split(")")[0]
-        return {word.strip(" '") for word in words.split(",")}
+        return {word.strip(" \n'") for word in words.split(",")}
 
     assert allowed("state", "_jobs.sql") == set(JobState)
-    assert allowed("kind", "_jobs.sql") == set(ALL_KINDS)
+    assert allowed("kind", "_job_kinds.sql") == set(ALL_KINDS)

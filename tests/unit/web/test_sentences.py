@@ -138,7 +138,7 @@ def test_a_message_that_is_known_already_decides_nothing() -> None:
         ),
         (
             replay(BulkMode.RETRY, 1, 50),
-            ["One order that stands still goes on, at most 50 a second: a moment."],
+            ["One order is retried, with the same keys, at most 50 a second: a moment."],
         ),
         (
             replay(BulkMode.REPUBLISH, 7200, 0.5),
