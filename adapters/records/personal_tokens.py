@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from adapters.records.operators import MAX_NAME_LENGTH
-from adapters.settings import PREFIX, BadSetting
+from adapters.settings import PREFIX
+from domain.errors import BadSetting
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 

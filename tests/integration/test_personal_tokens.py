@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from adapters.records.personal_tokens import Access, PersonalToken, digest_of, read_personal_tokens
-from adapters.settings import BadSetting
 from adapters.web.auth import Tokens
 from adapters.web.console.sessions import Session, Sessions
+from domain.errors import BadSetting
 from domain.messages import Kind
 from tests.support.messages import record_of
 from tests.support.running_api import Api, RecordingThirdParty, deliver, refuse, running_api, sql, tell
