@@ -9,7 +9,7 @@ import msgspec
 
 from adapters.postgres.pool import Connection, Database
 from adapters.postgres.sql import statements
-from adapters.records.search import MAX_FOUND, MIN_PREFIX_DIGITS, MessagePlace, SearchResult, place_of
+from adapters.records.search import MAX_FOUND, MIN_PREFIX_DIGITS, MessagePlace, SearchResult, place_of, written
 from domain.effects import EffectKind
 from domain.events import CashbackCancelled, CashbackCompleted, CashbackCorrected, CashbackCreated, CashbackUpdated
 from domain.identifiers import MAX_ORDER_ID, key_of, stream_id
@@ -78,7 +78,7 @@ async def find(database: Database, text: str) -> SearchResult:
 
 
 async def _find(connection: Connection, text: str) -> SearchResult:
-    words = list(dict.fromkeys((text, text.lower(), text.upper())))
+    words = written(text)
     number, place, key = _order_id(text), place_of(text), _uuid(text)
     ids: dict[str, list[int]] = {}
 

@@ -39,3 +39,8 @@ def place_of(text: str) -> MessagePlace | None:
     """As people and our pages write it: topic-partition-offset, topic/partition@offset."""
     found = _PLACE.fullmatch(text)
     return MessagePlace(found[1], int(found[2]), int(found[3])) if found else None
+
+
+def written(text: str) -> list[str]:
+    """The text in the ways of writing it in which it is looked for."""
+    return list(dict.fromkeys((text, text.lower(), text.upper())))

@@ -123,7 +123,9 @@ def is_refused_page(message: "ConsoleMessage") -> bool:
 
 
 def sign_in(page: "Page", token: str = TOKEN) -> None:
-    page.get_by_label("Your name").fill(READER if token == READ_TOKEN else OPERATOR)
+    name = page.get_by_label("Your name")
+    expect(name).to_be_focused()  # by the page itself, which says so if somebody else was first
+    name.fill(READER if token == READ_TOKEN else OPERATOR)
     page.get_by_label("Token of the API").fill(token)
     page.get_by_role("button", name="Sign in").click()
 

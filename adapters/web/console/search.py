@@ -6,8 +6,11 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from adapters.records.search import SearchResult
+from adapters.records.orders import OrderFilter
+from adapters.records.search import SearchResult, written
+from adapters.records.status import ListedOrder
 from adapters.web.console.dependencies import ConsoleParts
+from adapters.web.console.orders import PAGE_ROWS
 from adapters.web.console.pages import Pages
 from adapters.web.console.parameters import SearchQuery
 
@@ -25,8 +28,19 @@ def search_router(parts: ConsoleParts, pages: Pages) -> APIRouter:
         found = await parts.console.find(query.q)
         if (only := _only(found)) is not None:
             return RedirectResponse(only, 303)
-        of_buyer = f"/orders?{urlencode({'buyer': query.q})}" if "buyer" in found.orders else None
-        return pages.page(request, "search.html", wanted=query.q, found=found, of_buyer=of_buyer)
+        of_buyer = await _of_buyer(query.q) if "buyer" in found.orders else []
+        more = f"/orders?{urlencode({'buyer': of_buyer[0].row.buyer_id})}" if len(of_buyer) > PAGE_ROWS else None
+        return pages.page(
+            request, "search.html", wanted=query.q, found=found, of_buyer=of_buyer[:PAGE_ROWS], more_of_buyer=more
+        )
+
+    async def _of_buyer(text: str) -> list[ListedOrder]:
+        rows: list[ListedOrder] = []
+        for buyer in written(text):
+            rows += await parts.console.orders(
+                OrderFilter(buyer=buyer), parked=False, start=None, upwards=False, limit=PAGE_ROWS + 1
+            )
+        return rows
 
     return router
 
