@@ -36,29 +36,26 @@ app = typer.Typer(
     " All commands: docs/command-line.md.",
     epilog=exit_codes.EPILOG,
     cls=CommandPanels,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 
-def _version(*, wanted: bool) -> None:
-    if wanted:
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Show it.")] = False,
+) -> None:
+    """What goes with no command; without one, that is a mistake, and the help says which there are."""
+    if version:
         from adapters.observability.version import VERSION
 
         typer.echo(VERSION)
         raise typer.Exit
-
-
-@app.callback()
-def options(
-    *,
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Show it."),
-    ] = False,
-) -> None:
-    """What goes with no command."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(exit_codes.USAGE)
 
 
 playing = typer.Typer()

@@ -133,7 +133,7 @@ class Selection:
 
     @property
     def is_of_messages(self) -> bool:
-        return bool(self.quarantined or self.quarantine_reason or self.quarantine_topic)
+        return self.quarantined or self.quarantine_reason is not None or self.quarantine_topic is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The shapes of bulk replays in the API: what callers may ask for, and what they are told."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Final, Self
 
@@ -65,16 +66,46 @@ _Limit = Annotated[
 
 _CONDITIONS: Final = (
     *("orders", "status", "changedFrom", "changedTo", "parkedReason", "parkedFrom", "parkedTo"),
-    *("doubt", "doubtfulFrom", "doubtfulTo", "atStakeMin", "atStakeMax", "heldFrom", "heldTo"),
-    *("difference", "quarantineReason", "quarantineTopic"),
+    *("doubt", "doubtfulFrom", "doubtfulTo", "atStakeMin", "atStakeMax", "heldFrom", "heldTo", "difference"),
 )
-_FLAGS: Final = ("parked", "doubtful", "held", "quarantined")
+_FLAGS: Final = ("parked", "doubtful", "held")
+_MESSAGE_CONDITIONS: Final = ("quarantineReason", "quarantineTopic")
+_MESSAGE_FLAGS: Final = ("quarantined",)
+
+
+def _silent(conditions: Sequence[str], flags: Sequence[str]) -> dict[str, Any]:
+    """A selection that says nothing by these."""
+    return {
+        "properties": {
+            **{each: {"type": "null"} for each in conditions},
+            **{each: {"const": False} for each in flags},
+        }
+    }
+
+
 _SAYS_SOMETHING: Final[dict[str, Any]] = {
     "anyOf": [
-        *({"properties": {each: {"not": {"type": "null"}}}, "required": [each]} for each in _CONDITIONS),
-        *({"properties": {each: {"const": True}}, "required": [each]} for each in _FLAGS),
+        *(
+            {"properties": {each: {"not": {"type": "null"}}}, "required": [each]}
+            for each in (*_CONDITIONS, *_MESSAGE_CONDITIONS)
+        ),
+        *({"properties": {each: {"const": True}}, "required": [each]} for each in (*_FLAGS, *_MESSAGE_FLAGS)),
     ]
 }
+_OF_MESSAGES: Final = sorted(each.value for each in BulkMode if each.is_of_messages)
+_OF_ORDERS: Final = sorted(each.value for each in BulkMode if not each.is_of_messages)
+_OF_ITS_THINGS: Final[dict[str, Any]] = {
+    "anyOf": [
+        {
+            "properties": {
+                "mode": {"enum": _OF_ORDERS},
+                "select": _silent(_MESSAGE_CONDITIONS, _MESSAGE_FLAGS),
+            }
+        },
+        {"properties": {"mode": {"enum": _OF_MESSAGES}, "select": _silent(_CONDITIONS, _FLAGS)}},
+    ]
+}
+"""Orders for what is done to orders, messages for what is done to messages (`OtherThings`)."""
 
 
 class SelectionRequest(BaseModel):
@@ -129,7 +160,9 @@ class BulkRequest(OptionsRequest):
     """A preview that is asked for; nothing is done yet. `how`, `nonce` and `include` are for the mode
     `redeliver`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"allOf": [SAID, FOR_REDELIVERIES]})
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"allOf": [SAID, FOR_REDELIVERIES, _OF_ITS_THINGS]}
+    )
 
     mode: Annotated[BulkMode, Field(strict=False)]
     select: SelectionRequest

@@ -104,7 +104,12 @@ Id = Annotated[int, Field(ge=1, le=MAX_ORDER_ID), BeforeValidator(decimal)]
 """In an address."""
 Number = Annotated[int, Field(ge=1, le=MAX_ORDER_ID), BeforeValidator(whole)]
 """In a body."""
-Day = Annotated[date, Field(ge=date(MIN_YEAR, 1, 1), le=date(MAX_YEAR, 12, 31))]
+_DAY_PATTERN: Final = r"^(19[7-9]\d|2[01]\d\d|22[0-5]\d|226[01])-\d\d-\d\d$"
+Day = Annotated[
+    date,
+    Field(ge=date(MIN_YEAR, 1, 1), le=date(MAX_YEAR, 12, 31)),
+    WithJsonSchema({"type": "string", "format": "date", "pattern": _DAY_PATTERN}),
+]
 
 
 class PageQuery(BaseModel):

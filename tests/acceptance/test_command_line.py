@@ -118,6 +118,7 @@ def test_every_command_refuses_a_setting_that_cannot_be_used(name: str, tmp_path
         "replay": ("replay", "1", "--mode", "redeliver"),
         "accept-loss": ("accept-loss", "orders"),
         "cancel-replay": ("cancel-replay", "1"),
+        "find": ("find", "1"),
         "order": ("order", "1"),
         "retry": ("retry", "1"),
         "skip": ("skip", "1"),

@@ -274,6 +274,13 @@ def test_what_a_button_copies_can_be_pasted(order_page: Any, clipboard: str) -> 
     assert len(key) == 36
 
 
+def test_messages_are_compared_where_there_are_two(order_page: Any) -> None:
+    """That carry items: an order of one CREATED has nothing to compare."""
+    compare = "a[href$='/messages']"
+    expect(order_page(DOUBTFUL).locator(compare)).to_have_count(1)
+    expect(order_page(PAID).locator(compare)).to_have_count(0)
+
+
 def test_what_a_message_changed_or_would_have_changed_is_shown(order_page: Any) -> None:
     """Of a refused one at once; and any two of them side by side."""
     page = order_page(DOUBTFUL)

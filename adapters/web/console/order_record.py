@@ -64,13 +64,18 @@ def _event_document(record: OrderRecord, version: int, till: Till) -> bytes:
     return event_document(record, event)
 
 
-def _compared(record: OrderRecord, query: MessagesQuery) -> dict[str, Any]:
-    """Of messages that carry items, each as it came first. Raises UnknownVersion."""
-    found = {
+def with_items(record: OrderRecord) -> dict[int, MessageEvent]:
+    """Events by version whose messages carry items, each message as it came first."""
+    return {
         event.originator_version: event
         for event in record.events
         if isinstance(event, MessageEvent) and event.held_version is None and event.message.cashback is not None
     }
+
+
+def _compared(record: OrderRecord, query: MessagesQuery) -> dict[str, Any]:
+    """Raises UnknownVersion."""
+    found = with_items(record)
     versions = list(found)
     left, right = query.left or (versions[-2:] or [0])[0], query.right or (versions[-1:] or [0])[0]
     for version in (left, right):

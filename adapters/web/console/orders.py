@@ -19,6 +19,7 @@ from adapters.records.errors import UnknownOrder
 from adapters.records.orders import OrderFilter, OrderRecord
 from adapters.records.status import KEPT_SECONDS
 from adapters.web.console.dependencies import ConsoleParts
+from adapters.web.console.order_record import with_items
 from adapters.web.console.pages import Pages
 from adapters.web.console.parameters import OrderQuery, OrdersListQuery
 from adapters.web.console.timeline import timeline
@@ -95,6 +96,7 @@ def _order_context(record: OrderRecord, till: Till) -> dict[str, Any]:
         "picture": timeline(order["timeline"]),
         "items": [_item(each, till) for each in order["items"]],
         "steps": _steps(order),
+        "has_two_messages": len(with_items(record)) > 1,
     }
 
 
