@@ -105,9 +105,18 @@ Id = Annotated[int, Field(ge=1, le=MAX_ORDER_ID), BeforeValidator(decimal)]
 Number = Annotated[int, Field(ge=1, le=MAX_ORDER_ID), BeforeValidator(whole)]
 """In a body."""
 _DAY_PATTERN: Final = r"^(19[7-9]\d|2[01]\d\d|22[0-5]\d|226[01])-\d\d-\d\d$"
+
+
+def _written_as_day(value: Any) -> Any:
+    """Pydantic would take numbers for seconds since 1970."""
+    if isinstance(value, str) and not re.fullmatch(_DAY_PATTERN, value, re.ASCII):
+        raise ValueError(f"must be a day from {MIN_YEAR} to {MAX_YEAR}, YYYY-MM-DD")
+    return value
+
+
 Day = Annotated[
     date,
-    Field(ge=date(MIN_YEAR, 1, 1), le=date(MAX_YEAR, 12, 31)),
+    BeforeValidator(_written_as_day),
     WithJsonSchema({"type": "string", "format": "date", "pattern": _DAY_PATTERN}),
 ]
 

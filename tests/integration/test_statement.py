@@ -344,7 +344,8 @@ class TestForPeople:
         with running_api(database_url, token=TOKEN) as api:
             said = api.get(f"/api/statement?day={today}").json()
             assert api.get(f"/api/statement?day={today + timedelta(days=2)}").status_code == 409
-            assert api.get("/api/statement?day=1969-12-31").status_code == 400
+            for never in ("1969-12-31", "2262-01-01", "0", "20261130", "2026-02-30"):
+                assert api.get(f"/api/statement?day={never}").status_code == 400, never
             assert api.get("/api/statement").json()["day"] == f"{today - timedelta(days=1)}"
             sign_in = {"name": "Ada", "token": TOKEN, "next": "/statement"}
             api.client.post("/sign-in", data=sign_in)
