@@ -660,6 +660,7 @@ def test_the_description_names_every_endpoint_and_how_it_refuses(api: Api) -> No
         "/api/audit",
         "/api/reconciliation",
         "/api/money-may-be-wrong",
+        "/api/statement",
     }
     assert "HTTPValidationError" not in description["components"]["schemas"]
     refused = description["paths"]["/api/orders/{orderId}"]["get"]["responses"]["404"]["content"]
@@ -669,7 +670,7 @@ def test_the_description_names_every_endpoint_and_how_it_refuses(api: Api) -> No
 
 
 def test_a_filter_knows_all_its_conditions() -> None:
-    """Each field of the filter has a condition for each value that it can have."""
+    """Each field of the filter has a condition for each value that it can have; so have those of the quarantine."""
     from adapters.postgres import queries
 
-    assert {name for name, _ in queries._CONDITIONS} == {*OrderFilter._fields, "state"}
+    assert {name for name, _ in queries._CONDITIONS} == {*OrderFilter._fields, "state", "reason", "topic"}
