@@ -35,7 +35,22 @@ _GUARDED_NAMES = frozenset(_GUARDED) | {"request.required.acks", "default.topic.
 _DROPPED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001 - its own names
 
 _log = logging.getLogger(__name__)
-_log.addFilter(lambda line: not line.getMessage().startswith("FATAL"))  # it is in the error of each message
+_FATAL = "FATAL"
+_FATAL_ERROR = "Fatal error: "
+
+
+class _Log:
+    """Where librdkafka logs. Why it has given up is in the error of each message, and no line of its own."""
+
+    def __init__(self) -> None:
+        self.why_gave_up: str | None = None
+
+    def log(self, level: int, text: str, *words: object) -> None:
+        said = text % words
+        if said.startswith(_FATAL):
+            self.why_gave_up = said.partition(_FATAL_ERROR)[2] or said
+        else:
+            _log.log(level, text, *words)
 
 
 class PublishError(CashbackError):
@@ -90,6 +105,7 @@ class Publisher:
         self._failed = 0
         self._broker_error: str | None = None
         self._gave_up: str | None = None
+        self._log = _Log()
         self._closed = False
         settings: dict[str, Any] = {
             "bootstrap.servers": bootstrap,
@@ -101,7 +117,7 @@ class Publisher:
             **config,
             **_GUARDED,
             "error_cb": self._note_broker_error,
-            "logger": _log,
+            "logger": self._log,
         }
         try:
             self._producer = Producer(settings)
@@ -180,7 +196,9 @@ class Publisher:
             with FatalErrors():
                 return 0 if self._gave_up else call(timeout_seconds)
         except KafkaException as error:
-            self._gave_up = _reason(error.args[0])
+            # The error's own reason is lost where a callback came behind it (FatalErrors).
+            is_lost = isinstance(error.__cause__, SystemError)
+            self._gave_up = (is_lost and self._log.why_gave_up) or _reason(error.args[0])
             for topic, key, on_delivery in self._waiting.values():
                 self._fail(PublishError(topic, key, self._gave_up), on_delivery)
             self._waiting.clear()
