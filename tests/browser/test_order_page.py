@@ -278,7 +278,7 @@ def test_messages_are_compared_where_there_are_two(order_page: Any) -> None:
     """That carry items: an order of one CREATED has nothing to compare."""
     compare = "a[href$='/messages']"
     expect(order_page(DOUBTFUL).locator(compare)).to_have_count(1)
-    expect(order_page(PAID).locator(compare)).to_have_count(0)
+    expect(order_page(REFUSED).locator(compare)).to_have_count(0)
 
 
 def test_what_a_message_changed_or_would_have_changed_is_shown(order_page: Any) -> None:

@@ -152,7 +152,7 @@ def test_one_list_has_jobs_of_all_kinds(api: Api, database_url: str, tmp_path: P
     assert shown.index(f"/jobs/{comparison}") < shown.index(f"/jobs/{replay}")
     assert "somebody: after their restore" in shown
     assert "Comparison of one order" in api.get(f"/jobs/{comparison}").text
-    assert "Retry: 2 orders" in api.get(f"/jobs/{replay}").text
+    assert "Retry: two orders" in api.get(f"/jobs/{replay}").text
 
     def run(*arguments: str) -> str:
         done = run_app(*arguments, folder=tmp_path, settings={"database_url": database_url})

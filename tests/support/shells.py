@@ -69,6 +69,7 @@ class Shell:
     def start(self, command: str, until: str) -> str:
         """Leaves it running, once what it writes has a match of `until`. Answers what it has written."""
         output, _, code = self._files()
+        output.touch()  # the shell may tell the process before it has opened its file
         source = self._source(command)
         # A signal that the shell ignores for what runs in the background would be ignored by our programs too.
         inner = f"env --default-signal=INT setsid bash -c {shlex.quote(f'. {source}')}"
