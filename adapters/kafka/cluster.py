@@ -58,7 +58,11 @@ def check_reachable(
 
 
 class TopicIds:
-    """The ids of topics: a topic that is deleted and made again has another one, and other offsets."""
+    """The ids of topics: a topic that is deleted and made again has another one, and other offsets.
+
+    A client that got no answer isn't asked again: where a broker came back before it knew its controller,
+    librdkafka's waits for one for ever, and a new client gets its answer at once.
+    """
 
     def __init__(self, bootstrap: str, config: Mapping[str, Any]) -> None:
         self._bootstrap = bootstrap
@@ -74,7 +78,11 @@ class TopicIds:
 
         Raises KafkaException if it doesn't know, or doesn't answer in 10 s.
         """
-        answers = {topic: _id(answer) for topic, answer in self._ask(topics).items()}
+        try:
+            answers = {topic: _id(answer) for topic, answer in self._ask(topics).items()}
+        except KafkaException:
+            self._client = None
+            raise
         return {topic: topic_id for topic, topic_id in answers.items() if topic_id is not None}
 
     def news(self, topics: Iterable[str]) -> Mapping[str, str | None]:
@@ -83,6 +91,8 @@ class TopicIds:
         if self._asked and all(answer.done() for answer in self._asked.values()):
             heard, self._asked = self._asked, {}
             self.hindrance = next((why for answer in heard.values() if (why := _refusal(answer))), None)
+            if self.hindrance is not None:
+                self._client = None
             return {topic: _id(answer) for topic, answer in heard.items() if _refusal(answer) is None}
         if not self._asked and time.monotonic() >= self._ask_at:
             self._asked = self._ask(topics)

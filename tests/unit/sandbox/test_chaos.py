@@ -225,12 +225,14 @@ def test_one_kind_strikes_where_it_would_without_the_others(seed: int, kind: Dis
 @few
 @given(seed=seeds)
 def test_messages_of_one_order_change_places(seed: int) -> None:
-    """Shuffling reaches within the orders, and delaying alone only holds some back."""
-    histories: dict[int, list[int]] = {}
-    for message in originals(disturbed(only(Disorder.SHUFFLED), seed)):
-        histories.setdefault(message.order_id, []).append(message.sequence)
+    """Shuffling reaches within the orders, and delaying alone only holds some back. In one run of few orders it may
+    be a single one, and so five are looked at."""
+    histories: dict[tuple[int, int], list[int]] = {}
+    for run in range(5):
+        for message in originals(disturbed(only(Disorder.SHUFFLED), seed + run)):
+            histories.setdefault((run, message.order_id), []).append(message.sequence)
     disordered = sum(history != sorted(history) for history in histories.values())
-    assert ORDERS // 20 < disordered < ORDERS
+    assert 5 * ORDERS // 20 < disordered < 5 * ORDERS
 
 
 @few
