@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import msgspec
 
+from adapters.kafka.consumer.config import consumer_config
 from adapters.kafka.consumer.intake import Limits
 from bench.processes import App
 
@@ -35,6 +36,13 @@ class ReadTask(msgspec.Struct, frozen=True):
     """For the ceiling: what goes into each row beside what was received."""
     cached_orders: int = Limits().max_cached_orders
     """How many orders intake keeps in memory."""
+
+
+def reader_config(bootstrap: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a consumer that reads as ours does, from the start and in a group of its own. It is given messages alone,
+    and no ends of partitions."""
+    ours = consumer_config(bootstrap, uuid4().hex, config)
+    return {**ours, "auto.offset.reset": "earliest", "enable.partition.eof": False}
 
 
 def read_once(

@@ -7,17 +7,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import psycopg
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
-from adapters.kafka.consumer.config import consumer_config
 from adapters.runtime.tuning import collect_rarely
 from bench.laboratory import BATCH_SIZE
 from bench.processes import TimeUp
-from bench.reading import DEADLINE_SECONDS, FullTopic, ReadTask
+from bench.reading import DEADLINE_SECONDS, FullTopic, ReadTask, reader_config
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -35,7 +33,7 @@ def copy_all(database_url: str, topic: FullTopic, beside: bytes) -> float:
 
     `beside` goes into each row as it is: what intake stores of a message beside the bytes received.
     """
-    config = {**consumer_config(topic.bootstrap, uuid4().hex, topic.config), "auto.offset.reset": "earliest"}
+    config = reader_config(topic.bootstrap, topic.config)
     consumer = Consumer(config)
     consumer.assign([TopicPartition(topic.name, number, OFFSET_BEGINNING) for number in range(topic.partitions)])
     seen, started = 0, 0.0

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
-from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 from eventsourcing.application import ProcessingEvent
@@ -14,9 +14,8 @@ from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import Tracking
 from eventsourcing.system import ProcessApplication
 
-from adapters.kafka.consumer.config import consumer_config
 from bench.processes import TimeUp
-from bench.reading import DEADLINE_SECONDS, FullTopic
+from bench.reading import DEADLINE_SECONDS, FullTopic, reader_config
 
 
 class CashbackOrder(Aggregate):
@@ -68,7 +67,7 @@ class CashbackOrders(ProcessApplication[UUID]):
 
 def save_each(database_url: str, topic: FullTopic, messages: int) -> float:
     """Messages a second over the first so many. Raises TimeUp."""
-    config = {**consumer_config(topic.bootstrap, uuid4().hex, topic.config), "auto.offset.reset": "earliest"}
+    config = reader_config(topic.bootstrap, topic.config)
     consumer = Consumer(config)
     consumer.assign([TopicPartition(topic.name, number, OFFSET_BEGINNING) for number in range(topic.partitions)])
     application = CashbackOrders(env=_environment(database_url))

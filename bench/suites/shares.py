@@ -5,18 +5,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
-from uuid import uuid4
 
 import psycopg
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
-from adapters.kafka.consumer.config import consumer_config
 from adapters.kafka.consumer.intake import Intake
 from adapters.kafka.decoding.record import Record, record_of
 from adapters.postgres.event_store import OrderApplication
 from bench import messages
 from bench.laboratory import BATCH_SIZE, PARTITIONS, Laboratory
 from bench.machine import cpu_seconds
+from bench.reading import reader_config
 from bench.references.copying import copy_batch, make_tables
 from bench.results import Table
 from bench.stores import fetch_row, stored_beside
@@ -71,7 +70,7 @@ def run(lab: Laboratory) -> None:
 
 
 def _fetched(lab: Laboratory, topic: str, count: int) -> Iterator[list[Message]]:
-    config = {**consumer_config(lab.bootstrap, uuid4().hex, lab.kafka_config), "auto.offset.reset": "earliest"}
+    config = reader_config(lab.bootstrap, lab.kafka_config)
     consumer = Consumer(config)
     consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(PARTITIONS)])
     deadline = time.monotonic() + DEADLINE_SECONDS
